@@ -1,0 +1,4 @@
+//! ringwire: a WebSocket (RFC 6455) server engine for Linux on io_uring.
+
+pub mod clock;
+pub mod proto;

@@ -1,0 +1,3 @@
+//! The `ringwire` program.
+
+fn main() {}

@@ -1,0 +1,82 @@
+//! Every limit of the server, in one place, each with its unit and its reason.
+//!
+//! A limit counts bytes *and* items wherever an item may weigh nothing. The defaults are those of
+//! the table in the README; what a peer gets for passing one is said beside it.
+
+use std::time::Duration;
+
+/// Bytes of a request head (request line and headers). Passed: 431.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// Header fields of a request. Passed: 431. A browser sends fewer than 25.
+pub const REQUEST_HEADERS_MAX: usize = 64;
+
+/// Time for the whole request head, from accept on; bytes do not extend it. Passed: 408.
+pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a message, all fragments together. Passed: close 1009, from the frame header alone.
+pub const MESSAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Fragments of a message; empty ones count. Passed: close 1008. The Autobahn cases 9.3.1 and
+/// 9.4.1 send 65,536.
+pub const MESSAGE_FRAGMENTS_MAX: u32 = 65_536;
+
+/// Bytes of a control frame's payload (RFC 6455 §5.5). Passed: close 1002.
+pub const CONTROL_BYTES_MAX: usize = 125;
+
+/// Bytes of the reason in a Close frame: a control frame less the code (RFC 6455 §5.5.1).
+pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
+
+/// Bytes that wait in a connection's inbox before the engine stops reading its socket, unless a
+/// pending read asked for more. Every message costs [`MESSAGE_COST_BYTES`] beside its payload.
+pub const INBOX_BYTES_MAX: usize = 64 * 1024;
+
+/// Messages that wait in a connection's inbox before the engine stops reading its socket.
+pub const INBOX_MESSAGES_MAX: usize = 1_024;
+
+/// What a message costs in an inbox beside its payload, so that empty ones are not free.
+pub const MESSAGE_COST_BYTES: usize = 64;
+
+/// Bytes by which all inboxes of a shard together may exceed [`INBOX_BYTES_MAX`] each. The one
+/// that asks for more is closed with 1013.
+pub const INBOX_GROWTH_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes in a connection's outbox above which `write` waits for the peer. One message may start
+/// below the mark and end above it, so an outbox holds at most this and one message.
+pub const OUTBOX_HIGH_WATER_BYTES: usize = 64 * 1024;
+
+/// Separate pieces in a connection's outbox above which `write` waits.
+pub const OUTBOX_ITEMS_MAX: usize = 1_024;
+
+/// Payloads up to this many bytes are copied behind each other into one outbox buffer, so that
+/// many small messages leave as one send; larger ones are sent from where they are.
+pub const OUTBOX_COPY_BYTES_MAX: usize = 4 * 1024;
+
+/// Silence after which the server sends a Ping.
+pub const PING_INTERVAL: Duration = Duration::from_secs(25);
+
+/// Time for any byte to arrive after a Ping. Passed: the connection is cut (1006 to the handler).
+pub const PONG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for the peer to answer a Close frame and to close its end. Passed: cut.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for the peer to take a refusal and to close its end before it is cut.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Default of `read`'s `len`, in characters of text or bytes of binary (%CSP.WebSocket's 32656).
+pub const READ_LEN_DEFAULT: usize = 32_656;
+
+/// Default of `read`'s `timeout` (%CSP.WebSocket's 86400 seconds).
+pub const READ_TIMEOUT_DEFAULT: Duration = Duration::from_secs(86_400);
+
+/// Bytes of the header of a server frame (RFC 6455 §5.2): 2, and 0, 2 or 8 of extended length.
+pub const SERVER_FRAME_HEADER_BYTES_MAX: usize = 10;
+
+const _: () = {
+    assert!(CLOSE_REASON_BYTES_MAX == 123);
+    assert!(OUTBOX_COPY_BYTES_MAX <= OUTBOX_HIGH_WATER_BYTES);
+    assert!(INBOX_MESSAGES_MAX * MESSAGE_COST_BYTES <= INBOX_BYTES_MAX);
+    assert!(READ_LEN_DEFAULT <= INBOX_BYTES_MAX);
+    assert!(INBOX_BYTES_MAX as u64 <= MESSAGE_BYTES_MAX);
+};
