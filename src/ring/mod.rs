@@ -1,0 +1,172 @@
+//! The edge to the kernel: submissions in, completions out.
+//!
+//! `ring` owns every byte the kernel can see: the receive buffers ([`Lease`] is the right to one
+//! part of one), the bytes of a send until its terminal completion ([`SendData`]), the ring
+//! itself. It is the only module with unsafe code, and it knows neither the protocol nor the
+//! engine. The engine calls [`Ring::push`], [`Ring::submit_and_wait`] and
+//! [`Ring::next_completion`], in this order, once a batch, and nothing else.
+//!
+//! The trait stands at the level of submissions and completions, not of "read a socket", because
+//! that is where the mistakes of ring programs are: completions that come late, twice removed
+//! from their cause, short, or for a slot that has a new owner. [`KernelRing`] is io_uring;
+//! [`sim::SimRing`] is an invented kernel with a seed.
+
+#![allow(unsafe_code)]
+
+mod address;
+mod buffer;
+mod kernel;
+mod pool;
+mod selftest;
+mod sends;
+mod setup;
+mod token;
+
+pub use buffer::{BUFFER_HEADROOM, Buffer};
+pub use kernel::KernelRing;
+pub use pool::Lease;
+pub use rustix::io::Errno;
+pub use selftest::receive_mode_that_works;
+pub use sends::SendData;
+pub use setup::{KernelRingError, KernelRingOptions, SetupStep};
+pub use token::{Operation, Token};
+
+use crate::clock::Moment;
+use std::net::SocketAddr;
+
+/// What the engine may ask the kernel to do. The slot it is about stands in the [`Token`].
+#[derive(Debug)]
+pub enum Submission {
+    /// Accept connections into free slots until told otherwise (multishot). The token's slot is
+    /// the index of the listener.
+    Accept,
+    /// Receive until told otherwise (multishot), into buffers the ring provides.
+    Receive,
+    /// Send all of it, in order. At most one send may be in flight per slot.
+    Send(SendData),
+    /// Half-close: send FIN after what was sent.
+    ShutdownWrite,
+    /// Close both directions: ends an armed receive and a send in flight.
+    ShutdownBoth,
+    /// End the armed receive of this slot, and nothing else.
+    CancelReceive,
+    /// End the accept of this listener.
+    CancelAccept,
+    /// End every operation of this slot.
+    CancelAll,
+    /// Complete once the peer has closed its end, without reading.
+    AwaitHangup,
+    /// Ask who the peer is; the family is that of the listener.
+    PeerAddress(AddressFamily),
+    /// Give the slot back. Only when no other operation of it is in flight.
+    Close,
+}
+
+/// The family of a socket's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// IPv4.
+    V4,
+    /// IPv6, or IPv4 mapped into it.
+    V6,
+}
+
+/// How receive buffers are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiveMode {
+    /// Bit by bit: one buffer holds what many connections sent (kernel 6.12).
+    Incremental,
+    /// One buffer per receive.
+    Classic,
+}
+
+/// What came of a submission, or of one shot of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A connection was accepted into this slot.
+    Accepted(u32),
+    /// Bytes arrived: at least one.
+    Received(Lease),
+    /// The peer has closed its end.
+    EndOfStream,
+    /// So many bytes were sent; the data comes back, whole.
+    Sent(usize, SendData),
+    /// A send failed; the data comes back, whole.
+    SendFailed(Errno, SendData),
+    /// Who the peer is; `None` for a Unix socket, or where the kernel cannot tell (before 6.7).
+    PeerAddress(Option<SocketAddr>),
+    /// Another thread rang the [`Doorbell`].
+    Rang,
+    /// Done, with nothing to tell.
+    Done,
+    /// Failed, for this reason.
+    Failed(Errno),
+}
+
+/// One completion.
+#[derive(Debug)]
+pub struct Completion {
+    /// Which operation, of which slot and generation.
+    pub token: Token,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Whether the operation stays armed. `false` is its terminal completion: whatever it was
+    /// lent is free, and nothing restarts it but a new submission.
+    pub more: bool,
+}
+
+/// Wakes a ring's thread out of [`Ring::submit_and_wait`], from any thread.
+pub trait Doorbell: Send + Sync {
+    /// Rings. Cheap to call twice; never blocks.
+    fn ring(&self);
+}
+
+/// Counts since the ring was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingCounters {
+    /// Times the kernel was entered.
+    pub enters: u64,
+    /// Submissions handed to the kernel.
+    pub submissions: u64,
+    /// Completions taken.
+    pub completions: u64,
+    /// Times the completion queue was found to have overflowed.
+    pub overflows: u64,
+    /// Times the submission queue was full when something was pushed.
+    pub submission_queue_full: u64,
+    /// Receives that ended because no buffer was free (ENOBUFS).
+    pub out_of_buffers: u64,
+    /// Sends that ended before all was sent.
+    pub short_sends: u64,
+}
+
+/// A ring: the kernel's, or the simulator's.
+pub trait Ring {
+    /// The current time. Asked once a batch.
+    fn now(&self) -> Moment;
+
+    /// Slots there are, hence connections at most.
+    fn slots(&self) -> u32;
+
+    /// Queues a submission. Never fails: when the submission queue is full it is handed to the
+    /// kernel first. What is pushed is committed; only its terminal completion ends it.
+    fn push(&mut self, token: Token, submission: Submission);
+
+    /// Hands the queue to the kernel and waits for a completion, or until `until`. `None` waits
+    /// without end. Returns at once when a completion is ready.
+    ///
+    /// # Errors
+    ///
+    /// Only what leaves the ring unusable; a full queue, a signal and a passing lack of memory
+    /// are dealt with inside.
+    fn submit_and_wait(&mut self, until: Option<Moment>) -> Result<(), Errno>;
+
+    /// The next completion, if one is ready.
+    fn next_completion(&mut self) -> Option<Completion>;
+
+    /// Share of the receive buffers that are free, in eighths (8: all of them).
+    fn free_buffer_eighths(&self) -> u32;
+
+    /// Counts so far.
+    fn counters(&self) -> RingCounters;
+}
