@@ -7,11 +7,20 @@
 //! | module | owns |
 //! |---|---|
 //! | [`limits`] | every limit, with its unit and its reason |
+//! | [`frame`] | frame headers, both ways |
 //! | [`mask`] | the XOR of client payloads |
 //! | [`utf8`] | text that may be cut anywhere |
+//! | [`close`] | close codes and Close payloads |
+//! | [`session`] | one connection after the 101: bytes → [`Events`] |
 #![deny(unsafe_code)]
 
+pub mod close;
+pub mod frame;
 pub mod limits;
 pub mod mask;
+pub mod session;
 pub mod utf8;
 
+pub use close::{CloseCode, CloseReason, ControlPayload};
+pub use frame::{FrameHeader, Opcode, server_header};
+pub use session::{Events, MessageKind, ProtocolError, Refused, Session, SessionLimits};
