@@ -1,0 +1,2 @@
+//! The ring: what this host offers.
+pub mod probe;
