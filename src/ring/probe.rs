@@ -3,10 +3,11 @@
 //! Owns the ladder of kernel features the engine stands on and the arithmetic of the limits. The
 //! program probes once before it starts, and `ringwire doctor` prints the [`Report`]. Nothing
 //! here keeps a ring, and no answer comes from a version string.
-#![allow(unsafe_code)]
 
+mod held;
 mod ladder;
 mod limits;
+mod refusal;
 
 pub use limits::{Allowance, LIMIT_UNLIMITED, Limits, Memlock, memlock_needed_bytes, raise_nofile};
 
@@ -98,7 +99,7 @@ pub fn probe() -> Report {
     probe_for(Plan::default())
 }
 
-/// Probes for the rings of `plan`. Takes some milliseconds, and at most half a second where
+/// Probes for the rings of `plan`. Takes some milliseconds, and less than a second where
 /// memory of a ring just closed is still charged.
 pub fn probe_for(mut plan: Plan) -> Report {
     let limits = Limits::of_this_process();

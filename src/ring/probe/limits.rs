@@ -146,6 +146,7 @@ impl Limits {
 /// Bytes that a ring with these entries is charged against `RLIMIT_MEMLOCK` (getrlimit(2)), where
 /// the kernel charges rings: the submission entries, the completion queue with its header, and
 /// the ring of receive buffers, each in whole pages. The buffers themselves are ordinary memory.
+/// Kernels that charge rings (6.14 and newer) have `IORING_SETUP_NO_SQARRAY`, so there is no array.
 pub fn memlock_needed_bytes(
     submission_entries: u32,
     completion_entries: u32,
