@@ -162,14 +162,8 @@ impl ServeCommand {
         let format = self.log_format.and_then(|format| format.to_possible_value());
         add("--log-format", "log.format", format.iter().map(|v| v.get_name().into()).collect());
         add("--log", "log.filter", self.log.iter().cloned().collect());
-        for (key, value) in &self.set {
-            let values = if matches!(key.as_str(), "listen" | "origins.allowed") {
-                value.split(',').map(Into::into).collect()
-            } else {
-                vec![value.clone()]
-            };
-            add("--set", key, values);
-        }
+        let set = self.set.iter().map(|(key, text)| Flag::assign("--set", key, text));
+        flags.extend(set);
         flags
     }
 }
@@ -213,10 +207,11 @@ mod tests {
             "--log-format=json",
             "--log=debug",
             "--set=timeouts.pong_ms=7",
+            "--set=origins.allowed=https://a.org,https://b.org",
         ]);
         let config = ringwire::config::load(None, [], &all).expect("every value is right");
         assert_eq!((config.listen.len(), config.shards, config.connections_max), (2, 3, 4));
-        assert_eq!(config.origins.allowed, ["https://a.org"]);
+        assert_eq!(config.origins.allowed, ["https://a.org", "https://b.org"]);
         assert!(config.origins.required && config.legacy_drafts);
         assert_eq!(config.limits.message_bytes_max, 70_000);
         assert_eq!((config.timeouts.drain_ms, config.timeouts.pong_ms), (5_000, 7));

@@ -74,12 +74,21 @@ fn exit(result: Result<u8, Failure>) -> ExitCode {
     match result {
         Ok(code) => code.into(),
         Err(Failure { code, message }) => {
-            let line = message.replace(['\n', '\r'], " ");
+            let line = one_line(&message);
             // There is nowhere left to complain about a closed standard error.
             let _ = writeln!(io::stderr(), "ringwire: {line}");
             code.into()
         }
     }
+}
+
+/// `message` with line breaks and control characters escaped: a path or a value may have them.
+fn one_line(message: &str) -> String {
+    let escaped = |letter: char| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    message.chars().map(escaped).collect()
 }
 
 /// Writes `text` to standard output. A reader that has gone has seen enough: no failure.

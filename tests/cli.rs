@@ -118,6 +118,8 @@ fn a_bad_variable_or_flag_is_named() {
     // What somebody put into a value must not reach the terminal as it is.
     let output = output_of(&["serve", "--log", "\u{1b}[2J\n"]);
     assert!(!failure(&output, 78).contains('\u{1b}'));
+    let output = output_of(&["serve", "--listen", "unix:/nonexistent/\u{1b}[2J\n"]);
+    assert!(failure(&output, 69).contains("\\u{1b}[2J\\n"));
 }
 
 #[test]

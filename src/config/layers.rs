@@ -26,6 +26,15 @@ pub struct Flag {
     pub values: Vec<String>,
 }
 
+impl Flag {
+    /// A flag `name` that sets `key` to `text`; the items of a list are separated by commas.
+    pub fn assign(name: &str, key: &str, text: &str) -> Self {
+        let is_list = keys::find(key).is_some_and(Key::is_list);
+        let values = if is_list { split_list(text) } else { vec![text.into()] };
+        Self { name: name.into(), key: key.into(), values }
+    }
+}
+
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {

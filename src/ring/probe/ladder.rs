@@ -4,14 +4,11 @@
 //! is submitted here, so the kernel never owns memory of an operation.
 
 use super::held::{BufferRing, NO_MEMORY_RETRIES, built, errno_of, held_at_once};
-use super::limits::{Limits, memlock_needed_bytes};
+use super::limits::{Limits, TABLE_SLOTS_MAX, memlock_needed_bytes};
 use super::refusal::{self, REMEDY_KERNEL, System};
 use super::{Blocked, Plan, Rung};
 use io_uring::{Builder, IoUring, Probe, cqueue, opcode, squeue};
 use rustix::io::Errno;
-
-/// The largest table of direct descriptors a kernel takes (`IORING_MAX_FIXED_FILES`).
-const TABLE_SLOTS_MAX: u64 = 1 << 20;
 
 /// Entries of the rings that only try flags.
 const ENTRIES_SMALL: u32 = 8;
@@ -39,6 +36,14 @@ impl Found {
         self.rungs.push(rung);
         ok
     }
+
+    /// A feature that fails for want of memory is not missing: the limit is the cause.
+    fn no_memory(&mut self, errno: Errno, limits: &Limits) {
+        if errno == Errno::NOMEM {
+            let reason = refusal::of_setup(errno, &System::read(), limits);
+            self.blocked.get_or_insert(reason);
+        }
+    }
 }
 
 /// Climbs the whole ladder. Stops early only where there is no io_uring at all.
@@ -58,9 +63,10 @@ pub(super) fn climb(plan: &Plan, limits: &Limits) -> Found {
             climb_features(&mut found, &ring);
             climb_opcodes(&mut found, &ring);
             climb_table(&mut found, &ring, limits);
-            climb_buffers(&mut found, ring);
+            climb_buffers(&mut found, ring, limits);
         }
         Err(errno) => {
+            found.no_memory(errno, limits);
             let cause = format!("a ring with all flags cannot be made ({errno})");
             found.blocked.get_or_insert(refusal::blocked(cause, REMEDY_KERNEL.into()));
         }
@@ -140,6 +146,9 @@ fn climb_flags(found: &mut Found, limits: &Limits) -> Builder {
         let mut with = builder.clone();
         (flag.set)(&mut with);
         let result = built(&with, ENTRIES_SMALL, limits).map(drop);
+        if let Err(errno) = result {
+            found.no_memory(errno, limits);
+        }
         let ok = found.add(Rung {
             name: flag.name,
             ok: result.is_ok(),
@@ -233,9 +242,12 @@ fn climb_table(found: &mut Found, ring: &IoUring, limits: &Limits) {
     });
 }
 
-fn climb_buffers(found: &mut Found, ring: IoUring) {
+fn climb_buffers(found: &mut Found, ring: IoUring, limits: &Limits) {
     let mut buffers = BufferRing::new(ring, ENTRIES_SMALL as u16);
     let classic = buffers.register(0);
+    if let Err(errno) = classic {
+        found.no_memory(errno, limits);
+    }
     found.add(Rung {
         seen: seen(classic),
         remedy: match classic {
@@ -275,10 +287,8 @@ fn climb_memory(found: &mut Found, builder: &Builder, plan: &Plan, limits: &Limi
         }
         completion_entries = smaller;
     };
-    let needed_kib = shards_bytes(plan, plan.submission_entries) / 1_024;
     let wanted_kib = shards_bytes(plan, plan.completion_entries) / 1_024;
-    let limit_kib = limits.memlock_bytes / 1_024;
-    found.add(Rung {
+    let rung = Rung {
         name: "RLIMIT_MEMLOCK",
         ok: result.is_ok(),
         required: true,
@@ -293,19 +303,20 @@ fn climb_memory(found: &mut Found, builder: &Builder, plan: &Plan, limits: &Limi
                 format!("rings made at once: {rings}, with {completion_entries} completions each")
             }
             Err(Errno::NOMEM) if limits.memlock_counts() => format!(
-                "the rings of {} shards need {needed_kib} KiB, the limit is {limit_kib} KiB for \
-                 all processes of this user",
-                plan.shards
+                "the rings of {} shards need {} KiB, the limit is {} KiB for all processes of \
+                 this user",
+                plan.shards,
+                shards_bytes(plan, plan.submission_entries) / 1_024,
+                limits.memlock_bytes / 1_024
             ),
             Err(errno) => errno.to_string(),
         },
-    });
-    if result.is_err()
-        && let Some(blocked) = &mut found.blocked
-    {
-        blocked.cause =
-            blocked.cause.replace("RLIMIT_MEMLOCK is missing", "RLIMIT_MEMLOCK is too small");
+    };
+    if !rung.ok {
+        let cause = format!("{} is too small ({})", rung.name, rung.seen);
+        found.blocked.get_or_insert(refusal::blocked(cause, rung.remedy.clone()));
     }
+    found.add(rung);
 }
 
 fn shards_bytes(plan: &Plan, completion_entries: u32) -> u64 {

@@ -27,6 +27,9 @@ const CAP_IPC_LOCK: u32 = 14;
 /// listeners, what the control thread opens. Only these count against the process's own table.
 const DESCRIPTORS_RESERVED: u64 = 16;
 
+/// The largest table of direct descriptors a kernel takes (`IORING_MAX_FIXED_FILES`).
+pub(super) const TABLE_SLOTS_MAX: u64 = 1 << 20;
+
 /// The limits of this process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
@@ -111,13 +114,14 @@ impl Limits {
             shards: fit(shard_bytes),
             shards_at_least: fit(shard_bytes_min),
         };
-        let per_shard = self.nofile_soft.saturating_sub(DESCRIPTORS_RESERVED);
+        let slots = self.nofile_soft.min(TABLE_SLOTS_MAX);
+        let per_shard = slots.saturating_sub(DESCRIPTORS_RESERVED);
         let connections = per_shard.saturating_mul(plan.shards as u64);
         let mut arithmetic = vec![
             format!(
-                "connections: ({} descriptors - {DESCRIPTORS_RESERVED} reserved) x {} shards = \
+                "connections: ({slots} descriptors - {DESCRIPTORS_RESERVED} reserved) x {} shards = \
                  {connections}",
-                self.nofile_soft, plan.shards
+                plan.shards
             ),
             format!(
                 "memlock per shard: SQ {} x {SQE_BYTES} B + CQ {} x {CQE_BYTES} B + buffers {} x \
@@ -146,7 +150,7 @@ impl Limits {
 /// Bytes that a ring with these entries is charged against `RLIMIT_MEMLOCK` (getrlimit(2)), where
 /// the kernel charges rings: the submission entries, the completion queue with its header, and
 /// the ring of receive buffers, each in whole pages. The buffers themselves are ordinary memory.
-/// Kernels that charge rings (6.14 and newer) have `IORING_SETUP_NO_SQARRAY`, so there is no array.
+/// Assumes `IORING_SETUP_NO_SQARRAY`, which every kernel that charges rings has (6.18 does).
 pub fn memlock_needed_bytes(
     submission_entries: u32,
     completion_entries: u32,
@@ -197,6 +201,8 @@ mod tests {
         assert_eq!(of_8_mib.memlock.shards_at_least, Some(24));
         assert_eq!(of_8_mib.connections_per_shard, 19_984);
         assert_eq!(of_8_mib.connections, 39_968);
+        let unlimited = Limits { nofile_soft: LIMIT_UNLIMITED, ..limits(8 << 20, true) };
+        assert_eq!(unlimited.allow(&plan).connections_per_shard, (1 << 20) - 16);
         assert_eq!(limits(8 << 20, true).allow(&plan).memlock.shards, None);
         assert_eq!(limits(LIMIT_UNLIMITED, false).allow(&plan).memlock.shards, None);
     }
