@@ -17,6 +17,7 @@ mod address;
 mod buffer;
 mod kernel;
 mod pool;
+pub mod probe;
 mod selftest;
 mod sends;
 mod setup;
