@@ -5,8 +5,8 @@
 //! once that it is no value at all.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringwire::ListenAddress;
 use ringwire::config::Flag;
-use ringwire::engine::settings::ListenAddress;
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\

@@ -10,7 +10,7 @@ mod layers;
 pub use keys::default_toml;
 pub use layers::{Flag, Source, load};
 
-use crate::engine::settings::{
+use crate::engine::{
     Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
 };
 use serde::{Deserialize, Serialize};

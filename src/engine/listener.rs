@@ -4,7 +4,7 @@
 //! options that accepted sockets inherit, the file of a Unix socket and its removal. The program
 //! calls [`bind`] once, before the shards start. Nothing here accepts a connection.
 
-use crate::engine::settings::ListenAddress;
+use crate::engine::ListenAddress;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
