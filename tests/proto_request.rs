@@ -400,6 +400,34 @@ fn malformed_heads_get_their_status() {
 }
 
 #[test]
+fn an_error_names_its_cause_with_the_byte_that_shows_it() {
+    // The last byte is the one that decides.
+    for (input, error) in [
+        (&b"\x16"[..], RequestError::NotHttp),
+        (b"\r", RequestError::NotHttp),
+        (b"GET / HTTP/1.1\n", RequestError::LineEnd),
+        (b"GET / HTTP/1.1\rx", RequestError::LineEnd),
+        (b"GET / HTTP/1.1\r\n\n", RequestError::LineEnd),
+        (b"GET / HTTP/1.1\r\n\rx", RequestError::LineEnd),
+        (b"GET /\0", RequestError::ControlByte),
+        (b"GET / HTTP/1.1\r\nX: \x7F", RequestError::ControlByte),
+        (b"GET / HTTP/1.1\r\n ", RequestError::FoldedHeader),
+        (b"GET / HTTP/1.1\r\nX: a\r\n\t", RequestError::FoldedHeader),
+        (b"GET / HTTP/1.1\r\n:", RequestError::HeaderLine),
+        (b"GET / HTTP/1.1\r\nX\r\n\r\n", RequestError::HeaderLine),
+        (b"GET a HTTP/1.1\r\n\r\n", RequestError::Target),
+        (b"GET / HTTP/1.0\r\n\r\n", RequestError::Version),
+        (b"GET / HTTPS/1\r\n\r\n", RequestError::RequestLine),
+        (b"GET / HTTP/1.1\r\nOrigin: \xFF\r\n\r\n", RequestError::HighByte),
+        (b"GET / HTTP/1.1\r\n\r\n", RequestError::Host),
+    ] {
+        assert_eq!(read_pieces(input, &[]), Err(error), "{}", input.escape_ascii());
+        let before = &input[..input.len() - 1];
+        assert_eq!(read_pieces(before, &[]), Ok(None), "{}", before.escape_ascii());
+    }
+}
+
+#[test]
 fn unusual_but_right_heads_are_let_in() {
     for input in [
         upgrade_with(&[]),

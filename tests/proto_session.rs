@@ -432,7 +432,8 @@ fn is_refused_by_header(before: &[u8], first: u8, length: u64, max: u64) -> bool
         Ok(()) => false,
         Err(error @ ProtocolError::MessageTooLong { declared_bytes }) => {
             assert_eq!(error.close_code(), CloseCode::TOO_BIG);
-            declared_bytes > max
+            assert!(declared_bytes > max);
+            true
         }
         Err(other) => panic!("{other}"),
     }
@@ -569,6 +570,8 @@ fn the_rest_of_a_frame_is_announced() {
             assert_eq!(recorder.frame_remaining, (input.len() - fed) as u64);
         }
     }
+    // The longest piece is cut into blocks that fit the first-level cache.
+    assert_eq!(recorder.data_bytes_max, 16 * 1024);
     use Event::{Begin, Data, End};
     assert_eq!(recorder.events, [Begin(MessageKind::Binary), Data(payload), End]);
 }
