@@ -18,7 +18,7 @@ use super::close;
 use super::close::{CloseCode, ControlPayload};
 use super::frame::{FRAME_HEADER_BYTES_MAX, FrameHeader, Opcode, Parsed};
 use super::limits::{MESSAGE_BYTES_MAX, MESSAGE_FRAGMENTS_MAX};
-use super::mask::unmask;
+use super::mask::{unmask, unmask_seeing_ascii};
 use super::utf8::Utf8Validator;
 
 mod error;
@@ -347,12 +347,12 @@ impl Session {
         let text = self.message == Some(MessageKind::Text);
         let mut remaining_bytes = frame.remaining_bytes + payload.len() as u64;
         for block in payload.chunks_mut(BLOCK_BYTES) {
-            unmask(block, frame.key, 0);
+            let ascii = unmask_seeing_ascii(block, frame.key, 0);
             //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
             //# When an endpoint is to interpret a byte stream as UTF-8 but finds
             //# that the byte stream is not, in fact, a valid UTF-8 stream, that
             //# endpoint MUST _Fail the WebSocket Connection_.
-            if text {
+            if text && !(ascii && self.utf8.is_between_characters()) {
                 self.utf8.push(block)?;
             }
             remaining_bytes -= block.len() as u64;
