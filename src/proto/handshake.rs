@@ -149,9 +149,10 @@ pub fn accept_value(key: &[u8]) -> [u8; 28] {
     accept
 }
 
-//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
-//# If the origin indicated is unacceptable to the server, then it SHOULD respond to
-//# the WebSocket handshake with a reply containing HTTP 403 Forbidden status code.
+//= https://www.rfc-editor.org/rfc/rfc6455#section-10.2
+//# If the origin indicated is unacceptable to the server,
+//# then it SHOULD respond to the WebSocket handshake with a reply
+//# containing HTTP 403 Forbidden status code.
 fn check_origin(request: &Request, rules: &HandshakeRules<'_>, version: u8) -> Result<(), Refusal> {
     // The drafts had a header of their own.
     let draft = version < 13 && request.header("origin").is_none();

@@ -6,81 +6,32 @@
 //! engine's to send.
 //!
 //! ```text
-//!            data frame, no FIN
-//!   idle ───────────────────────▶ message ──┐ continuation, no FIN
-//!    ▲ ◀───────────────────────────  │  ▲───┘
-//!    └──┘ data frame     continuation, FIN
-//!     with FIN
-//!   Ping and Pong change nothing. Close, and any error, end it: what follows is ignored.
+//!             Text or Binary without FIN
+//!        ┌─────────────────────────────────┐
+//!        │                                 ▼
+//!   ┌── idle ◀───────────────────────── message ──┐
+//!   └──▶       Continuation with FIN           ◀──┘
+//!   Text or Binary                     Continuation
+//!   with FIN                           without FIN
 //! ```
+//!
+//! Ping and Pong change neither. Close, and any error, end both: what follows is ignored.
 
 use super::close;
-use super::close::{CloseCode, ControlPayload};
+use super::close::ControlPayload;
 use super::frame::{FRAME_HEADER_BYTES_MAX, FrameHeader, Opcode, Parsed};
-use super::limits::{MESSAGE_BYTES_MAX, MESSAGE_FRAGMENTS_MAX};
-use super::mask::unmask;
+use super::mask::{unmask, unmask_seeing_ascii};
 use super::utf8::Utf8Validator;
 
 mod error;
+mod events;
 
 pub use error::ProtocolError;
+pub use events::{Events, MessageKind, Refused, SessionLimits};
 
 /// A payload is worked through in blocks of this size: unmasked, checked and copied by the sink
 /// while they are in the first-level cache. A multiple of the mask's four bytes.
 const BLOCK_BYTES: usize = 16 * 1024;
-
-/// What a message carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MessageKind {
-    /// UTF-8.
-    Text,
-    /// Anything.
-    Binary,
-}
-
-/// What one message of a peer may cost. The defaults are those of [`limits`](super::limits).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionLimits {
-    /// Bytes of all fragments together. Passed: 1009, from the header of the frame that would
-    /// pass it.
-    pub message_bytes_max: u64,
-    /// Frames of a message, the first included, empty ones too. Passed: 1008.
-    pub message_fragments_max: u32,
-}
-
-impl Default for SessionLimits {
-    fn default() -> Self {
-        Self { message_bytes_max: MESSAGE_BYTES_MAX, message_fragments_max: MESSAGE_FRAGMENTS_MAX }
-    }
-}
-
-/// The sink has no room for what a peer sent. Ends the connection with 1013.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused;
-
-/// Where a session delivers. Calls come in the order of the wire, during
-/// [`Session::handle_input`].
-pub trait Events {
-    /// The first frame of a message has been seen, and its length allowed.
-    fn message_begin(&mut self, kind: MessageKind);
-
-    /// The next bytes of the message, never empty, at most 16 KiB, unmasked; text is valid as far
-    /// as it goes and may end inside a character. `frame_remaining` are the bytes of the same
-    /// frame that are still to come after these.
-    fn message_data(&mut self, bytes: &[u8], frame_remaining: u64) -> Result<(), Refused>;
-
-    /// The message is whole.
-    fn message_end(&mut self);
-
-    /// A Ping, which is to be answered by a Pong with the same payload of at most 125 bytes.
-    fn ping(&mut self, payload: &[u8]);
-
-    /// A Pong.
-    fn pong(&mut self, payload: &[u8]);
-
-    /// A valid Close frame; it is the last event. A message may have been left incomplete.
-    fn close(&mut self, code: CloseCode, reason: &str);
-}
 
 /// The receiving side of one connection: 48 bytes, and no memory beside them but for a control
 /// frame that is cut between two inputs.
@@ -323,8 +274,7 @@ impl Session {
         if self.message.is_none() {
             return Err(ProtocolError::ContinuationWithoutMessage);
         }
-        // Both are below 2^63, so the sum fits.
-        let declared_bytes = self.message_bytes + header.payload_bytes;
+        let declared_bytes = self.message_bytes.saturating_add(header.payload_bytes);
         if declared_bytes > limits.message_bytes_max {
             return Err(ProtocolError::MessageTooLong { declared_bytes });
         }
@@ -347,12 +297,12 @@ impl Session {
         let text = self.message == Some(MessageKind::Text);
         let mut remaining_bytes = frame.remaining_bytes + payload.len() as u64;
         for block in payload.chunks_mut(BLOCK_BYTES) {
-            unmask(block, frame.key, 0);
+            let ascii = unmask_seeing_ascii(block, frame.key, 0);
             //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
             //# When an endpoint is to interpret a byte stream as UTF-8 but finds
             //# that the byte stream is not, in fact, a valid UTF-8 stream, that
             //# endpoint MUST _Fail the WebSocket Connection_.
-            if text {
+            if text && !(ascii && self.utf8.is_between_characters()) {
                 self.utf8.push(block)?;
             }
             remaining_bytes -= block.len() as u64;

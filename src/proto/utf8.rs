@@ -55,11 +55,17 @@ impl Utf8Validator {
         Ok(())
     }
 
+    /// Whether no character is open. ASCII alone need not be pushed then.
+    #[inline]
+    pub const fn is_between_characters(&self) -> bool {
+        self.missing == 0
+    }
+
     /// Ends the text and makes the validator ready for the next one. Fails if the text ends inside
     /// a character.
     #[inline]
     pub fn finish(&mut self) -> Result<(), Utf8Error> {
-        let complete = self.missing == 0;
+        let complete = self.is_between_characters();
         *self = Self::new();
         if complete { Ok(()) } else { Err(Utf8Error) }
     }

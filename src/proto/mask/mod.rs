@@ -24,27 +24,43 @@ const WIDE_BYTES_MIN: usize = 256;
 //# i modulo 4 of the masking key ("masking-key-octet-j"):
 #[inline]
 pub fn unmask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
+    let _ = unmask_seeing_ascii(bytes, key, offset);
+}
+
+/// As [`unmask`], and says whether the unmasked bytes are all ASCII, which costs nothing while they
+/// pass through a register and a second look at each byte afterwards.
+#[inline]
+pub fn unmask_seeing_ascii(bytes: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     let mut key = key;
     key.rotate_left(offset % 4);
     #[cfg(target_arch = "x86_64")]
     if bytes.len() >= WIDE_BYTES_MIN {
-        return simd::xor_wide(bytes, key);
+        return simd::xor_wide(bytes, key) & HIGH_BITS == 0;
     }
-    xor(bytes, key);
+    xor(bytes, key) & HIGH_BITS == 0
 }
 
+/// The bits that no byte of ASCII has.
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
 /// The loop itself, inlined into each caller so that it is compiled for the caller's CPU features.
+/// Returns all resulting words, or-ed together.
 #[inline(always)]
-fn xor(bytes: &mut [u8], key: [u8; 4]) {
+fn xor(bytes: &mut [u8], key: [u8; 4]) -> u64 {
     let half = u64::from(u32::from_ne_bytes(key));
     let word = half | half << 32;
+    let mut seen = 0;
     let (words, tail) = bytes.as_chunks_mut::<8>();
     for chunk in words {
-        *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
+        let unmasked = u64::from_ne_bytes(*chunk) ^ word;
+        seen |= unmasked;
+        *chunk = unmasked.to_ne_bytes();
     }
     for (byte, key) in tail.iter_mut().zip(word.to_ne_bytes()) {
         *byte ^= key;
+        seen |= u64::from(*byte);
     }
+    seen
 }
 
 #[cfg(test)]
@@ -72,6 +88,21 @@ mod tests {
                         "{length} {start} {offset}"
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_above_ascii_is_seen_wherever_it_stands() {
+        let key = [0xFF, 0x80, 0x01, 0x7F];
+        for length in [1, 7, 8, 9, 33, 255, 256, 257, 700] {
+            for place in 0..=length {
+                let mut bytes = vec![b'a'; length];
+                if let Some(byte) = bytes.get_mut(place) {
+                    *byte = 0x80;
+                }
+                unmask(&mut bytes, key, 3);
+                assert_eq!(unmask_seeing_ascii(&mut bytes, key, 3), place == length);
             }
         }
     }

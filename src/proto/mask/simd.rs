@@ -9,17 +9,17 @@ use super::xor;
 
 /// The XOR for payloads that are long enough for AVX2 to pay. `std` caches what the CPU can do,
 /// so the question costs one load.
-pub(super) fn xor_wide(bytes: &mut [u8], key: [u8; 4]) {
+pub(super) fn xor_wide(bytes: &mut [u8], key: [u8; 4]) -> u64 {
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the only requirement of `xor_avx2` is a CPU with AVX2, asked for just above.
         // Its body is safe code on an ordinary slice.
         unsafe { xor_avx2(bytes, key) }
     } else {
-        xor(bytes, key);
+        xor(bytes, key)
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn xor_avx2(bytes: &mut [u8], key: [u8; 4]) {
-    xor(bytes, key);
+fn xor_avx2(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+    xor(bytes, key)
 }
