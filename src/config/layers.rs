@@ -2,7 +2,7 @@
 //! came from.
 //!
 //! A layer is a set of keys with values. Each value is checked against the table in
-//! [`keys`](super::keys) when its layer is read, so that an error points at the line, the variable
+//! [`keys`] when its layer is read, so that an error points at the line, the variable
 //! or the flag that has it. serde makes the typed [`Config`] of the result.
 
 use super::keys::{self, KEYS, Key};

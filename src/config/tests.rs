@@ -191,3 +191,43 @@ fn an_unknown_variable_is_an_error() {
         "RINGWIRE_LISTN: unknown variable; did you mean `RINGWIRE_LISTEN`?"
     );
 }
+
+/// A value of `key` that is allowed and not the default.
+fn other_value(key: &keys::Key, default: &toml::Value) -> toml::Value {
+    use keys::Kind;
+    let texts: &[&str] = match key.kind {
+        Kind::Integer(min, max) if default.as_integer() == Some(min) => &[&max.to_string()],
+        Kind::Integer(min, _) | Kind::ZeroOr(min, _) => &[&min.to_string()],
+        Kind::PowerOfTwo(min, _) | Kind::ZeroOrPowerOfTwo(min, _) => &[&min.to_string()],
+        Kind::Boolean if default.as_bool() == Some(true) => &["false"],
+        Kind::Boolean => &["true"],
+        Kind::Word(words) => &[words[words.len() - 1]],
+        Kind::Filter => &["debug"],
+        Kind::Addresses => &["127.0.0.1:5"],
+        Kind::Texts => &["https://example.org"],
+    };
+    let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+    key.value_of(&texts).expect("a value of its kind")
+}
+
+#[test]
+fn every_key_reaches_the_settings() {
+    for key in KEYS {
+        let mut table = keys::defaults();
+        let value = other_value(key, keys::value_at(&table, key.path).expect("a default"));
+        assert!(key.allows(&value), "{} = {value}", key.path);
+        let (table_of_key, name) = match key.path.split_once('.') {
+            Some((section, name)) => (table[section].as_table_mut().expect("a section"), name),
+            None => (&mut table, key.path),
+        };
+        table_of_key.insert(name.into(), value);
+        let config: Config = table.try_into().expect("an allowed value has its type");
+        assert_ne!(config, Config::default(), "{}", key.path);
+        if key.path.starts_with("log.") {
+            continue;
+        }
+        let settings = config.to_settings();
+        assert_ne!(settings, Settings::default(), "{} does not reach the settings", key.path);
+        assert_eq!(Config::of(&settings), config, "{}", key.path);
+    }
+}
