@@ -55,28 +55,18 @@ pub(super) fn handle_request(
 }
 
 fn method_not_allowed() -> Refusal {
-    with_headers(Refusal::new(405, "this page answers GET and HEAD"), &[("Allow", "GET, HEAD")])
+    Refusal::new(405, "this page answers GET and HEAD").with_own_header("Allow", "GET, HEAD")
 }
 
 fn upgrade_required() -> Refusal {
-    with_headers(
-        Refusal::new(426, "this path speaks WebSocket: connect with ws:// instead"),
-        &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
-    )
+    Refusal::new(426, "this path speaks WebSocket: connect with ws:// instead")
+        .with_own_header("Upgrade", "websocket")
+        .with_own_header("Sec-WebSocket-Version", "13")
 }
 
 /// Spread, so that those who are told so do not all come back in the same second.
 fn over_capacity(spread: u32) -> Refusal {
     let seconds = 5 + (spread.wrapping_mul(0x9e37_79b9) >> 16) % 26;
-    with_headers(
-        Refusal::new(503, "as many connections as this server takes; try again later"),
-        &[("Retry-After", &seconds.to_string())],
-    )
-}
-
-/// Adds headers of our own, which are valid.
-fn with_headers(refusal: Refusal, headers: &[(&str, &str)]) -> Refusal {
-    headers.iter().fold(refusal, |refusal, (name, value)| {
-        refusal.header(*name, *value).expect("the server's own headers are valid")
-    })
+    Refusal::new(503, "as many connections as this server takes; try again later")
+        .with_own_header("Retry-After", &seconds.to_string())
 }

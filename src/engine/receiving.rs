@@ -72,7 +72,7 @@ impl Connection {
     fn handle_close(&mut self, code: CloseCode, reason: Box<str>, core: &Core) {
         self.flags.close_received = true;
         if matches!(self.phase, Phase::Open) {
-            let payload = proto::close::encode(code, "");
+            let payload = proto::close::encode(code, &reason);
             self.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
         }
         self.linger(core.settings.timeouts.close, core);

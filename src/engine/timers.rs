@@ -34,11 +34,6 @@ impl Timers {
         }
     }
 
-    /// Entries in the wheel.
-    pub(super) fn len(&self) -> usize {
-        self.entries
-    }
-
     /// Looks at `slot` at `at`, or once around the wheel from now if that is earlier. Returns
     /// when.
     pub(super) fn schedule(&mut self, slot: SlotId, at: Moment) -> Moment {
@@ -137,7 +132,7 @@ mod tests {
                 expected.sort_unstable();
                 found.sort_unstable();
                 prop_assert_eq!(found, expected);
-                prop_assert_eq!(timers.len(), model.len());
+                prop_assert_eq!(timers.entries, model.len());
             }
         }
     }

@@ -69,7 +69,7 @@ impl Refusal {
     }
 
     /// Adds a header of our own making, which an application may not set.
-    pub(super) fn with_own_header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_own_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
