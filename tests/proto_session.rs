@@ -476,7 +476,7 @@ fn empty_fragments_are_counted() {
     let mut session = Session::new();
     let mut recorder = Recorder::default();
     session.handle_input(&mut frame(BINARY, b""), &limits, &mut recorder).unwrap();
-    let mut sent = 1;
+    let mut sent = 0;
     let error = loop {
         assert!(sent <= max, "the flood goes on");
         match session.handle_input(&mut flood.clone(), &limits, &mut recorder) {
@@ -496,9 +496,9 @@ fn the_fragment_limit_is_exact() {
     let limits = SessionLimits { message_fragments_max: 3, ..SessionLimits::default() };
     let part = frame(CONTINUATION, b"");
     let end = frame(FIN | CONTINUATION, b"");
-    let three = [&frame(TEXT, b"")[..], &part, &end].concat();
+    let three = [&frame(TEXT, b"")[..], &part, &part, &end].concat();
     assert_eq!(run(&three.repeat(5), &[], &limits).1, Ok(()));
-    let four = [&frame(TEXT, b"")[..], &part, &part, &end].concat();
+    let four = [&frame(TEXT, b"")[..], &part, &part, &part, &end].concat();
     assert_eq!(run(&four, &[], &limits).1, Err(ProtocolError::TooManyFragments));
 }
 

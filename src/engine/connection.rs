@@ -18,6 +18,7 @@ use super::core::{Core, count};
 use super::executor::TaskId;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Payload};
+use super::receiving::Verdict;
 use super::registry::SlotId;
 use super::transport::Transport;
 use crate::clock::Moment;
@@ -51,6 +52,8 @@ pub(crate) struct Connection {
     pub(super) last_received: Moment,
     pub(super) opened: Moment,
     pub(super) counts: Counts,
+    /// What the session has found and is acted on when the batch is settled.
+    pub(super) verdict: Option<Box<Verdict>>,
     /// How the conversation ended, once it has.
     pub(super) ended: Option<Box<Ended>>,
     pub(super) peer: Option<SocketAddr>,
@@ -159,6 +162,7 @@ impl Connection {
             last_received: now,
             opened: now,
             counts: Counts::default(),
+            verdict: None,
             ended: None,
             peer: None,
             excess_bytes: 0,
@@ -173,6 +177,7 @@ impl Connection {
     /// The peer has sent FIN.
     pub(super) fn handle_end_of_stream(&mut self, core: &Core) {
         self.flags.end_of_stream = true;
+        self.conclude(core);
         match self.phase {
             // What is left to send is sent; the shard sees when that is done.
             Phase::Lingering => self.mark_dirty(core),

@@ -5,7 +5,17 @@ use super::core::Core;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Payload};
 use crate::proto::frame::Opcode;
-use crate::proto::{self, CloseCode, Events, MessageKind, Progress, Refusal, Refused, Request};
+use crate::proto::{
+    self, CloseCode, Events, MessageKind, Progress, ProtocolError, Refusal, Refused, Request,
+};
+
+/// How the session ended what the peer had to say.
+pub(super) enum Verdict {
+    /// By a violation.
+    Failed(ProtocolError),
+    /// By a Close frame.
+    Closed(CloseCode, Box<str>),
+}
 
 impl Connection {
     /// Bytes arrived. A request that is complete with them comes back.
@@ -55,16 +65,26 @@ impl Connection {
         let result = self.session.handle_input(bytes, &core.session_limits, &mut sink);
         let close = sink.close;
         self.account(core);
-        match (result, close) {
-            (Err(error), _) => self.fail(error.close_code(), error.reason(), core),
-            (Ok(()), Some((code, reason))) => self.handle_close(code, reason, core),
-            (Ok(()), None) => {}
-        }
+        self.verdict = match (result, close) {
+            (Err(error), _) => Some(Box::new(Verdict::Failed(error))),
+            (Ok(()), Some((code, reason))) => Some(Box::new(Verdict::Closed(code, reason))),
+            (Ok(()), None) => self.verdict.take(),
+        };
         let binary_data = self.flags.binary_data;
         if self.reading.is_some_and(|read| self.inbox.is_readable(read.len, binary_data)) {
             self.wake(core);
         }
         self.mark_dirty(core);
+    }
+
+    /// Acts on the end of the conversation that the session has found. Called when the batch is
+    /// settled, so that the handler could answer the messages that came before it.
+    pub(super) fn conclude(&mut self, core: &Core) {
+        match self.verdict.take().map(|verdict| *verdict) {
+            Some(Verdict::Failed(error)) => self.fail(error.close_code(), error.reason(), core),
+            Some(Verdict::Closed(code, reason)) => self.handle_close(code, reason, core),
+            None => {}
+        }
     }
 
     /// The peer's Close frame: the first one answers ours, or is answered by ours

@@ -42,7 +42,7 @@ pub struct Session {
     message_bytes: u64,
     /// A control payload of which a part has arrived.
     control: Option<Box<ControlPayload>>,
-    message_frames: u32,
+    continuations: u32,
     utf8: Utf8Validator,
     /// The message that is open between the first frame and the one with FIN.
     message: Option<MessageKind>,
@@ -96,7 +96,7 @@ impl Session {
             place: Place::BETWEEN_FRAMES,
             message_bytes: 0,
             control: None,
-            message_frames: 0,
+            continuations: 0,
             utf8: Utf8Validator::new(),
             message: None,
             ended: false,
@@ -261,7 +261,7 @@ impl Session {
         }
         self.message = Some(kind);
         self.message_bytes = header.payload_bytes;
-        self.message_frames = 1;
+        self.continuations = 0;
         events.message_begin(kind);
         Ok(())
     }
@@ -278,11 +278,11 @@ impl Session {
         if declared_bytes > limits.message_bytes_max {
             return Err(ProtocolError::MessageTooLong { declared_bytes });
         }
-        if self.message_frames >= limits.message_fragments_max {
+        if self.continuations >= limits.message_fragments_max {
             return Err(ProtocolError::TooManyFragments);
         }
         self.message_bytes = declared_bytes;
-        self.message_frames += 1;
+        self.continuations += 1;
         Ok(())
     }
 

@@ -104,7 +104,6 @@ impl Pool {
         Lease { pool: Rc::clone(self), start, bytes, id }
     }
 
-
     /// Never frees the memory: the kernel may still write to it.
     pub(super) fn leak(&self) {
         self.leaked.set(true);
