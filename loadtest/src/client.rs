@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 
 use crate::frame_check::{Event, FrameCheck};
@@ -44,9 +44,15 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Receive {
-    Image { position: usize },
+    Image {
+        position: usize,
+    },
     Frames(FrameCheck),
-    Exact { region: Option<Region> },
+    Exact {
+        region: Option<Region>,
+        /// What is still to be thrown away of the message under way.
+        rest_bytes: usize,
+    },
 }
 
 impl Connection {
@@ -54,7 +60,8 @@ impl Connection {
     pub fn new(slot: u32, script: Script, verify_all: bool) -> Connection {
         let shape = script.shape;
         let receive = if shape.echo_bytes() > STREAM_BYTES_MAX && !verify_all {
-            Receive::Exact { region: Some(Region::new(shape.echo_bytes())) }
+            let region = Some(Region::new(shape.echo_bytes()));
+            Receive::Exact { region, rest_bytes: 0 }
         } else {
             Receive::Image { position: 0 }
         };
@@ -154,40 +161,40 @@ impl Connection {
         Ok(self.received - before)
     }
 
-    /// An exact or discarding receive ended. Returns how many messages it completed.
-    pub fn on_exact(&mut self, ring: &mut Ring, op: Op, count: usize) -> Result<u64> {
+    /// An exact receive ended. Returns how many messages it completed.
+    pub fn on_exact(&mut self, ring: &mut Ring, count: usize) -> Result<u64> {
         let shape = self.script.shape;
         let message = (self.received % shape.period() as u64) as usize;
-        let wanted = self.script.echo_message(message);
         let header_bytes = shape.echo_header_bytes();
-        let expected = match op {
-            Op::Discard => shape.echo_bytes() - header_bytes,
-            _ if self.verifies() => shape.echo_bytes(),
-            _ => header_bytes,
-        };
-        if count < expected {
-            bail!("the server closed the connection within a message");
+        let expected = if self.verifies() { shape.echo_bytes() } else { header_bytes };
+        ensure!(count == expected, "the server closed the connection within a message");
+        let region = ring.take_region(self.slot).context("a receive without its memory")?;
+        let (seen, wanted) = (&region.bytes()[..expected], self.script.echo_message(message));
+        let (header, wanted_header) = (&seen[..header_bytes], &wanted[..header_bytes]);
+        ensure!(
+            header == wanted_header,
+            "message {} came back in frames of another shape (header {header:02x?}); \
+             --verify full follows fragments and pings",
+            self.received
+        );
+        ensure!(seen == &wanted[..expected], "wrong content in message {}", self.received);
+        self.receive = Receive::Exact { region: Some(region), rest_bytes: 0 };
+        if expected == header_bytes {
+            self.discard(ring, shape.echo_bytes() - header_bytes)?;
+            return Ok(0);
         }
-        if op == Op::Exact {
-            let region = ring.take_region(self.slot).context("a receive without its memory")?;
-            let same = region.bytes()[..expected] == wanted[..expected];
-            let seen: Vec<u8> = region.bytes()[..header_bytes].to_vec();
-            self.receive = Receive::Exact { region: Some(region) };
-            if !same && seen[..] == wanted[..header_bytes] {
-                bail!("wrong content in message {}", self.received);
-            }
-            if !same {
-                bail!(
-                    "message {} came back in frames of another shape (header {seen:02x?}); \
-                     --verify full follows fragments and pings",
-                    self.received
-                );
-            }
-            if expected == header_bytes {
-                let rest = shape.echo_bytes() - header_bytes;
-                ring.recv_discard(rest as u32, self.token(Op::Discard))?;
-                return Ok(0);
-            }
+        self.received += 1;
+        self.expect_message(ring)?;
+        Ok(1)
+    }
+
+    /// A discarding receive ended. Returns how many messages it completed.
+    pub fn on_discarded(&mut self, ring: &mut Ring, count: usize) -> Result<u64> {
+        let Receive::Exact { rest_bytes, .. } = self.receive else { return Ok(0) };
+        ensure!(count > 0, "the server closed the connection within a message");
+        if count < rest_bytes {
+            self.discard(ring, rest_bytes - count)?;
+            return Ok(0);
         }
         self.received += 1;
         self.expect_message(ring)?;
@@ -231,22 +238,28 @@ impl Connection {
     }
 
     fn expect_message(&mut self, ring: &mut Ring) -> io::Result<()> {
-        let header_bytes = self.script.shape.echo_header_bytes();
+        let shape = self.script.shape;
         let len_bytes = match self.verifies() {
-            true => self.script.shape.echo_bytes(),
-            false => header_bytes,
+            true => shape.echo_bytes(),
+            false => shape.echo_header_bytes(),
         };
         if len_bytes == 0 {
-            let whole = self.script.shape.echo_bytes() as u32;
-            return ring.recv_discard(whole, self.token(Op::Discard));
+            return self.discard(ring, shape.echo_bytes());
         }
         match &mut self.receive {
-            Receive::Exact { region } => match region.take() {
+            Receive::Exact { region, .. } => match region.take() {
                 Some(region) => ring.recv_exact(region, len_bytes as u32, self.token(Op::Exact)),
                 None => Err(io::Error::other("a second exact receive")),
             },
             _ => Ok(()),
         }
+    }
+
+    fn discard(&mut self, ring: &mut Ring, len_bytes: usize) -> io::Result<()> {
+        if let Receive::Exact { rest_bytes, .. } = &mut self.receive {
+            *rest_bytes = len_bytes;
+        }
+        ring.recv_discard(len_bytes as u32, self.token(Op::Discard))
     }
 
     /// Goes from comparing images to reading frames, at the start of the message under way.

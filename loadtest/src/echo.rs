@@ -201,8 +201,11 @@ impl<'p> Session<'p> {
                 Ok(messages)
             }
             Op::Exact | Op::Discard => {
-                let count = completion.result.context("the connection was lost")?;
-                connection.on_exact(self.ring, token.op, count as usize)
+                let count = completion.result.context("the connection was lost")? as usize;
+                match token.op {
+                    Op::Exact => connection.on_exact(self.ring, count),
+                    _ => connection.on_discarded(self.ring, count),
+                }
             }
             Op::Send => {
                 connection.on_sent(self.ring, completion.result)?;

@@ -66,7 +66,7 @@ impl Region {
 
 #[repr(align(4096))]
 #[derive(Clone, Copy)]
-struct Page([u8; PAGE_BYTES]);
+struct Page(#[expect(dead_code, reason = "reached by pointer")] [u8; PAGE_BYTES]);
 
 /// A provided-buffer ring: `count` buffers of `bytes_each` in one piece of leaked memory.
 struct Buffers {
@@ -173,7 +173,9 @@ impl Ring {
         }
     }
 
-    /// Throws `len_bytes` of the stream away without copying them (`MSG_TRUNC`, tcp(7)).
+    /// Throws up to `len_bytes` of the stream away without copying them (`MSG_TRUNC`, tcp(7)). The
+    /// completion counts what was there; `MSG_WAITALL` would wait for too much after a part,
+    /// since truncated bytes do not advance the kernel's iterator.
     pub fn recv_discard(&mut self, len_bytes: u32, token: Token) -> io::Result<()> {
         if self.discard_bytes < len_bytes as usize {
             // The kernel should not write here at all; if it does, it finds room. Leaked, since
@@ -182,7 +184,7 @@ impl Ring {
             self.discard_bytes = room.len();
             self.discard = room.as_mut_ptr();
         }
-        let flags = (RecvFlags::WAITALL.bits() | RecvFlags::TRUNC.bits()) as i32;
+        let flags = RecvFlags::TRUNC.bits() as i32;
         let entry = opcode::Recv::new(Fixed(token.slot), self.discard, len_bytes).flags(flags);
         self.push(entry.build(), token)
     }
