@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::echo;
 use crate::floor::{self, Driver};
+use crate::idle;
 use crate::workload::{Kind, Shape};
 
 /// Load generator for WebSocket servers, and raw TCP floors to compare them with.
@@ -22,6 +23,8 @@ pub struct Cli {
 enum Command {
     /// Closed loop: every connection keeps its messages in flight and checks what comes back.
     Echo(Echo),
+    /// Opens connections, holds them and leaves; tells what they cost the server.
+    Idle(Idle),
     /// A raw TCP echo server, single-threaded, until it is ended.
     Floor(Floor),
 }
@@ -68,6 +71,26 @@ struct Echo {
 }
 
 #[derive(Debug, Args)]
+struct Idle {
+    /// ws://host:port/path
+    url: String,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: u32,
+    /// Time to hold the connections, in seconds; pings are answered.
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    hold: Duration,
+    /// Whose memory to report, with all child processes.
+    #[arg(long)]
+    server_pid: Option<u32>,
+    /// No WebSocket: TCP connections only.
+    #[arg(long)]
+    raw: bool,
+    /// One JSON object on one line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct Floor {
     #[arg(long)]
     listen: SocketAddr,
@@ -80,6 +103,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Echo(echo) => echo.run(),
+            Command::Idle(idle) => idle.run(),
             Command::Floor(floor) => floor::run(floor.listen, floor.driver),
         }
     }
@@ -99,6 +123,23 @@ impl Echo {
             verify_all: matches!(self.verify, Verify::Full),
             warmup: self.warmup,
             measure: self.seconds,
+            server_pid: self.server_pid,
+        })?;
+        match self.json {
+            true => println!("{}", serde_json::to_string(&report)?),
+            false => report.print(),
+        }
+        Ok(())
+    }
+}
+
+impl Idle {
+    fn run(self) -> Result<()> {
+        let report = idle::run(&idle::Plan {
+            url: self.url,
+            connections: self.connections,
+            hold: self.hold,
+            raw: self.raw,
             server_pid: self.server_pid,
         })?;
         match self.json {

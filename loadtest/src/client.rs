@@ -13,8 +13,8 @@ use rustix::io::Errno;
 
 use crate::frame_check::{Event, FrameCheck};
 use crate::frames;
-use crate::ring::{Lease, Region, Ring};
-use crate::token::{Op, Token};
+use crate::operation::{Op, Region, Token};
+use crate::ring::{Lease, Ring};
 use crate::workload::Script;
 
 /// Messages above this many bytes on the wire are received exactly.

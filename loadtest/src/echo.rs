@@ -12,10 +12,10 @@ use hdrhistogram::Histogram;
 use crate::client::Connection;
 use crate::connect::{self, WAVE};
 use crate::handshake::Target;
+use crate::operation::{Completion, Op, Sizes};
 use crate::report::{Cost, Latency, Report, verdict};
-use crate::ring::{Ring, Sizes};
+use crate::ring::Ring;
 use crate::server_cpu::{self, Usage};
-use crate::token::{Completion, Op};
 use crate::workload::{Script, Shape};
 
 /// Prepared messages of all connections together may take this much memory.
@@ -247,14 +247,14 @@ impl<'p> Session<'p> {
     fn report(&self) -> Result<Report> {
         let window = &self.window;
         let seconds = window.started.elapsed().as_secs_f64();
-        let client = Usage::of_tree(std::process::id())?.since(window.client);
+        let client = Usage::of_tree(std::process::id())?.since(&window.client);
         let server = match self.plan.server_pid {
-            Some(pid) => Some(Usage::of_tree(pid)?.since(window.server)),
+            Some(pid) => Some(Usage::of_tree(pid)?.since(&window.server)),
             None => None,
         };
         ensure!(window.messages > 0, "no message came back within the measured time");
-        let client = Cost::of(client, window.messages, seconds);
-        let server = server.map(|usage| Cost::of(usage, window.messages, seconds));
+        let client = Cost::of(&client, window.messages, seconds);
+        let server = server.map(|usage| Cost::of(&usage, window.messages, seconds));
         let rate = window.messages as f64 / seconds;
         let shape = self.plan.shape;
         Ok(Report {

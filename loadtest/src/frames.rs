@@ -10,9 +10,6 @@ pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
 
-/// The longest header a server may send: two bytes and a 64-bit length, no mask.
-pub const SERVER_HEADER_BYTES_MAX: usize = 10;
-
 /// Bytes of an unmasked header for a payload of `payload_bytes` (RFC 6455 §5.2).
 pub fn server_header_bytes(payload_bytes: usize) -> usize {
     match payload_bytes {

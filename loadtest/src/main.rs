@@ -13,11 +13,12 @@ mod floor;
 mod frame_check;
 mod frames;
 mod handshake;
+mod idle;
+mod operation;
 mod progress;
 mod report;
 mod ring;
 mod server_cpu;
-mod token;
 mod workload;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::server_cpu::Usage;
 
-/// Share of a core from which on a thread counts as saturated.
+/// Share of the time from which on a thread counts as saturated.
 const SATURATED: f64 = 0.95;
 
 /// One echo run.
@@ -63,13 +63,15 @@ pub struct Cost {
     pub kernel_ns_per_message: f64,
     /// CPU seconds per second; 1.0 is one core.
     pub cores_busy: f64,
+    /// The hungriest thread's share of the time, standing in line for a core included.
+    pub busiest_thread: f64,
     pub voluntary_switches: u64,
     pub involuntary_switches: u64,
 }
 
 impl Cost {
     /// Spreads `usage` over the messages and the wall time.
-    pub fn of(usage: Usage, messages: u64, seconds: f64) -> Cost {
+    pub fn of(usage: &Usage, messages: u64, seconds: f64) -> Cost {
         let each = usage.cpu_ns as f64 / messages.max(1) as f64;
         let ticks = (usage.user_ticks + usage.kernel_ticks).max(1) as f64;
         let user = each * usage.user_ticks as f64 / ticks;
@@ -78,6 +80,7 @@ impl Cost {
             user_ns_per_message: user,
             kernel_ns_per_message: each * usage.kernel_ticks as f64 / ticks,
             cores_busy: usage.cpu_ns as f64 / 1e9 / seconds,
+            busiest_thread: usage.busiest_thread_ns() as f64 / 1e9 / seconds,
             voluntary_switches: usage.voluntary_switches,
             involuntary_switches: usage.involuntary_switches,
         }
@@ -85,12 +88,13 @@ impl Cost {
 
     fn print(&self, who: &str) {
         println!(
-            "{who:<10}{:>10.0} ns CPU/message (user {:.0}, kernel {:.0}), {:.0} % of a core, \
+            "{who:<10}{:>10.0} ns CPU/message (user {:.0}, kernel {:.0}), {:.0} % of a core (wanted {:.0} %), \
              switches {} voluntary, {} not",
             self.cpu_ns_per_message,
             self.user_ns_per_message,
             self.kernel_ns_per_message,
             self.cores_busy * 100.0,
+            self.busiest_thread * 100.0,
             self.voluntary_switches,
             self.involuntary_switches,
         );
@@ -99,17 +103,17 @@ impl Cost {
 
 /// Says which side the figures are about.
 pub fn verdict(client: &Cost, server: Option<&Cost>) -> String {
-    let full = |cost: &Cost| cost.cores_busy >= SATURATED;
+    let full = |cost: &Cost| cost.busiest_thread >= SATURATED;
     match server {
         None if full(client) => {
-            "the generator's core was full: the rate may be the generator's, not the server's"
+            "the generator was never idle: the rate may be the generator's, not the server's"
         }
         None => "without --server-pid nobody knows how busy the server was",
         Some(server) if full(client) && !full(server) => {
-            "THE GENERATOR WAS THE BOTTLENECK: its core was full, the server's was not"
+            "THE GENERATOR WAS THE BOTTLENECK: it was never idle, the server was"
         }
-        Some(server) if full(server) => "the server's core was full",
-        Some(_) => "neither side was full: round trips set the rate",
+        Some(server) if full(server) => "a thread of the server was never idle",
+        Some(_) => "both sides were idle at times: round trips set the rate",
     }
     .to_owned()
 }
@@ -143,23 +147,22 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn cost(cores_busy: f64) -> Cost {
-        let usage = Usage { cpu_ns: (cores_busy * 1e9) as u64, ..Usage::default() };
-        Cost::of(usage, 1000, 1.0)
+    fn cost(busiest_thread: f64) -> Cost {
+        Cost { busiest_thread, ..Cost::of(&Usage::default(), 1000, 1.0) }
     }
 
     #[test]
     fn the_verdict_names_the_full_side() {
         assert!(verdict(&cost(0.99), Some(&cost(0.7))).starts_with("THE GENERATOR"));
-        assert!(verdict(&cost(0.99), Some(&cost(0.99))).starts_with("the server"));
-        assert!(verdict(&cost(0.5), Some(&cost(0.5))).starts_with("neither"));
+        assert!(verdict(&cost(0.99), Some(&cost(0.99))).starts_with("a thread of the server"));
+        assert!(verdict(&cost(0.5), Some(&cost(0.5))).starts_with("both sides"));
         assert!(verdict(&cost(0.99), None).starts_with("the generator"));
     }
 
     #[test]
     fn costs_are_spread_by_ticks() {
         let usage = Usage { cpu_ns: 1_000_000, user_ticks: 1, kernel_ticks: 3, ..Usage::default() };
-        let cost = Cost::of(usage, 100, 0.001);
+        let cost = Cost::of(&usage, 100, 0.001);
         assert_eq!(cost.cpu_ns_per_message, 10_000.0);
         assert_eq!(cost.user_ns_per_message, 2_500.0);
         assert_eq!(cost.kernel_ns_per_message, 7_500.0);

@@ -20,7 +20,7 @@ use io_uring::types::{BufRingEntry, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 use rustix::net::{RecvFlags, SendFlags};
 
-use crate::token::{Completion, Op, Token};
+use crate::operation::{Completion, Op, Region, Sizes, Token};
 
 /// `IOU_PBUF_RING_INC` of `<linux/io_uring.h>`: a provided buffer is consumed bit by bit.
 const PBUF_RING_INC: u16 = 2;
@@ -47,23 +47,6 @@ impl Lease {
     }
 }
 
-/// Own memory for exact receives. It belongs to the ring from [`Ring::recv_exact`] until the
-/// completion, so nobody can read it while the kernel writes.
-#[derive(Debug)]
-pub struct Region(Box<[u8]>);
-
-impl Region {
-    /// Zeroed memory of `len_bytes`.
-    pub fn new(len_bytes: usize) -> Region {
-        Region(vec![0; len_bytes].into_boxed_slice())
-    }
-
-    /// The bytes the last exact receive brought, and older ones behind them.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 #[repr(align(4096))]
 #[derive(Clone, Copy)]
 struct Page(#[expect(dead_code, reason = "reached by pointer")] [u8; PAGE_BYTES]);
@@ -86,17 +69,6 @@ struct BufferState {
     leases: u32,
     /// The kernel is done with it; it returns when the last lease does.
     finished: bool,
-}
-
-/// How large a ring is.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    pub submissions: u32,
-    pub completions: u32,
-    /// Slots for direct descriptors; at most `RLIMIT_NOFILE`.
-    pub slots: u32,
-    pub buffers: u16,
-    pub buffer_bytes: u32,
 }
 
 /// One io_uring with direct descriptors and an incremental provided-buffer ring.
@@ -157,10 +129,10 @@ impl Ring {
     /// Receives exactly `len_bytes` to the front of `region`, which [`Ring::take_region`] hands
     /// back after the completion. One per slot at a time.
     pub fn recv_exact(&mut self, region: Region, len_bytes: u32, token: Token) -> io::Result<()> {
-        assert!(len_bytes as usize <= region.0.len(), "an exact receive beyond its region");
+        assert!(len_bytes as usize <= region.bytes().len(), "an exact receive beyond its region");
         assert!(!self.regions.contains_key(&token.slot), "two exact receives on one slot");
         let (held, _) = self.regions.entry(token.slot).or_insert((region, false));
-        let at = held.0.as_mut_ptr();
+        let at = held.start();
         let flags = RecvFlags::WAITALL.bits() as i32;
         self.push(opcode::Recv::new(Fixed(token.slot), at, len_bytes).flags(flags).build(), token)
     }

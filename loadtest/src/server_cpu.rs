@@ -3,13 +3,13 @@
 //! `echo` and `idle` take a snapshot before and after. All threads and child processes count;
 //! the time of a thread that ends in between is lost, so a server should keep its threads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context, Result};
 
 /// Sums over all threads of a process and its children.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Exact run time.
     pub cpu_ns: u64,
@@ -18,6 +18,8 @@ pub struct Usage {
     pub kernel_ticks: u64,
     pub voluntary_switches: u64,
     pub involuntary_switches: u64,
+    /// Per thread: time it ran or stood in line for a core.
+    wanted_ns: BTreeMap<u32, u64>,
 }
 
 impl Usage {
@@ -29,16 +31,18 @@ impl Usage {
             let Ok(entries) = fs::read_dir(&tasks) else { continue };
             for task in entries.flatten() {
                 // A thread may end between listing and reading.
-                if let Some(usage) = Usage::of_task(&task.path().to_string_lossy()) {
-                    sum = sum.plus(usage);
-                }
+                let _ended = sum.add_task(&task.path().to_string_lossy());
             }
         }
         Ok(sum)
     }
 
     /// What was spent since `earlier`.
-    pub fn since(self, earlier: Usage) -> Usage {
+    pub fn since(&self, earlier: &Usage) -> Usage {
+        let wanted_ns = self.wanted_ns.iter().map(|(thread, wanted)| {
+            let before = earlier.wanted_ns.get(thread).copied().unwrap_or(0);
+            (*thread, wanted.saturating_sub(before))
+        });
         Usage {
             cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
             user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
@@ -47,30 +51,30 @@ impl Usage {
             involuntary_switches: self
                 .involuntary_switches
                 .saturating_sub(earlier.involuntary_switches),
+            wanted_ns: wanted_ns.collect(),
         }
     }
 
-    fn plus(self, other: Usage) -> Usage {
-        Usage {
-            cpu_ns: self.cpu_ns + other.cpu_ns,
-            user_ticks: self.user_ticks + other.user_ticks,
-            kernel_ticks: self.kernel_ticks + other.kernel_ticks,
-            voluntary_switches: self.voluntary_switches + other.voluntary_switches,
-            involuntary_switches: self.involuntary_switches + other.involuntary_switches,
-        }
+    /// The time the hungriest thread ran or stood in line for a core.
+    pub fn busiest_thread_ns(&self) -> u64 {
+        self.wanted_ns.values().copied().max().unwrap_or(0)
     }
 
-    fn of_task(path: &str) -> Option<Usage> {
+    fn add_task(&mut self, path: &str) -> Option<()> {
+        let thread = path.rsplit('/').next()?.parse().ok()?;
         let schedstat = fs::read_to_string(format!("{path}/schedstat")).ok()?;
-        let (user_ticks, kernel_ticks) = ticks(&fs::read_to_string(format!("{path}/stat")).ok()?)?;
+        let mut fields = schedstat.split_whitespace().map(str::parse::<u64>);
+        let (ran_ns, queued_ns) = (fields.next()?.ok()?, fields.next()?.ok()?);
+        let stat = fs::read_to_string(format!("{path}/stat")).ok()?;
+        let (user_ticks, kernel_ticks) = ticks(&stat)?;
         let status = fs::read_to_string(format!("{path}/status")).ok()?;
-        Some(Usage {
-            cpu_ns: schedstat.split_whitespace().next()?.parse().ok()?,
-            user_ticks,
-            kernel_ticks,
-            voluntary_switches: field(&status, "voluntary_ctxt_switches:")?,
-            involuntary_switches: field(&status, "nonvoluntary_ctxt_switches:")?,
-        })
+        self.cpu_ns += ran_ns;
+        self.user_ticks += user_ticks;
+        self.kernel_ticks += kernel_ticks;
+        self.voluntary_switches += field(&status, "voluntary_ctxt_switches:")?;
+        self.involuntary_switches += field(&status, "nonvoluntary_ctxt_switches:")?;
+        self.wanted_ns.insert(thread, ran_ns + queued_ns);
+        Some(())
     }
 }
 
@@ -156,8 +160,9 @@ mod tests {
             sum = std::hint::black_box(sum ^ step);
         }
         std::thread::yield_now();
-        let spent = Usage::of_tree(pid).unwrap().since(before);
+        let spent = Usage::of_tree(pid).unwrap().since(&before);
         assert!(spent.cpu_ns > 100_000, "{spent:?}");
+        assert!(spent.busiest_thread_ns() > 100_000, "{spent:?}");
         assert!(is_alive(pid));
         assert!(Memory::of_tree(pid).unwrap().rss_bytes > 100_000);
     }

@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use crate::ring::{Lease, Ring, Sizes};
-use crate::token::{Completion, Op, Token};
+use crate::operation::{Completion, Op, Sizes, Token};
+use crate::ring::{Lease, Ring};
 
 const BUFFERS: u16 = 16;
 const BUFFER_BYTES: u32 = 256 * 1024;

@@ -1,6 +1,7 @@
-//! What a ring operation is called and what comes of it: the names the safe code and `ring` share.
+//! The words the safe code and `ring` share: what an operation is called, what comes of it, the
+//! memory of an exact receive, the size of a ring.
 //!
-//! No memory and no system call here.
+//! No system call here, and no unsafe.
 
 use crate::ring::Lease;
 
@@ -57,6 +58,39 @@ pub struct Completion {
     pub more: bool,
     /// The bytes of a multishot receive.
     pub lease: Option<Lease>,
+}
+
+/// Own memory for exact receives. It belongs to the ring from [`Ring::recv_exact`] until the
+/// completion, so nobody can read it while the kernel writes.
+#[derive(Debug)]
+pub struct Region(Box<[u8]>);
+
+impl Region {
+    /// Zeroed memory of `len_bytes`.
+    pub fn new(len_bytes: usize) -> Region {
+        Region(vec![0; len_bytes].into_boxed_slice())
+    }
+
+    /// Where the kernel writes. `ring` alone asks.
+    pub fn start(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr()
+    }
+
+    /// The bytes the last exact receive brought, and older ones behind them.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// How large a ring is.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub submissions: u32,
+    pub completions: u32,
+    /// Slots for direct descriptors; at most `RLIMIT_NOFILE`.
+    pub slots: u32,
+    pub buffers: u16,
+    pub buffer_bytes: u32,
 }
 
 #[cfg(test)]
