@@ -1,15 +1,15 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::echo;
 use crate::floor::{self, Driver};
-use crate::idle;
 use crate::workload::{Kind, Shape};
+use crate::{compare, echo, idle};
 
 /// Load generator for WebSocket servers, and raw TCP floors to compare them with.
 #[derive(Debug, Parser)]
@@ -27,6 +27,11 @@ enum Command {
     Idle(Idle),
     /// A raw TCP echo server, single-threaded, until it is ended.
     Floor(Floor),
+    /// Puts the JSON lines of many runs into one table of medians.
+    Compare {
+        /// A file of JSON lines, in any order.
+        file: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -68,6 +73,9 @@ struct Echo {
     /// One JSON object on one line.
     #[arg(long)]
     json: bool,
+    /// Whose figures these are, for `compare`; names of raw floors begin with "floor".
+    #[arg(long, default_value = "")]
+    label: String,
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +96,9 @@ struct Idle {
     /// One JSON object on one line.
     #[arg(long)]
     json: bool,
+    /// Whose figures these are, for `compare`; names of raw floors begin with "floor".
+    #[arg(long, default_value = "")]
+    label: String,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +116,7 @@ impl Cli {
             Command::Echo(echo) => echo.run(),
             Command::Idle(idle) => idle.run(),
             Command::Floor(floor) => floor::run(floor.listen, floor.driver),
+            Command::Compare { file } => compare::run(&file),
         }
     }
 }
@@ -112,6 +124,7 @@ impl Cli {
 impl Echo {
     fn run(self) -> Result<()> {
         let report = echo::run(&echo::Plan {
+            label: self.label,
             url: self.url,
             connections: self.connections,
             shape: Shape {
@@ -136,6 +149,7 @@ impl Echo {
 impl Idle {
     fn run(self) -> Result<()> {
         let report = idle::run(&idle::Plan {
+            label: self.label,
             url: self.url,
             connections: self.connections,
             hold: self.hold,

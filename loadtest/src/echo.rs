@@ -27,6 +27,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    pub label: String,
     pub url: String,
     pub connections: u32,
     pub shape: Shape,
@@ -258,6 +259,7 @@ impl<'p> Session<'p> {
         let rate = window.messages as f64 / seconds;
         let shape = self.plan.shape;
         Ok(Report {
+            label: self.plan.label.clone(),
             url: self.plan.url.clone(),
             raw: shape.raw,
             connections: self.plan.connections,

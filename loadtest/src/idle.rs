@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::{Resource, getrlimit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::connect::{self, WAVE};
 use crate::frames;
@@ -34,6 +34,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    pub label: String,
     pub url: String,
     pub connections: u32,
     pub hold: Duration,
@@ -42,8 +43,10 @@ pub struct Plan {
 }
 
 /// What it came to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IdleReport {
+    /// Whose figures these are, for `compare`.
+    pub label: String,
     pub url: String,
     pub connections: u32,
     pub opening_seconds: f64,
@@ -54,7 +57,7 @@ pub struct IdleReport {
 }
 
 /// Resident memory of the server.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ServerMemory {
     pub rss_before_bytes: u64,
     pub rss_after_bytes: u64,
@@ -103,6 +106,7 @@ pub fn run(plan: &Plan) -> Result<IdleReport> {
     });
     ensure!(lost == 0, "{lost} of {} connections were lost while idle", plan.connections);
     Ok(IdleReport {
+        label: plan.label.clone(),
         url: plan.url.clone(),
         connections: plan.connections,
         opening_seconds,

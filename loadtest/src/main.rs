@@ -3,10 +3,11 @@
 //!
 //! `cli` names the commands; `echo` and `idle` run against a server (`connect`, `handshake`,
 //! `client`, `workload`, `frames`), `floor` is a server, `ring` holds all unsafe code,
-//! `server_cpu` and `report` do the accounts.
+//! `server_cpu`, `report` and `compare` do the accounts.
 
 mod cli;
 mod client;
+mod compare;
 mod connect;
 mod echo;
 mod floor;

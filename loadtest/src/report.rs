@@ -12,6 +12,8 @@ const SATURATED: f64 = 0.95;
 /// One echo run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
+    /// Whose figures these are, for `compare`.
+    pub label: String,
     pub url: String,
     pub raw: bool,
     pub connections: u32,
@@ -161,7 +163,8 @@ mod tests {
 
     #[test]
     fn costs_are_spread_by_ticks() {
-        let usage = Usage { cpu_ns: 1_000_000, user_ticks: 1, kernel_ticks: 3, ..Usage::default() };
+        let mut usage = Usage::default();
+        (usage.cpu_ns, usage.user_ticks, usage.kernel_ticks) = (1_000_000, 1, 3);
         let cost = Cost::of(&usage, 100, 0.001);
         assert_eq!(cost.cpu_ns_per_message, 10_000.0);
         assert_eq!(cost.user_ns_per_message, 2_500.0);

@@ -35,8 +35,14 @@ pub fn serve(listener: &TcpListener) -> Result<()> {
     connections.resize_with(slots as usize, Connection::default);
     let accept = Token { op: Op::Accept, slot: 0, generation: 0 };
     ring.accept_multishot(listener.as_fd(), accept)?;
-    let mut server =
-        Server { ring, connections, dirty: Vec::new(), silent: Vec::new(), starved: Vec::new() };
+    let mut server = Server {
+        ring,
+        connections,
+        dirty: Vec::new(),
+        silent: Vec::new(),
+        starved: Vec::new(),
+        refusing: false,
+    };
     loop {
         server.ring.wait(None)?;
         while let Some(completion) = server.ring.next() {
@@ -119,6 +125,8 @@ struct Server {
     silent: Vec<u32>,
     /// Slots whose receive ended for want of buffers.
     starved: Vec<u32>,
+    /// A failed accept has been told.
+    refusing: bool,
 }
 
 impl Server {
@@ -126,7 +134,9 @@ impl Server {
         let slot = match completion.result {
             Ok(slot) => slot,
             Err(error) => {
-                eprintln!("accept failed: {error}");
+                if !std::mem::replace(&mut self.refusing, true) {
+                    eprintln!("accept failed: {error}; further failures are not told");
+                }
                 return Ok(());
             }
         };
