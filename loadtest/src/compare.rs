@@ -27,6 +27,8 @@ struct Series {
     rates: Vec<f64>,
     /// Runs in which the generator was never idle but the server was.
     generator_bound: usize,
+    /// Runs in which others used the same cores.
+    contended: usize,
 }
 
 /// Scenario, then contender; both in the order in which they first appeared.
@@ -53,6 +55,7 @@ pub fn run(file: &Path) -> Result<()> {
                 let series = costs.series(&scenario, &report.label);
                 series.values.push(server.cpu_ns_per_message);
                 series.rates.push(report.messages_per_second);
+                series.contended += usize::from(report.is_contended());
                 series.generator_bound += usize::from(report.verdict.starts_with("THE GENERATOR"));
             }
             Line::Idle(report) => {
@@ -81,40 +84,62 @@ impl Table {
         if self.cells.is_empty() {
             return;
         }
-        println!("{what}: median [min-max], ratio to the better floor; {rate}: median");
+        println!(
+            "{what}: median [min-max], ratio to the better floor (median over the rounds); {rate}"
+        );
         for (row, scenario) in self.scenarios.iter().enumerate() {
             println!("{scenario}");
             let floor = self.better_floor(row);
             for (column, contender) in self.contenders.iter().enumerate() {
                 let Some(series) = self.cells.get(&(row, column)) else { continue };
                 let (low, high) = spread(&series.values);
-                let middle = median(&series.values);
-                let ratio = match floor {
-                    Some(floor) if floor > 0.0 => format!("{:.2}x", middle / floor),
-                    _ => "-".to_owned(),
-                };
-                let bound = match series.generator_bound {
-                    0 => String::new(),
-                    runs => format!(", generator was the bottleneck in {runs}"),
-                };
+                let ratio = floor.and_then(|floor| ratio(&series.values, &floor.values));
                 println!(
-                    "  {contender:<16}{middle:>10.0} [{low:.0}-{high:.0}] {ratio:>7} {:>12.0}/s  \
-                     n={}{bound}",
+                    "  {contender:<16}{:>10.0} [{low:.0}-{high:.0}] {:>7} {:>12.0}/s  n={}{}",
+                    median(&series.values),
+                    ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}x")),
                     median(&series.rates),
-                    series.values.len()
+                    series.values.len(),
+                    series.remarks(),
                 );
             }
         }
     }
 
-    fn better_floor(&self, row: usize) -> Option<f64> {
-        let floors =
-            self.contenders.iter().enumerate().filter(|(_, name)| name.starts_with("floor"));
-        let medians = floors.filter_map(|(column, _)| {
-            self.cells.get(&(row, column)).map(|series| median(&series.values))
-        });
-        medians.min_by(f64::total_cmp)
+    /// The floor with the lower median.
+    fn better_floor(&self, row: usize) -> Option<&Series> {
+        let names = self.contenders.iter().enumerate();
+        names
+            .filter(|(_, name)| name.starts_with("floor"))
+            .filter_map(|(column, _)| self.cells.get(&(row, column)))
+            .min_by(|one, other| median(&one.values).total_cmp(&median(&other.values)))
     }
+}
+
+impl Series {
+    fn remarks(&self) -> String {
+        let mut remarks = String::new();
+        if self.contended > 0 {
+            remarks += &format!(", cores contended in {}", self.contended);
+        }
+        if self.generator_bound > 0 {
+            remarks += &format!(", generator the bottleneck in {}", self.generator_bound);
+        }
+        remarks
+    }
+}
+
+/// Round against round if both have all of them, so that a noisy minute weighs on both; median
+/// against median otherwise.
+fn ratio(values: &[f64], floor: &[f64]) -> Option<f64> {
+    if floor.iter().any(|value| *value <= 0.0) {
+        return None;
+    }
+    if values.len() != floor.len() {
+        return Some(median(values) / median(floor));
+    }
+    let pairs: Vec<f64> = values.iter().zip(floor).map(|(value, floor)| value / floor).collect();
+    Some(median(&pairs))
 }
 
 fn place(names: &mut Vec<String>, name: &str) -> usize {
@@ -160,7 +185,14 @@ mod tests {
             table.series("one", contender).values.push(value);
         }
         table.series("two", "engine").values.push(1.0);
-        assert_eq!(table.better_floor(0), Some(8.5));
-        assert_eq!(table.better_floor(1), None);
+        assert_eq!(table.better_floor(0).map(|floor| median(&floor.values)), Some(8.5));
+        assert!(table.better_floor(1).is_none());
+    }
+
+    #[test]
+    fn ratios_pair_the_rounds() {
+        assert_eq!(ratio(&[2.0, 40.0, 6.0], &[1.0, 20.0, 2.0]), Some(2.0));
+        assert_eq!(ratio(&[4.0], &[1.0, 3.0]), Some(2.0));
+        assert_eq!(ratio(&[4.0], &[0.0]), None);
     }
 }

@@ -17,7 +17,6 @@ use crate::handshake::{Target, check_response};
 /// Connections opened at once.
 pub const WAVE: u32 = 128;
 /// Connections from one source address.
-
 const PER_SOURCE: u32 = 4_000;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const HEAD_BYTES_MAX: usize = 16 * 1024;

@@ -9,6 +9,9 @@ use crate::server_cpu::Usage;
 /// Share of the time from which on a thread counts as saturated.
 const SATURATED: f64 = 0.95;
 
+/// Cores in line from which on a run counts as disturbed.
+const CONTENDED: f64 = 0.1;
+
 /// One echo run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -65,6 +68,8 @@ pub struct Cost {
     pub kernel_ns_per_message: f64,
     /// CPU seconds per second; 1.0 is one core.
     pub cores_busy: f64,
+    /// Seconds per second its threads stood in line for a core: somebody else used it.
+    pub cores_queued: f64,
     /// The hungriest thread's share of the time, standing in line for a core included.
     pub busiest_thread: f64,
     pub voluntary_switches: u64,
@@ -82,6 +87,7 @@ impl Cost {
             user_ns_per_message: user,
             kernel_ns_per_message: each * usage.kernel_ticks as f64 / ticks,
             cores_busy: usage.cpu_ns as f64 / 1e9 / seconds,
+            cores_queued: usage.queued_ns as f64 / 1e9 / seconds,
             busiest_thread: usage.busiest_thread_ns() as f64 / 1e9 / seconds,
             voluntary_switches: usage.voluntary_switches,
             involuntary_switches: usage.involuntary_switches,
@@ -90,13 +96,14 @@ impl Cost {
 
     fn print(&self, who: &str) {
         println!(
-            "{who:<10}{:>10.0} ns CPU/message (user {:.0}, kernel {:.0}), {:.0} % of a core (wanted {:.0} %), \
+            "{who:<10}{:>10.0} ns CPU/message (user {:.0}, kernel {:.0}), {:.0} % of a core and \
+             {:.0} % in line for one, \
              switches {} voluntary, {} not",
             self.cpu_ns_per_message,
             self.user_ns_per_message,
             self.kernel_ns_per_message,
             self.cores_busy * 100.0,
-            self.busiest_thread * 100.0,
+            self.cores_queued * 100.0,
             self.voluntary_switches,
             self.involuntary_switches,
         );
@@ -121,6 +128,12 @@ pub fn verdict(client: &Cost, server: Option<&Cost>) -> String {
 }
 
 impl Report {
+    /// Others used the cores of this run, so its figures are worth less.
+    pub fn is_contended(&self) -> bool {
+        let sides = [Some(&self.client), self.server.as_ref()];
+        sides.into_iter().flatten().any(|cost| cost.cores_queued > CONTENDED)
+    }
+
     /// Prints for people.
     pub fn print(&self) {
         let mode = if self.raw { "raw TCP" } else { "WebSocket" };

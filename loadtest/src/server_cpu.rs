@@ -13,6 +13,8 @@ use anyhow::{Context, Result};
 pub struct Usage {
     /// Exact run time.
     pub cpu_ns: u64,
+    /// Time ready to run, standing in line for a core.
+    pub queued_ns: u64,
     /// In clock ticks, good for the proportion only.
     pub user_ticks: u64,
     pub kernel_ticks: u64,
@@ -45,6 +47,7 @@ impl Usage {
         });
         Usage {
             cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
+            queued_ns: self.queued_ns.saturating_sub(earlier.queued_ns),
             user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
             kernel_ticks: self.kernel_ticks.saturating_sub(earlier.kernel_ticks),
             voluntary_switches: self.voluntary_switches.saturating_sub(earlier.voluntary_switches),
@@ -69,6 +72,7 @@ impl Usage {
         let (user_ticks, kernel_ticks) = ticks(&stat)?;
         let status = fs::read_to_string(format!("{path}/status")).ok()?;
         self.cpu_ns += ran_ns;
+        self.queued_ns += queued_ns;
         self.user_ticks += user_ticks;
         self.kernel_ticks += kernel_ticks;
         self.voluntary_switches += field(&status, "voluntary_ctxt_switches:")?;

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use sha1::{Digest, Sha1};
@@ -33,7 +34,8 @@ impl Floor {
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        self.child.kill().expect("the floor is running");
+        // A test may have ended it.
+        let _ = self.child.kill();
         self.child.wait().expect("the floor ends");
     }
 }
@@ -161,6 +163,22 @@ fn a_lost_connection_and_a_refused_handshake_are_told() {
     let text = complaint(&echo("ws://127.0.0.1:1/", &[]));
     assert!(text.contains("cannot connect to 127.0.0.1:1"), "{text}");
     assert!(complaint(&echo("http://x/", &[])).contains("not a URL"));
+}
+
+#[test]
+fn a_server_that_ends_is_named() {
+    let mut floor = Floor::start("epoll");
+    let pid = floor.child.id().to_string();
+    let url = format!("tcp://{}", floor.address);
+    let generator = Command::new(PROGRAM)
+        .args(["echo", &url, "--raw", "--seconds", "60", "--server-pid", &pid])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the generator starts");
+    thread::sleep(Duration::from_millis(500));
+    floor.child.kill().expect("the floor is running");
+    let output = generator.wait_with_output().expect("the generator ends");
+    assert!(complaint(&output).contains(&format!("the server (process {pid}) has ended")));
 }
 
 /// Answers each message in two fragments with a ping between them.
