@@ -6,6 +6,7 @@
 #
 # Environment:
 #   RINGWIRE=path      the server binary      (default: target/release/ringwire, built here)
+#   NAME=ringwire      what the table calls it
 #   RINGWIRE_ARGS=...  its arguments          (default: serve --shards 1 --listen 127.0.0.1:PORT)
 #   RINGWIRE_PATH=/x   the echo route         (default: /echo)
 #   SECONDS_EACH=1     measured seconds of a run
@@ -76,7 +77,7 @@ start floor-uring "tcp://127.0.0.1:$((port + 1))" --raw \
 engine_args=${RINGWIRE_ARGS:-serve --shards 1 --listen 127.0.0.1:$((port + 2))}
 # The arguments are words on purpose.
 # shellcheck disable=SC2086
-start ringwire "ws://127.0.0.1:$((port + 2))$route" "" "$RINGWIRE" $engine_args
+start "${NAME:-ringwire}" "ws://127.0.0.1:$((port + 2))$route" "" "$RINGWIRE" $engine_args
 
 echo "machine   $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores"
 echo "kernel    $(uname -r)"

@@ -56,7 +56,7 @@ pub fn run(file: &Path) -> Result<()> {
                 series.values.push(server.cpu_ns_per_message);
                 series.rates.push(report.messages_per_second);
                 series.contended += usize::from(report.is_contended());
-                series.generator_bound += usize::from(report.verdict.starts_with("THE GENERATOR"));
+                series.generator_bound += usize::from(report.generator_bound);
             }
             Line::Idle(report) => {
                 let server = report.server.with_context(|| format!("{}: no server", place()))?;

@@ -13,7 +13,7 @@ use crate::client::Connection;
 use crate::connect::{self, WAVE};
 use crate::handshake::Target;
 use crate::operation::{Completion, Op, Sizes};
-use crate::report::{Cost, Latency, Report, verdict};
+use crate::report::{Cost, Latency, Report, is_generator_bound, verdict};
 use crate::ring::Ring;
 use crate::server_cpu::{self, Usage};
 use crate::workload::{Script, Shape};
@@ -271,6 +271,7 @@ impl<'p> Session<'p> {
             messages_per_second: rate,
             megabytes_per_second: rate * shape.payload_bytes as f64 / 1e6,
             latency_us: Latency::of(&window.latency_ns),
+            generator_bound: is_generator_bound(&client, server.as_ref()),
             verdict: verdict(&client, server.as_ref()),
             client,
             server,

@@ -31,6 +31,7 @@ pub struct Report {
     pub latency_us: Latency,
     pub client: Cost,
     pub server: Option<Cost>,
+    pub generator_bound: bool,
     pub verdict: String,
 }
 
@@ -110,21 +111,29 @@ impl Cost {
     }
 }
 
+/// The generator set the rate, not the server.
+pub fn is_generator_bound(client: &Cost, server: Option<&Cost>) -> bool {
+    is_full(client) && server.is_some_and(|server| !is_full(server))
+}
+
 /// Says which side the figures are about.
 pub fn verdict(client: &Cost, server: Option<&Cost>) -> String {
-    let full = |cost: &Cost| cost.busiest_thread >= SATURATED;
     match server {
-        None if full(client) => {
+        _ if is_generator_bound(client, server) => {
+            "THE GENERATOR WAS THE BOTTLENECK: it was never idle, the server was"
+        }
+        None if is_full(client) => {
             "the generator was never idle: the rate may be the generator's, not the server's"
         }
         None => "without --server-pid nobody knows how busy the server was",
-        Some(server) if full(client) && !full(server) => {
-            "THE GENERATOR WAS THE BOTTLENECK: it was never idle, the server was"
-        }
-        Some(server) if full(server) => "a thread of the server was never idle",
+        Some(server) if is_full(server) => "a thread of the server was never idle",
         Some(_) => "both sides were idle at times: round trips set the rate",
     }
     .to_owned()
+}
+
+fn is_full(cost: &Cost) -> bool {
+    cost.busiest_thread >= SATURATED
 }
 
 impl Report {
@@ -155,6 +164,9 @@ impl Report {
         }
         self.client.print("client");
         println!("{:<10}{}", "verdict", self.verdict);
+        if self.is_contended() {
+            println!("{:<10}other programs used the same cores; repeat the run", "disturbed");
+        }
     }
 }
 
@@ -169,6 +181,8 @@ mod tests {
     #[test]
     fn the_verdict_names_the_full_side() {
         assert!(verdict(&cost(0.99), Some(&cost(0.7))).starts_with("THE GENERATOR"));
+        assert!(is_generator_bound(&cost(0.99), Some(&cost(0.7))));
+        assert!(!is_generator_bound(&cost(0.99), Some(&cost(0.96))));
         assert!(verdict(&cost(0.99), Some(&cost(0.99))).starts_with("a thread of the server"));
         assert!(verdict(&cost(0.5), Some(&cost(0.5))).starts_with("both sides"));
         assert!(verdict(&cost(0.99), None).starts_with("the generator"));
