@@ -110,7 +110,7 @@ impl Running {
 pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, StartError> {
     let limits = probe::raise_nofile();
     let shards = if settings.shards == 0 { limits.cores } else { settings.shards };
-    let bound = listener::bind(&settings.listen, shards)?;
+    let bound = listener::bind(&settings.listen, shards, settings.limits.socket_send_buffer_bytes)?;
     let addresses = bound[0].iter().map(|listener| listener.address.clone()).collect();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

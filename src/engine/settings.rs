@@ -72,6 +72,9 @@ pub struct Limits {
     pub inbox_growth_bytes_max: usize,
     /// See [`limits::OUTBOX_HIGH_WATER_BYTES`].
     pub outbox_high_water_bytes: usize,
+    /// `SO_SNDBUF` of every connection (socket(7)), which the kernel doubles. 0, the default: the
+    /// kernel sizes it as it goes.
+    pub socket_send_buffer_bytes: usize,
 }
 
 impl Default for Limits {
@@ -84,6 +87,7 @@ impl Default for Limits {
             inbox_messages_max: limits::INBOX_MESSAGES_MAX,
             inbox_growth_bytes_max: limits::INBOX_GROWTH_BYTES_MAX,
             outbox_high_water_bytes: limits::OUTBOX_HIGH_WATER_BYTES,
+            socket_send_buffer_bytes: 0,
         }
     }
 }
