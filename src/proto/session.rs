@@ -103,6 +103,12 @@ impl Session {
         }
     }
 
+    /// Whether it is as a new one: between two messages, with nothing kept.
+    pub fn is_idle(&self) -> bool {
+        let between = matches!(self.place, Place::Header(PartialHeader { length: 0, .. }));
+        between && self.message.is_none() && !self.ended
+    }
+
     /// Takes in the next bytes from the peer, all of them, cut anywhere. They are unmasked in
     /// place, so `input` is of no use afterwards.
     ///
