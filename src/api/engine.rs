@@ -1,6 +1,7 @@
 //! Building, running and ending an engine.
 
 use super::handler::{self, WebSocketServer};
+use super::signals;
 use crate::engine::{ListenAddress, Routes, Running, Settings, StartError, Target, Totals, launch};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use std::sync::Arc;
 ///     .route("/hello", Hello::default)
 ///     .start()?;
 /// println!("listening on {}", engine.addresses()[0]);
-/// engine.handle().drain(); // A server would wait for a signal here.
+/// engine.handle().drain(); // A server has `engine.run_until_signal();` instead of these two.
 /// engine.join();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -57,6 +58,14 @@ impl Engine {
     /// The tokio runtime that handlers' libraries run on.
     pub fn runtime(&self) -> &tokio::runtime::Handle {
         self.running.runtime()
+    }
+
+    /// Serves until SIGINT or SIGTERM, drains, and waits for the end. What a `main` ends with.
+    ///
+    /// A second signal ends the process at once with exit code 3, as if connections were cut.
+    pub fn run_until_signal(self) -> Drained {
+        signals::drain_on_signal(self.runtime(), self.handle());
+        self.join()
     }
 
     /// Waits until the engine was drained.
