@@ -61,8 +61,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .settings(Settings { origins, ..Settings::default() })
         .listen(address.parse()?)
         .route("/", Notes::default)
+        .drain_on_signal()
         .start()?;
     println!("listening on {}", engine.addresses()[0]);
-    engine.run_until_signal();
+    engine.join();
     Ok(())
 }

@@ -24,8 +24,12 @@ impl WebSocketServer for Echo {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".into());
-    let engine = Engine::builder().listen(address.parse()?).route("/*", Echo::default).start()?;
+    let engine = Engine::builder()
+        .listen(address.parse()?)
+        .route("/*", Echo::default)
+        .drain_on_signal()
+        .start()?;
     println!("listening on {}", engine.addresses()[0]);
-    engine.run_until_signal();
+    engine.join();
     Ok(())
 }

@@ -66,8 +66,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::builder()
         .listen(address)
         .route("/csp/user/MyApp.MyWebSocketServer.cls", move || MyWebSocketServer { timeout })
+        .drain_on_signal()
         .start()?;
     println!("listening on {}", engine.addresses()[0]);
-    engine.run_until_signal();
+    engine.join();
     Ok(())
 }

@@ -69,12 +69,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let service = listener.local_addr()?;
     let route = move || Client { service, tick };
-    let engine = Engine::builder().listen(address).route("/", route).start()?;
+    let engine = Engine::builder().listen(address).route("/", route).drain_on_signal().start()?;
     engine.runtime().spawn(async move {
         listener.set_nonblocking(true)?;
         capitals(TcpListener::from_std(listener)?).await
     });
     println!("listening on {}", engine.addresses()[0]);
-    engine.run_until_signal();
+    engine.join();
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Building, running and ending an engine.
 
 use super::handler::{self, WebSocketServer};
-use super::signals;
+use super::signals::Signals;
 use crate::engine::{ListenAddress, Routes, Running, Settings, StartError, Target, Totals, launch};
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use std::sync::Arc;
 ///     .route("/hello", Hello::default)
 ///     .start()?;
 /// println!("listening on {}", engine.addresses()[0]);
-/// engine.handle().drain(); // A server has `engine.run_until_signal();` instead of these two.
+/// engine.handle().drain(); // A program of its own has `.drain_on_signal()` above instead.
 /// engine.join();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -42,6 +42,7 @@ impl Engine {
             settings: Settings::default(),
             listen: Vec::new(),
             routes: Routes::default(),
+            drain_on_signal: false,
         }
     }
 
@@ -58,14 +59,6 @@ impl Engine {
     /// The tokio runtime that handlers' libraries run on.
     pub fn runtime(&self) -> &tokio::runtime::Handle {
         self.running.runtime()
-    }
-
-    /// Serves until SIGINT or SIGTERM, drains, and waits for the end. What a `main` ends with.
-    ///
-    /// A second signal ends the process at once with exit code 3, as if connections were cut.
-    pub fn run_until_signal(self) -> Drained {
-        signals::drain_on_signal(self.runtime(), self.handle());
-        self.join()
     }
 
     /// Waits until the engine was drained.
@@ -103,6 +96,7 @@ pub struct EngineBuilder {
     settings: Settings,
     listen: Vec<ListenAddress>,
     routes: Routes,
+    drain_on_signal: bool,
 }
 
 impl EngineBuilder {
@@ -143,6 +137,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Drains at SIGINT or SIGTERM, after which [`Engine::join`] returns; a second signal ends the
+    /// process at once with exit code 3. The signals are caught before anything is bound, and stay
+    /// caught. Default: they are left alone.
+    pub fn drain_on_signal(mut self) -> Self {
+        self.drain_on_signal = true;
+        self
+    }
+
     /// Binds, starts the shards, and returns when all of them accept.
     ///
     /// Raises the soft limit of descriptors of this process to the hard one.
@@ -154,8 +156,13 @@ impl EngineBuilder {
         if !self.listen.is_empty() {
             self.settings.listen = self.listen;
         }
+        let signals = self.drain_on_signal.then(Signals::catch).transpose();
+        let signals = signals.map_err(StartError::Thread)?;
         let running = launch(self.settings, self.routes)?;
         let handle = EngineHandle { drain: running.drainer() };
+        if let Some(signals) = signals {
+            running.runtime().spawn(signals.drain(handle.clone()));
+        }
         Ok(Engine { running, handle })
     }
 }

@@ -5,45 +5,41 @@
 
 use super::engine::EngineHandle;
 use std::io;
-use tokio::runtime::Handle;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The exit code after a second signal: connections were cut.
 const EXIT_CUT: i32 = 3;
 
-/// Drains the engine of `handle` after SIGINT or SIGTERM, and ends the process after another.
-pub(super) fn drain_on_signal(runtime: &Handle, handle: EngineHandle) {
-    let entered = runtime.enter();
-    // Caught from here on, not from whenever the task below runs.
-    let signals = Signals::catch();
-    drop(entered);
-    match signals {
-        Ok(mut signals) => {
-            runtime.spawn(async move {
-                signals.next().await;
-                tracing::info!("draining; a second signal cuts");
-                handle.drain();
-                signals.next().await;
-                tracing::warn!("cut by a second signal");
-                std::process::exit(EXIT_CUT);
-            });
-        }
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be caught; one will end the process at once");
-        }
-    }
-}
-
-struct Signals {
+/// SIGINT and SIGTERM, kept from ending the process.
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    /// Needs to be inside a tokio runtime.
-    fn catch() -> io::Result<Self> {
+    /// Catches the signals from now on.
+    pub(super) fn catch() -> io::Result<Self> {
+        // To catch needs a runtime, any; the engine's, which is made later, will deliver.
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let entered = runtime.enter();
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        let terminate = signal(SignalKind::terminate())?;
+        drop(entered);
+        // A plain drop would panic where the caller is on a runtime itself.
+        runtime.shutdown_background();
+        Ok(Self { interrupt, terminate })
+    }
+
+    /// Drains at the first signal, also one that came before this was called, and ends the process
+    /// at the second.
+    pub(super) async fn drain(mut self, handle: EngineHandle) {
+        self.next().await;
+        tracing::info!("draining; a second signal cuts");
+        handle.drain();
+        self.next().await;
+        tracing::warn!("cut by a second signal");
+        std::process::exit(EXIT_CUT);
     }
 
     async fn next(&mut self) {

@@ -38,11 +38,11 @@ pub fn builder(settings: Settings) -> EngineBuilder {
 ///
 /// What kept the engine from starting.
 pub fn run(settings: Settings) -> Result<Outcome, StartError> {
-    let engine = builder(settings).start()?;
+    let engine = builder(settings).drain_on_signal().start()?;
     for address in engine.addresses() {
         tracing::info!("listening on {address}");
     }
-    let totals = engine.run_until_signal().totals;
+    let totals = engine.join().totals;
     let ring = totals.ring;
     tracing::info!(
         accepted = totals.accepted,
