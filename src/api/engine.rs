@@ -1,7 +1,6 @@
 //! Building, running and ending an engine.
 
 use super::handler::{self, WebSocketServer};
-use super::signals::Signals;
 use crate::engine::{ListenAddress, Routes, Running, Settings, StartError, Target, Totals, launch};
 use std::sync::Arc;
 
@@ -118,6 +117,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Drains at SIGINT or SIGTERM, after which [`Engine::join`] returns; a second signal ends the
+    /// process at once with exit code 3. The signals are caught before anything is bound, and stay
+    /// caught. Default: they are left alone.
+    pub fn drain_on_signal(mut self) -> Self {
+        self.drain_on_signal = true;
+        self
+    }
+
     /// Serves WebSockets at `path`: an exact path, or `/prefix/*`. Exact paths go before
     /// prefixes, longer prefixes before shorter ones. `factory` makes one handler per connection,
     /// on the thread of its shard.
@@ -137,14 +144,6 @@ impl EngineBuilder {
         self
     }
 
-    /// Drains at SIGINT or SIGTERM, after which [`Engine::join`] returns; a second signal ends the
-    /// process at once with exit code 3. The signals are caught before anything is bound, and stay
-    /// caught. Default: they are left alone.
-    pub fn drain_on_signal(mut self) -> Self {
-        self.drain_on_signal = true;
-        self
-    }
-
     /// Binds, starts the shards, and returns when all of them accept.
     ///
     /// Raises the soft limit of descriptors of this process to the hard one.
@@ -156,7 +155,7 @@ impl EngineBuilder {
         if !self.listen.is_empty() {
             self.settings.listen = self.listen;
         }
-        let signals = self.drain_on_signal.then(Signals::catch).transpose();
+        let signals = self.drain_on_signal.then(super::signals::Signals::catch).transpose();
         let signals = signals.map_err(StartError::Thread)?;
         let running = launch(self.settings, self.routes)?;
         let handle = EngineHandle { drain: running.drainer() };
