@@ -3,5 +3,11 @@
 
 mod support;
 
+#[path = "wire/closing.rs"]
+mod closing;
+#[path = "wire/idling.rs"]
+mod idling;
 #[path = "wire/reading.rs"]
 mod reading;
+#[path = "wire/writing.rs"]
+mod writing;

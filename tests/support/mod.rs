@@ -35,7 +35,7 @@ pub fn quick() -> Settings {
     settings.ring.buffer_pool_bytes = 1 << 20;
     settings.timeouts.ping_interval = Duration::ZERO;
     settings.timeouts.drain_spread = Duration::ZERO;
-    settings.timeouts.drain = Duration::from_secs(2);
+    settings.timeouts.drain = Duration::from_millis(200);
     settings
 }
 
