@@ -45,14 +45,14 @@ impl<R: Ring> Shard<R> {
                 submit.push(slot, Operation::Cancel, Submission::CancelReceive);
                 slot.receive = Receive::Stopping;
             }
-            (false, Receive::Idle)
-                if connection.flags.paused
-                    && !slot.hangup_awaited
-                    && !connection.flags.end_of_stream =>
-            {
-                // Nobody reads, so nobody would notice the peer's end; this does.
-                submit.push(slot, Operation::Hangup, Submission::AwaitHangup);
-                slot.hangup_awaited = true;
+            (false, Receive::Idle) if !connection.flags.end_of_stream => {
+                // Stopped by us, or ended by itself in the batch that filled the inbox.
+                connection.flags.paused = true;
+                if !slot.hangup_awaited {
+                    // Nobody reads, so nobody would notice the peer's end; this does.
+                    submit.push(slot, Operation::Hangup, Submission::AwaitHangup);
+                    slot.hangup_awaited = true;
+                }
             }
             _ => {}
         }
