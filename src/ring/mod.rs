@@ -20,6 +20,7 @@ mod pool;
 mod selftest;
 mod sends;
 mod setup;
+pub mod sim;
 mod token;
 
 pub use buffer::{BUFFER_HEADROOM, Buffer};
