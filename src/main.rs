@@ -1,3 +1,162 @@
 //! The `ringwire` program.
+//!
+//! Owns what a process has once: the allocator, the command line, the log, the exit code. Called
+//! by the system. It may not know how a connection works.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | ended as asked; every connection was closed in time |
+//! | 2 | the command line is wrong |
+//! | 3 | the drain deadline passed and connections were cut |
+//! | 69 | an address is in use or not available |
+//! | 74 | the output could not be written |
+//! | 77 | permission denied |
+//! | 78 | the configuration is wrong, or this host cannot carry the server (`ringwire doctor`) |
+//!
+//! Every failure is one line on standard error, `ringwire: <cause>; <remedy>`. The codes from 64
+//! on are those of sysexits.h.
 
-fn main() {}
+mod cli;
+mod doctor;
+mod log;
+
+use clap::Parser;
+use cli::{Cli, Command, ConfigCommand, DoctorCommand, ServeCommand};
+use ringwire::config::{self, Config};
+use ringwire::ring::probe::{self, Plan};
+use ringwire::serve::{self, Outcome};
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXIT_USAGE: u8 = 2;
+const EXIT_CUT: u8 = 3;
+const EXIT_OUTPUT: u8 = 74;
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let text = error.render();
+            let code = if error.use_stderr() {
+                // There is nowhere left to complain about a closed standard error.
+                let _ = write!(io::stderr(), "{text}");
+                Ok(EXIT_USAGE)
+            } else {
+                print(&text.to_string()).map(|()| 0)
+            };
+            return exit(code);
+        }
+    };
+    exit(match &cli.command {
+        Command::Serve(command) => run_server(command),
+        Command::Doctor(command) => run_doctor(command),
+        Command::Config(command) => run_config(command),
+    })
+}
+
+/// Why the program ends, as it is told to people and to the parent process.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl From<config::ConfigError> for Failure {
+    fn from(error: config::ConfigError) -> Self {
+        Self { code: EXIT_CONFIG, message: error.to_string() }
+    }
+}
+
+fn exit(result: Result<u8, Failure>) -> ExitCode {
+    match result {
+        Ok(code) => code.into(),
+        Err(Failure { code, message }) => {
+            let line = one_line(&message);
+            // There is nowhere left to complain about a closed standard error.
+            let _ = writeln!(io::stderr(), "ringwire: {line}");
+            code.into()
+        }
+    }
+}
+
+/// `message` with line breaks and control characters escaped: a path or a value may have them.
+fn one_line(message: &str) -> String {
+    let escaped = |letter: char| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    message.chars().map(escaped).collect()
+}
+
+/// Writes `text` to standard output. A reader that has gone has seen enough: no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure {
+            code: EXIT_OUTPUT,
+            message: format!(
+                "standard output cannot be written: {error}; free the disk or redirect it"
+            ),
+        }),
+    }
+}
+
+fn run_server(command: &ServeCommand) -> Result<u8, Failure> {
+    let config = config::load(command.config.as_deref(), std::env::vars_os(), &command.flags())?;
+    log::start(&config.log)?;
+    let limits = probe::raise_nofile();
+    let report = probe::probe_for(plan_of(&config));
+    if let Some(blocked) = report.fatal() {
+        return Err(Failure { code: blocked.exit_code, message: blocked.to_string() });
+    }
+    tracing::debug!(?limits, allowance = ?report.allowance, "host");
+    match serve::run(config.to_settings()) {
+        Ok(Outcome::Drained) => Ok(0),
+        Ok(Outcome::Cut) => Ok(EXIT_CUT),
+        Err(error) => Err(Failure { code: error.exit_code(), message: error.to_string() }),
+    }
+}
+
+fn run_doctor(command: &DoctorCommand) -> Result<u8, Failure> {
+    let config = config::load(command.config.as_deref(), std::env::vars_os(), &[])?;
+    // As `serve` does, so that the limits shown are those it will have.
+    probe::raise_nofile();
+    let report = probe::probe_for(plan_of(&config));
+    print(&if command.json { doctor::json(&report) } else { doctor::table(&report) })?;
+    match report.fatal() {
+        None => Ok(0),
+        Some(blocked) => Err(Failure { code: blocked.exit_code, message: blocked.to_string() }),
+    }
+}
+
+fn plan_of(config: &Config) -> Plan {
+    let ring = &config.ring;
+    let entries = if ring.buffer_count > 0 {
+        ring.buffer_count
+    } else {
+        // Classic buffers of 4 KiB are the most that can be asked for.
+        u16::try_from(ring.buffer_pool_bytes / 4_096).unwrap_or(u16::MAX / 2 + 1)
+    };
+    Plan {
+        shards: config.shards,
+        submission_entries: ring.submission_entries,
+        completion_entries: ring.completion_entries,
+        buffer_entries: entries.max(1),
+    }
+}
+
+fn run_config(command: &ConfigCommand) -> Result<u8, Failure> {
+    if command.print_default {
+        print(&config::default_toml())?;
+    }
+    if let Some(path) = &command.check {
+        // The file alone: what it says must not depend on who checks it.
+        config::load(Some(path), [], &[])?;
+    }
+    Ok(0)
+}

@@ -124,15 +124,24 @@ impl Buffer {
         self.memory.extend_from_slice(bytes);
     }
 
-    /// Makes room for `additional` bytes behind; headroom is kept.
+    /// Makes room for `additional` bytes behind, in larger memory, or where the first bytes were
+    /// dropped. [`BUFFER_HEADROOM`] is kept if it was there.
     pub fn reserve(&mut self, additional: usize) {
         if additional <= self.room() {
             return;
         }
-        let wanted = (self.memory.len() + additional).max(2 * self.memory.capacity());
-        let mut larger = Self::with_capacity(wanted);
-        larger.memory.extend_from_slice(&self.memory);
-        larger.start = self.start;
+        let headroom = self.start.min(BUFFER_HEADROOM);
+        let wanted = headroom + self.len() + additional;
+        if wanted <= self.memory.capacity() && self.len() <= self.start {
+            self.memory.copy_within(self.start.., headroom);
+            self.memory.truncate(headroom + self.len());
+            self.start = headroom;
+            return;
+        }
+        let mut larger = Self::with_capacity(wanted.max(2 * self.len()));
+        larger.memory.resize(headroom, 0);
+        larger.memory.extend_from_slice(self);
+        larger.start = headroom;
         *self = larger;
     }
 
@@ -152,6 +161,10 @@ impl Buffer {
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len(), "advance past the end of a buffer");
         self.start += count;
+        if self.start == self.memory.len() {
+            self.start = self.start.min(BUFFER_HEADROOM);
+            self.memory.truncate(self.start);
+        }
     }
 
     /// Moves the first `count` bytes out into a buffer of their own, with headroom.

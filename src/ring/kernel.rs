@@ -75,7 +75,7 @@ impl KernelRing {
             _instance: instance,
             buffer_ring,
             pool: Pool::new(options.buffer_count, options.buffer_bytes),
-            sends: SendTable::new(options.slots),
+            sends: SendTable::new(),
             addresses: AddressTable::default(),
             listeners,
             bell,
@@ -228,6 +228,10 @@ impl KernelRing {
             }
             (_, Some(errno)) => Outcome::Failed(errno),
             (Operation::Accept, None) => Outcome::Accepted(result as u32),
+            (Operation::Hangup, None) => {
+                let reset = result & i32::from(libc::POLLERR | libc::POLLHUP) != 0;
+                Outcome::HungUp { reset }
+            }
             (Operation::Doorbell, None) => Outcome::Rang,
             (_, None) => Outcome::Done,
         };

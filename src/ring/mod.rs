@@ -17,6 +17,7 @@ mod address;
 mod buffer;
 mod kernel;
 mod pool;
+pub mod probe;
 mod selftest;
 mod sends;
 mod setup;
@@ -96,6 +97,11 @@ pub enum Outcome {
     SendFailed(Errno, SendData),
     /// Who the peer is; `None` for a Unix socket, or where the kernel cannot tell (before 6.7).
     PeerAddress(Option<SocketAddr>),
+    /// The peer has closed its end, or (`reset`) the connection is broken.
+    HungUp {
+        /// Nothing more can be sent or received.
+        reset: bool,
+    },
     /// Another thread rang the [`Doorbell`].
     Rang,
     /// Done, with nothing to tell.
@@ -139,6 +145,18 @@ pub struct RingCounters {
     pub out_of_buffers: u64,
     /// Sends that ended before all was sent.
     pub short_sends: u64,
+}
+
+impl std::ops::AddAssign for RingCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.enters += other.enters;
+        self.submissions += other.submissions;
+        self.completions += other.completions;
+        self.overflows += other.overflows;
+        self.submission_queue_full += other.submission_queue_full;
+        self.out_of_buffers += other.out_of_buffers;
+        self.short_sends += other.short_sends;
+    }
 }
 
 /// A ring: the kernel's, or the simulator's.

@@ -104,10 +104,6 @@ impl Pool {
         Lease { pool: Rc::clone(self), start, bytes, id }
     }
 
-    /// Bytes that fit into the rest of buffer `id`.
-    pub(super) fn rest(&self, id: u16) -> u32 {
-        self.buffer_bytes - self.states[usize::from(id)].get().filled
-    }
 
     /// Never frees the memory: the kernel may still write to it.
     pub(super) fn leak(&self) {

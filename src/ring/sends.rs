@@ -29,6 +29,12 @@ impl SendData {
         }
     }
 
+    /// Appends all of `other`.
+    pub fn append(&mut self, other: Self) {
+        self.push(other.first);
+        other.rest.into_iter().for_each(|buffer| self.push(buffer));
+    }
+
     /// The last run, to append to.
     pub fn last_mut(&mut self) -> &mut Buffer {
         self.rest.last_mut().unwrap_or(&mut self.first)
@@ -92,9 +98,8 @@ pub(super) enum SendRange {
 }
 
 impl SendTable {
-    pub(super) fn new(slots: u32) -> Self {
-        let records = (0..slots).map(|_| None).collect();
-        Self { records, spare: Vec::new(), in_flight: 0 }
+    pub(super) fn new() -> Self {
+        Self { records: Vec::new(), spare: Vec::new(), in_flight: 0 }
     }
 
     /// Keeps `data` for the send of `slot` that is about to be pushed.
@@ -104,7 +109,11 @@ impl SendTable {
     /// If a send of this slot is in flight already: two would overtake each other.
     pub(super) fn begin(&mut self, slot: u32, data: SendData) -> SendRange {
         assert!(!data.is_empty(), "a send of nothing");
-        let place = &mut self.records[slot as usize];
+        let index = slot as usize;
+        if index >= self.records.len() {
+            self.records.resize_with(index + 1, || None);
+        }
+        let place = &mut self.records[index];
         assert!(place.is_none(), "a second send in flight on one slot");
         let record = place.insert(self.spare.pop().unwrap_or_else(Record::empty));
         self.in_flight += 1;
@@ -190,14 +199,14 @@ mod tests {
     #[test]
     #[should_panic(expected = "second send")]
     fn one_send_per_slot() {
-        let mut table = SendTable::new(2);
+        let mut table = SendTable::new();
         table.begin(1, data(&["a"]));
         table.begin(1, data(&["b"]));
     }
 
     #[test]
     fn what_begins_comes_back() {
-        let mut table = SendTable::new(2);
+        let mut table = SendTable::new();
         assert!(matches!(table.begin(1, data(&["a"])), SendRange::One(_, 1)));
         assert!(matches!(table.begin(0, data(&["a", "b"])), SendRange::Several(_)));
         assert_eq!(text(&table.finish(0)), "ab");

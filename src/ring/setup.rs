@@ -78,7 +78,7 @@ impl std::fmt::Display for SetupStep {
 pub(super) fn build(options: &KernelRingOptions) -> Result<IoUring, KernelRingError> {
     let mut completion_entries = options.completion_entries;
     let floor = options.submission_entries.max(1_024).min(options.completion_entries);
-    let mut patience = 3;
+    let mut patience = 5;
     loop {
         match build_once(options.submission_entries, completion_entries) {
             Ok(ring) => return Ok(ring),

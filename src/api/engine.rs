@@ -1,0 +1,152 @@
+//! Building, running and ending an engine.
+
+use super::handler::{self, WebSocketServer};
+use crate::engine::{ListenAddress, Routes, Running, Settings, StartError, Target, Totals, launch};
+use std::sync::Arc;
+
+/// A running server: shards that accept and serve until they are drained.
+///
+/// ```
+/// use ringwire::{Engine, Error, WebSocket, WebSocketServer};
+///
+/// #[derive(Default)]
+/// struct Hello;
+///
+/// impl WebSocketServer for Hello {
+///     async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error> {
+///         ws.write("hello").await?;
+///         ws.end_server().await
+///     }
+/// }
+///
+/// let engine = Engine::builder()
+///     .listen("127.0.0.1:0".parse()?)
+///     .shards(1)
+///     .route("/hello", Hello::default)
+///     .start()?;
+/// println!("listening on {}", engine.addresses()[0]);
+/// engine.handle().drain(); // A server would wait for a signal here.
+/// engine.join();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Engine {
+    running: Running,
+    handle: EngineHandle,
+}
+
+impl Engine {
+    /// An engine to be configured.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder {
+            settings: Settings::default(),
+            listen: Vec::new(),
+            routes: Routes::default(),
+        }
+    }
+
+    /// Where it listens, with the ports that the system chose.
+    pub fn addresses(&self) -> &[ListenAddress] {
+        self.running.addresses()
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> EngineHandle {
+        self.handle.clone()
+    }
+
+    /// The tokio runtime that handlers' libraries run on.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        self.running.runtime()
+    }
+
+    /// Waits until the engine was drained.
+    pub fn join(self) -> Drained {
+        let totals = self.running.join();
+        Drained { totals }
+    }
+}
+
+/// How an engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// What it has counted; `totals.cut` connections did not close in time.
+    pub totals: Totals,
+}
+
+/// Reaches a running engine from any thread.
+#[derive(Clone)]
+pub struct EngineHandle {
+    drain: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl EngineHandle {
+    /// Ends the engine in order: nothing more is accepted, every WebSocket gets a Close frame
+    /// (1001), spread over `drain_spread`, and what is left after `drain` is cut
+    /// ([`Timeouts`](crate::Timeouts)). Does not wait, see [`Engine::join`].
+    pub fn drain(&self) {
+        (self.drain)();
+    }
+}
+
+/// Configures an [`Engine`].
+pub struct EngineBuilder {
+    settings: Settings,
+    listen: Vec<ListenAddress>,
+    routes: Routes,
+}
+
+impl EngineBuilder {
+    /// Replaces all settings.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Listens here instead of where the settings say; may be called more than once.
+    pub fn listen(mut self, address: ListenAddress) -> Self {
+        self.listen.push(address);
+        self
+    }
+
+    /// Sets the number of shards. Default: one per core.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.settings.shards = shards;
+        self
+    }
+
+    /// Serves WebSockets at `path`: an exact path, or `/prefix/*`. Exact paths go before
+    /// prefixes, longer prefixes before shorter ones. `factory` makes one handler per connection,
+    /// on the thread of its shard.
+    pub fn route<H, F>(mut self, path: &str, factory: F) -> Self
+    where
+        H: WebSocketServer,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        let make = Box::new(move |arrival| handler::task(factory(), arrival));
+        self.routes.add(path, Target::Handler(make));
+        self
+    }
+
+    /// Serves a page at `path`, to plain GET and HEAD.
+    pub fn page(mut self, path: &str, content_type: &'static str, body: &'static [u8]) -> Self {
+        self.routes.add(path, Target::Page { content_type, body });
+        self
+    }
+
+    /// Binds, starts the shards, and returns when all of them accept.
+    ///
+    /// Raises the soft limit of descriptors of this process to the hard one.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is in the way and what to do about it; nothing runs then.
+    pub fn start(mut self) -> Result<Engine, StartError> {
+        if !self.listen.is_empty() {
+            self.settings.listen = self.listen;
+        }
+        let running = launch(self.settings, self.routes)?;
+        let handle = EngineHandle { drain: running.drainer() };
+        Ok(Engine { running, handle })
+    }
+}

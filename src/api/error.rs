@@ -1,0 +1,90 @@
+//! What can go wrong in a handler's verbs.
+
+use crate::proto::CloseCode;
+use std::fmt;
+
+/// Why [`read`](super::WebSocket::read) has nothing to give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No message (nor `len` of one) came in time: `CSPWebSocketTimeout`. The socket lives, and
+    /// what has arrived of a message is still there.
+    #[error("no message came in time")]
+    Timeout,
+    /// The conversation is over: `CSPWebSocketClosed`.
+    #[error("the WebSocket is closed ({code}{})", reason_suffix(.reason))]
+    Closed {
+        /// The code of the Close frame that ended it; 1005 if that carried none, 1006 if the
+        /// connection was lost without one.
+        code: CloseCode,
+        /// The reason of that Close frame.
+        reason: Box<str>,
+    },
+}
+
+fn reason_suffix(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {}", reason.escape_debug()) }
+}
+
+/// Why [`write`](super::WebSocket::write) did not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The conversation is over.
+    #[error("the WebSocket is closed")]
+    Closed,
+    /// The message is larger than the limit (16 MiB unless set otherwise).
+    #[error("the message is larger than the limit")]
+    TooLong,
+    /// Only of [`try_write`](super::WebSocket::try_write): the peer does not take what was written
+    /// before.
+    #[error("the peer is too slow: its outbox is full")]
+    Full,
+}
+
+/// Why a handler gave up. Made by `?` from the errors of the verbs, or from any error by
+/// [`Error::new`]; the socket is closed with 1011 then, unless it is closed already.
+pub struct Error(Box<dyn std::error::Error>);
+
+impl Error {
+    /// From an error of the application, or from a text.
+    pub fn new(error: impl Into<Box<dyn std::error::Error>>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error)
+    }
+}

@@ -1,0 +1,130 @@
+//! What an application implements.
+
+use super::error::Error;
+use super::opening::Opening;
+use super::websocket::WebSocket;
+use crate::engine::{Arrival, Closer, Counts, Ended, Port, Task};
+use crate::proto::{CloseCode, Refusal};
+
+/// A class of WebSockets (`%CSP.WebSocket`): one value per connection, made by the route's
+/// factory.
+///
+/// The callbacks of a connection run one after the other, on the thread of its shard; their
+/// futures need not be `Send`. Libraries that need tokio work inside them: the thread has entered
+/// a tokio runtime. What blocks the thread blocks every connection of the shard.
+///
+/// ```
+/// use ringwire::{Error, READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT, ReadError, WebSocket, WebSocketServer};
+///
+/// #[derive(Default)]
+/// struct Shout;
+///
+/// impl WebSocketServer for Shout {
+///     async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error> {
+///         loop {
+///             match ws.read(READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT).await {
+///                 Ok(data) => ws.write(data.as_text().unwrap_or("?").to_uppercase()).await?,
+///                 Err(ReadError::Closed { .. }) => return Ok(()),
+///                 Err(_) => return ws.end_server().await,
+///             }
+///         }
+///     }
+/// }
+/// ```
+#[allow(async_fn_in_trait)] // Handlers stay on one thread, so their futures need no bounds.
+pub trait WebSocketServer: 'static {
+    /// Runs before the handshake is answered (`OnPreServer`): may look at the request, choose the
+    /// subprotocol, add headers, or refuse. Default: accepts without a subprotocol.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] that the client gets instead of the 101.
+    async fn on_pre_server(&mut self, opening: &mut Opening) -> Result<(), Refusal> {
+        let _ = opening;
+        Ok(())
+    }
+
+    /// The conversation (`Server`). The socket is closed when this returns: with 1000, or with
+    /// 1011 after an error or a panic.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the application from going on.
+    async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error>;
+
+    /// Runs once, after the socket is gone (`OnPostServer`); not after a refusal or a panic.
+    async fn on_post_server(&mut self, closing: &Closing) {
+        let _ = closing;
+    }
+}
+
+/// How a conversation went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Closing {
+    /// The close code: 1005 if the Close frame carried none, 1006 if there was no Close frame.
+    pub code: CloseCode,
+    /// The reason in the Close frame.
+    pub reason: Box<str>,
+    /// Who ended it.
+    pub closed_by: Closer,
+    /// Bytes received from the socket, the opening handshake included.
+    pub bytes_in: u64,
+    /// Bytes sent, the opening handshake included.
+    pub bytes_out: u64,
+    /// Whole messages received.
+    pub messages_in: u64,
+    /// Messages written.
+    pub messages_out: u64,
+}
+
+impl Closing {
+    fn new(ended: Ended, counts: Counts) -> Self {
+        Self {
+            code: ended.code,
+            reason: ended.reason,
+            closed_by: ended.by,
+            bytes_in: counts.bytes_in,
+            bytes_out: counts.bytes_out,
+            messages_in: counts.messages_in,
+            messages_out: counts.messages_out,
+        }
+    }
+}
+
+/// The task of one connection: the three callbacks in order.
+pub(crate) fn task<H: WebSocketServer>(handler: H, arrival: Arrival) -> Task {
+    Box::pin(serve(handler, arrival))
+}
+
+async fn serve<H: WebSocketServer>(mut handler: H, arrival: Arrival) {
+    let Arrival { port, request, upgrade } = arrival;
+    let mut opening = Box::new(Opening::new(request, upgrade, port.peer()));
+    if let Err(refusal) = handler.on_pre_server(&mut opening).await {
+        port.refuse(&refusal);
+        return;
+    }
+    if !port.accept(opening.answer()) {
+        return;
+    }
+    drop(opening);
+    let mut ws = WebSocket::new(port);
+    let result = handler.server(&mut ws).await;
+    let port = ws.into_port();
+    leave(&port, result);
+    let (ended, counts) = port.gone().await;
+    handler.on_post_server(&Closing::new(ended, counts)).await;
+}
+
+/// Closes the socket, unless it is closed already.
+fn leave(port: &Port, result: Result<(), Error>) {
+    match result {
+        Ok(()) => port.start_close(CloseCode::NORMAL, ""),
+        Err(error) => {
+            if port.is_open() {
+                tracing::warn!(%error, "a handler failed");
+            }
+            port.start_close(CloseCode::INTERNAL_ERROR, "");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What applications use: the handler trait, the WebSocket and its verbs, the engine.
+#![forbid(unsafe_code)]
+
+mod data;
+mod engine;
+mod error;
+mod handler;
+mod opening;
+mod websocket;
+
+pub use data::{Data, Message};
+pub use engine::{Drained, Engine, EngineBuilder, EngineHandle};
+pub use error::{Error, ReadError, WriteError};
+pub use handler::{Closing, WebSocketServer};
+pub use opening::{NotOffered, Opening};
+pub use websocket::WebSocket;

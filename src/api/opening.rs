@@ -1,0 +1,118 @@
+//! The opening handshake as a handler sees it.
+
+use crate::proto::handshake;
+use crate::proto::response::{HeaderError, check_header};
+use crate::proto::{Request, Upgrade};
+use std::net::SocketAddr;
+
+/// A request for a WebSocket that has not been answered: what `on_pre_server` looks at and decides
+/// about.
+pub struct Opening {
+    request: Box<Request>,
+    upgrade: Box<Upgrade>,
+    peer: Option<SocketAddr>,
+    subprotocol: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+/// The subprotocol chosen was not among those offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client did not offer this subprotocol")]
+pub struct NotOffered;
+
+impl Opening {
+    pub(crate) fn new(
+        request: Box<Request>,
+        upgrade: Box<Upgrade>,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        Self { request, upgrade, peer, subprotocol: None, headers: Vec::new() }
+    }
+
+    /// The path, without the query, as it was sent (percent-encoding is left alone).
+    pub fn path(&self) -> &str {
+        self.request.path()
+    }
+
+    /// What stood behind the `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.request.query()
+    }
+
+    /// The first header field of this name (in any case), if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.request.header_str(name)
+    }
+
+    /// All header fields in order, names in lower case.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.request.headers()
+    }
+
+    /// The value of a cookie.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// All cookies in order (RFC 6265 §4.2.1), quotes around a value removed.
+    pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = self.request.headers_named("cookie");
+        let texts = fields.filter_map(|value| std::str::from_utf8(value).ok());
+        texts.flat_map(|text| text.split(';')).filter_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            let value = value.trim();
+            let unquoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            Some((name.trim(), unquoted.unwrap_or(value)))
+        })
+    }
+
+    /// The origin of the page that connects. It was checked already, against the host and the
+    /// allow-list.
+    pub fn origin(&self) -> Option<&str> {
+        self.header("origin").or_else(|| self.header("sec-websocket-origin"))
+    }
+
+    /// Who asks; `None` over a Unix socket, and on kernels before 6.7.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The subprotocols offered, the most wanted first.
+    pub fn subprotocols(&self) -> &[String] {
+        &self.upgrade.subprotocols
+    }
+
+    /// The subprotocol chosen so far.
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
+    /// Chooses a subprotocol. Without a choice none is agreed on (RFC 6455 §4.2.2).
+    ///
+    /// # Errors
+    ///
+    /// If it was not offered.
+    pub fn set_subprotocol(&mut self, name: &str) -> Result<(), NotOffered> {
+        if !self.upgrade.subprotocols.iter().any(|offered| offered == name) {
+            return Err(NotOffered);
+        }
+        self.subprotocol = Some(name.to_owned());
+        Ok(())
+    }
+
+    /// Adds a header field to the 101, for example `Set-Cookie`.
+    ///
+    /// # Errors
+    ///
+    /// If the name is not a token or the value has control characters.
+    pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        check_header(name, value)?;
+        self.headers.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// The 101.
+    pub(crate) fn answer(&self) -> Vec<u8> {
+        handshake::response(&self.upgrade, self.subprotocol(), &self.headers)
+    }
+}

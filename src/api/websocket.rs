@@ -1,0 +1,134 @@
+//! The verbs: `read`, `write`, `end_server`.
+
+use super::data::{Data, Message};
+use super::error::{Error, ReadError, WriteError};
+use crate::engine::{Port, ReadFailure, WriteFailure};
+use crate::proto::CloseCode;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// An open WebSocket, in the hands of its handler (`%CSP.WebSocket`).
+///
+/// No verb loses anything when its future is dropped before it is ready: a `read` in a
+/// `tokio::select!` that another branch wins leaves the message for the next `read`.
+pub struct WebSocket {
+    port: Port,
+}
+
+impl WebSocket {
+    pub(crate) fn new(port: Port) -> Self {
+        Self { port }
+    }
+
+    pub(crate) fn into_port(self) -> Port {
+        self.port
+    }
+
+    /// Waits for a message and returns it, or its first `len` characters (bytes, if it is binary)
+    /// as soon as these are there; never cuts a character. The rest of the message comes with the
+    /// next reads, see [`at_end`](Self::at_end).
+    ///
+    /// `%CSP.WebSocket`'s `Read(.len, .sc, timeout)`, whose defaults are
+    /// [`READ_LEN_DEFAULT`](crate::READ_LEN_DEFAULT) and
+    /// [`READ_TIMEOUT_DEFAULT`](crate::READ_TIMEOUT_DEFAULT).
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Timeout`] when `timeout` has passed: the socket lives and nothing is lost.
+    /// [`ReadError::Closed`] when the conversation is over and everything received was read.
+    pub async fn read(&mut self, len: usize, timeout: Duration) -> Result<Data, ReadError> {
+        match self.port.read(len, timeout).await {
+            Ok(piece) => Ok(Data::new(piece.kind, piece.payload)),
+            Err(ReadFailure::Timeout) => Err(ReadError::Timeout),
+            Err(ReadFailure::Ended(ended)) => {
+                Err(ReadError::Closed { code: ended.code, reason: ended.reason })
+            }
+        }
+    }
+
+    /// Whether the last [`read`](Self::read) reached the end of its message; `true` before the
+    /// first one (`AtEnd`).
+    pub fn at_end(&self) -> bool {
+        self.port.at_end()
+    }
+
+    /// Sends one message. Ready at once while less than the high-water mark (64 KiB) waits to be
+    /// sent; above it, waits for the peer (`Write(data)`).
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Closed`], [`WriteError::TooLong`].
+    pub async fn write<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), WriteError> {
+        let message = message.into();
+        self.port.writable().await;
+        self.push(message)
+    }
+
+    /// Sends one message if there is room for it, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Full`] above the high-water mark, and those of [`write`](Self::write).
+    pub fn try_write<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), WriteError> {
+        self.push(message.into())
+    }
+
+    fn push(&self, message: Message<'_>) -> Result<(), WriteError> {
+        self.port.write(message.kind, message.payload).map_err(|failure| match failure {
+            WriteFailure::Full => WriteError::Full,
+            WriteFailure::TooLong => WriteError::TooLong,
+            WriteFailure::Ended => WriteError::Closed,
+        })
+    }
+
+    /// Ends the conversation: Close 1000, and waits for the peer's answer, at most the close
+    /// timeout (5 s) (`EndServer()`).
+    ///
+    /// # Errors
+    ///
+    /// None today: a conversation that is over already is ended.
+    pub async fn end_server(&mut self) -> Result<(), Error> {
+        self.close(CloseCode::NORMAL, "").await
+    }
+
+    /// Ends the conversation with this code and reason (at most 123 bytes; what is longer is cut
+    /// at a character), and waits as [`end_server`](Self::end_server) does.
+    ///
+    /// # Errors
+    ///
+    /// If `code` is not one that may be sent (RFC 6455 §7.4).
+    pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        if !code.is_sendable() {
+            return Err(Error::new(format!("{code} is not a close code that may be sent")));
+        }
+        self.port.start_close(code, reason);
+        self.port.closed().await;
+        Ok(())
+    }
+
+    /// Whether everything is written as binary, and text read as bytes. Default: no
+    /// (`BinaryData`).
+    pub fn binary_data(&self) -> bool {
+        self.port.binary_data()
+    }
+
+    /// Sets [`binary_data`](Self::binary_data).
+    pub fn set_binary_data(&mut self, binary_data: bool) {
+        self.port.set_binary_data(binary_data);
+    }
+
+    /// The id of this socket: 32 characters that nobody can guess (`WebSocketID`).
+    pub fn websocket_id(&self) -> String {
+        self.port.websocket_id()
+    }
+
+    /// Who the peer is; `None` over a Unix socket, and on kernels before 6.7.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.port.peer()
+    }
+
+    /// Bytes written that have not been sent yet.
+    pub fn buffered_bytes(&self) -> usize {
+        self.port.buffered_bytes()
+    }
+}

@@ -1,0 +1,377 @@
+//! The configuration of the program: defaults, then a TOML file, then the environment, then flags.
+//!
+//! Owns the typed [`Config`] and the rules that tie several keys together. The program calls
+//! [`load`] once before anything starts; the engine never sees a `Config`, only the [`Settings`]
+//! made from it. Nothing here opens a socket or asks the kernel for anything but the file.
+
+mod keys;
+mod layers;
+
+pub use keys::default_toml;
+pub use layers::{Flag, Source, load};
+
+use crate::engine::{
+    Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
+};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// Everything `ringwire serve` can be told. Units are in the names of the fields; the meaning of
+/// each is said by [`default_toml`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "the table in `keys` says it, and `config --print-default` prints it"
+)]
+pub struct Config {
+    #[serde(with = "addresses")]
+    pub listen: Vec<ListenAddress>,
+    pub shards: usize,
+    pub connections_max: u32,
+    pub legacy_drafts: bool,
+    pub origins: Origins,
+    pub limits: LimitsSection,
+    pub timeouts: TimeoutsSection,
+    pub ring: RingSection,
+    pub log: Log,
+}
+
+/// Section `[origins]`: which pages may connect.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "the table in `keys` says it, and `config --print-default` prints it"
+)]
+pub struct Origins {
+    pub allowed: Vec<String>,
+    pub required: bool,
+}
+
+/// Section `[limits]`: sizes and counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "the table in `keys` says it, and `config --print-default` prints it"
+)]
+pub struct LimitsSection {
+    pub request_head_bytes_max: usize,
+    pub message_bytes_max: u64,
+    pub message_fragments_max: u32,
+    pub inbox_bytes_max: usize,
+    pub inbox_messages_max: usize,
+    pub inbox_growth_bytes_max: usize,
+    pub outbox_high_water_bytes: usize,
+}
+
+/// Section `[timeouts]`, in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "the table in `keys` says it, and `config --print-default` prints it"
+)]
+pub struct TimeoutsSection {
+    pub request_head_ms: u64,
+    pub ping_interval_ms: u64,
+    pub pong_ms: u64,
+    pub close_ms: u64,
+    pub linger_ms: u64,
+    pub drain_spread_ms: u64,
+    pub drain_ms: u64,
+}
+
+/// Section `[ring]`: the ring of each shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "the table in `keys` says it, and `config --print-default` prints it"
+)]
+pub struct RingSection {
+    pub submission_entries: u32,
+    pub completion_entries: u32,
+    #[serde(with = "buffers")]
+    pub buffers: ReceiveBuffers,
+    pub buffer_pool_bytes: usize,
+    pub buffer_count: u16,
+    pub send_waitall: bool,
+}
+
+/// Section `[log]`: what goes to standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "the table in `keys` says it, and `config --print-default` prints it"
+)]
+pub struct Log {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Why a configuration was not accepted: one line with the place, the cause and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where the value was given; `None` for a default.
+    pub place: Option<Source>,
+    /// What is wrong and what is allowed, without line breaks.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::of(&Settings::default())
+    }
+}
+
+macro_rules! default_from_config {
+    ($($section:ident: $type:ty),*) => {
+        $(impl Default for $type {
+            fn default() -> Self {
+                Config::default().$section
+            }
+        })*
+    };
+}
+
+default_from_config!(limits: LimitsSection, timeouts: TimeoutsSection, ring: RingSection);
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+impl Config {
+    /// The configuration that makes `settings`, with the default log.
+    fn of(settings: &Settings) -> Self {
+        let Settings { limits, timeouts, ring, .. } = settings;
+        Self {
+            listen: settings.listen.clone(),
+            shards: settings.shards,
+            connections_max: settings.connections_max.unwrap_or(0),
+            legacy_drafts: settings.legacy_drafts,
+            origins: Origins {
+                allowed: settings.origins.allowed.clone(),
+                required: settings.origins.required,
+            },
+            limits: LimitsSection {
+                request_head_bytes_max: limits.request_head_bytes_max,
+                message_bytes_max: limits.message_bytes_max,
+                message_fragments_max: limits.message_fragments_max,
+                inbox_bytes_max: limits.inbox_bytes_max,
+                inbox_messages_max: limits.inbox_messages_max,
+                inbox_growth_bytes_max: limits.inbox_growth_bytes_max,
+                outbox_high_water_bytes: limits.outbox_high_water_bytes,
+            },
+            timeouts: TimeoutsSection {
+                request_head_ms: as_millis(timeouts.request_head),
+                ping_interval_ms: as_millis(timeouts.ping_interval),
+                pong_ms: as_millis(timeouts.pong),
+                close_ms: as_millis(timeouts.close),
+                linger_ms: as_millis(timeouts.linger),
+                drain_spread_ms: as_millis(timeouts.drain_spread),
+                drain_ms: as_millis(timeouts.drain),
+            },
+            ring: RingSection {
+                submission_entries: ring.submission_entries,
+                completion_entries: ring.completion_entries,
+                buffers: ring.buffers,
+                buffer_pool_bytes: ring.buffer_pool_bytes,
+                buffer_count: ring.buffer_count,
+                send_waitall: ring.send_waitall,
+            },
+            log: Log::default(),
+        }
+    }
+
+    /// What the engine is told.
+    pub fn to_settings(&self) -> Settings {
+        let Self { limits, timeouts, ring, .. } = self;
+        Settings {
+            listen: self.listen.clone(),
+            shards: self.shards,
+            connections_max: (self.connections_max > 0).then_some(self.connections_max),
+            legacy_drafts: self.legacy_drafts,
+            origins: OriginPolicy {
+                allowed: self.origins.allowed.clone(),
+                required: self.origins.required,
+            },
+            limits: Limits {
+                request_head_bytes_max: limits.request_head_bytes_max,
+                message_bytes_max: limits.message_bytes_max,
+                message_fragments_max: limits.message_fragments_max,
+                inbox_bytes_max: limits.inbox_bytes_max,
+                inbox_messages_max: limits.inbox_messages_max,
+                inbox_growth_bytes_max: limits.inbox_growth_bytes_max,
+                outbox_high_water_bytes: limits.outbox_high_water_bytes,
+            },
+            timeouts: Timeouts {
+                request_head: Duration::from_millis(timeouts.request_head_ms),
+                ping_interval: Duration::from_millis(timeouts.ping_interval_ms),
+                pong: Duration::from_millis(timeouts.pong_ms),
+                close: Duration::from_millis(timeouts.close_ms),
+                linger: Duration::from_millis(timeouts.linger_ms),
+                drain_spread: Duration::from_millis(timeouts.drain_spread_ms),
+                drain: Duration::from_millis(timeouts.drain_ms),
+            },
+            ring: RingSettings {
+                submission_entries: ring.submission_entries,
+                completion_entries: ring.completion_entries,
+                buffers: ring.buffers,
+                buffer_pool_bytes: ring.buffer_pool_bytes,
+                buffer_count: ring.buffer_count,
+                send_waitall: ring.send_waitall,
+            },
+        }
+    }
+
+    /// The rules that the range of a single key cannot say. Answers the key and what is wrong.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let limits = &self.limits;
+        if limits.message_bytes_max < limits.inbox_bytes_max as u64 {
+            let text = format!(
+                "`limits.message_bytes_max` ({}) is less than `limits.inbox_bytes_max` ({}); a \
+                 message must be allowed to fill an inbox",
+                limits.message_bytes_max, limits.inbox_bytes_max
+            );
+            return Err(("limits.message_bytes_max", text));
+        }
+        let timeouts = &self.timeouts;
+        if timeouts.drain_spread_ms > timeouts.drain_ms {
+            let text = format!(
+                "`timeouts.drain_spread_ms` ({}) is more than `timeouts.drain_ms` ({}); the last \
+                 Close must leave before the drain ends",
+                timeouts.drain_spread_ms, timeouts.drain_ms
+            );
+            return Err(("timeouts.drain_spread_ms", text));
+        }
+        let ring = &self.ring;
+        if ring.completion_entries < ring.submission_entries {
+            let text = format!(
+                "`ring.completion_entries` ({}) is less than `ring.submission_entries` ({}); the \
+                 kernel wants at least as many",
+                ring.completion_entries, ring.submission_entries
+            );
+            return Err(("ring.completion_entries", text));
+        }
+        self.check_lists()
+    }
+
+    fn check_lists(&self) -> Result<(), (&'static str, String)> {
+        for (index, address) in self.listen.iter().enumerate() {
+            if self.listen[..index].contains(address) && !is_port_zero(address) {
+                let text = format!("`listen` names {address} twice; keep one of them");
+                return Err(("listen", text));
+            }
+        }
+        if let Some(origin) = self.origins.allowed.iter().find(|origin| !is_origin(origin)) {
+            let text = format!(
+                "`origins.allowed` has `{}`; write an origin as a browser sends it: \
+                 https://example.org or https://example.org:8443, in lower case, without a path",
+                origin.escape_debug()
+            );
+            return Err(("origins.allowed", text));
+        }
+        Ok(())
+    }
+}
+
+fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn is_port_zero(address: &ListenAddress) -> bool {
+    matches!(address, ListenAddress::Tcp(address) if address.port() == 0)
+}
+
+/// Whether a browser could send `text` as `Origin` (RFC 6454 §6.2): scheme, `://`, host and
+/// perhaps port. `null` is left out on purpose: every sandboxed page sends it.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let allowed_in_host = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    let allowed_in_scheme =
+        |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.');
+    !scheme.is_empty()
+        && !host.is_empty()
+        && scheme.bytes().all(allowed_in_scheme)
+        && host.bytes().all(allowed_in_host)
+}
+
+/// Addresses as text, because that is how people write them.
+mod addresses {
+    use super::ListenAddress;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(
+        addresses: &[ListenAddress],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(addresses.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<ListenAddress>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
+/// The kind of receive buffers as text.
+mod buffers {
+    use super::ReceiveBuffers;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    const NAMES: [(&str, ReceiveBuffers); 3] = [
+        ("auto", ReceiveBuffers::Auto),
+        ("incremental", ReceiveBuffers::Incremental),
+        ("classic", ReceiveBuffers::Classic),
+    ];
+
+    pub(super) fn serialize<S: Serializer>(
+        buffers: &ReceiveBuffers,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let name =
+            NAMES.iter().find(|(_, value)| value == buffers).map_or("auto", |(name, _)| name);
+        serializer.serialize_str(name)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<ReceiveBuffers, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let found = NAMES.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        found.ok_or_else(|| D::Error::custom("expected auto, incremental or classic"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

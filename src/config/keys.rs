@@ -1,0 +1,338 @@
+//! The table of keys: what each means, what it may be, and how it is written where.
+//!
+//! [`layers`](super::layers) checks every value against it before serde sees it, so that an error
+//! says what is allowed. The default file is printed from it.
+
+use super::Config;
+use std::fmt::Write as _;
+use toml::{Table, Value};
+
+/// One key of the configuration.
+pub(super) struct Key {
+    /// `section.key`, or `key` at the top.
+    pub(super) path: &'static str,
+    /// What a value may be.
+    pub(super) kind: Kind,
+    /// One line: what it is, in which unit, and why it is so.
+    pub(super) about: &'static str,
+}
+
+/// What a value may be.
+pub(super) enum Kind {
+    /// A whole number between the two, both included.
+    Integer(i64, i64),
+    /// Zero, or a whole number between the two.
+    ZeroOr(i64, i64),
+    /// A power of two between the two.
+    PowerOfTwo(i64, i64),
+    /// Zero, or a power of two between the two.
+    ZeroOrPowerOfTwo(i64, i64),
+    /// `true` or `false`.
+    Boolean,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A filter as tracing takes it.
+    Filter,
+    /// Addresses, at least one.
+    Addresses,
+    /// Texts, or none.
+    Texts,
+}
+
+const fn key(path: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key { path, kind, about }
+}
+
+const MIB: i64 = 1 << 20;
+const DAY_MS: i64 = 86_400_000;
+
+/// Every key, in the order of the default file.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "listen",
+        Kind::Addresses,
+        "Where to listen: IP:PORT, [IPv6]:PORT or unix:/path. Loopback, because a server should be exposed on purpose.",
+    ),
+    key(
+        "shards",
+        Kind::ZeroOr(1, 1_024),
+        "Threads with a ring each. 0: one per core. More than cores hold more connections where RLIMIT_NOFILE is low.",
+    ),
+    key(
+        "connections_max",
+        Kind::ZeroOr(1, u32::MAX as i64),
+        "Connections of the whole process. 0: what RLIMIT_NOFILE and the shards allow. Passed: 503.",
+    ),
+    key(
+        "legacy_drafts",
+        Kind::Boolean,
+        "Accept WebSocket versions 7 and 8 (HyBi-07 to -12) beside 13. Off, because no browser since 2012 needs them.",
+    ),
+    key(
+        "origins.allowed",
+        Kind::Texts,
+        "Origins that may connect beside the request's own host, compared exactly, like \"https://example.org\".",
+    ),
+    key(
+        "origins.required",
+        Kind::Boolean,
+        "Refuse a request without Origin (403). Off, because programs that are no browsers send none.",
+    ),
+    key(
+        "limits.request_head_bytes_max",
+        Kind::Integer(256, MIB),
+        "Bytes of a request head. Browsers need 1 to 2 KiB. Passed: 431.",
+    ),
+    key(
+        "limits.message_bytes_max",
+        Kind::Integer(125, 1 << 40),
+        "Bytes of a message, all fragments together. Passed: close 1009, from the frame header alone.",
+    ),
+    key(
+        "limits.message_fragments_max",
+        Kind::Integer(1, u32::MAX as i64),
+        "Fragments of a message; empty ones count, because they weigh nothing and cost time. Passed: close 1008.",
+    ),
+    key(
+        "limits.inbox_bytes_max",
+        Kind::Integer(1_024, 1 << 30),
+        "Bytes that wait for a handler before a connection is no longer read, so that the peer feels it.",
+    ),
+    key(
+        "limits.inbox_messages_max",
+        Kind::Integer(1, MIB),
+        "Messages that wait for a handler before a connection is no longer read.",
+    ),
+    key(
+        "limits.inbox_growth_bytes_max",
+        Kind::Integer(0, 1 << 40),
+        "Bytes by which all inboxes of a shard together may exceed inbox_bytes_max each. Passed: close 1013.",
+    ),
+    key(
+        "limits.outbox_high_water_bytes",
+        Kind::Integer(4_096, 1 << 30),
+        "Bytes that wait for a slow peer before a write waits too.",
+    ),
+    key(
+        "timeouts.request_head_ms",
+        Kind::Integer(1, DAY_MS),
+        "Milliseconds for the whole request head; bytes do not extend it, or a slow peer could stay for ever. Passed: 408.",
+    ),
+    key(
+        "timeouts.ping_interval_ms",
+        Kind::ZeroOr(1, DAY_MS),
+        "Milliseconds of silence before a Ping. Below the 30 s after which many proxies cut. 0: no Pings.",
+    ),
+    key(
+        "timeouts.pong_ms",
+        Kind::Integer(1, DAY_MS),
+        "Milliseconds for any byte to arrive after a Ping. Passed: cut.",
+    ),
+    key(
+        "timeouts.close_ms",
+        Kind::Integer(1, DAY_MS),
+        "Milliseconds for the peer to answer a Close. Passed: cut.",
+    ),
+    key(
+        "timeouts.linger_ms",
+        Kind::Integer(1, DAY_MS),
+        "Milliseconds for the peer to take a refusal (400, 403, ...) before it is cut.",
+    ),
+    key(
+        "timeouts.drain_spread_ms",
+        Kind::Integer(0, DAY_MS),
+        "Milliseconds over which a drain spreads its Close frames (1001), so that clients do not return all at once.",
+    ),
+    key(
+        "timeouts.drain_ms",
+        Kind::Integer(1, DAY_MS),
+        "Milliseconds after SIGTERM until what is left is cut (exit code 3).",
+    ),
+    key(
+        "ring.submission_entries",
+        Kind::PowerOfTwo(8, 32_768),
+        "Entries of the submission queue: operations per system call.",
+    ),
+    key(
+        "ring.completion_entries",
+        Kind::PowerOfTwo(8, 65_536),
+        "Entries of the completion queue; halved at start until RLIMIT_MEMLOCK allows it.",
+    ),
+    key(
+        "ring.buffers",
+        Kind::Word(&["auto", "incremental", "classic"]),
+        "Receive buffers: incremental (256 KiB, kernel 6.12), classic (4 KiB), or auto: the first that passes the self-test.",
+    ),
+    key(
+        "ring.buffer_pool_bytes",
+        Kind::PowerOfTwo(4_096, 128 * MIB),
+        "Bytes of receive buffers per shard. A pool near the size of the L2 cache is fastest.",
+    ),
+    key(
+        "ring.buffer_count",
+        Kind::ZeroOrPowerOfTwo(1, 32_768),
+        "Receive buffers per shard. 0: as many as buffer_pool_bytes holds.",
+    ),
+    key(
+        "ring.send_waitall",
+        Kind::Boolean,
+        "Send with MSG_WAITALL, so that a send completes once. Off only in tests.",
+    ),
+    key(
+        "log.format",
+        Kind::Word(&["text", "json"]),
+        "Lines on standard error: text for people, json for programs.",
+    ),
+    key(
+        "log.filter",
+        Kind::Filter,
+        "What is logged: error, warn, info, debug, trace, or target=level pairs, as tracing's EnvFilter takes them.",
+    ),
+];
+
+/// The key at `path`.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+impl Key {
+    /// The variable of the environment that sets this key.
+    pub(super) fn variable(&self) -> String {
+        format!("RINGWIRE_{}", self.path.replace('.', "_").to_uppercase())
+    }
+
+    /// What the value may be, as the end of a sentence.
+    pub(super) fn allowed(&self) -> String {
+        match self.kind {
+            Kind::Integer(min, max) => format!("an integer from {min} to {max}"),
+            Kind::ZeroOr(min, max) => format!("0 or an integer from {min} to {max}"),
+            Kind::PowerOfTwo(min, max) => format!("a power of two from {min} to {max}"),
+            Kind::ZeroOrPowerOfTwo(min, max) => format!("0 or a power of two from {min} to {max}"),
+            Kind::Boolean => "true or false".into(),
+            Kind::Word(words) => format!("one of \"{}\"", words.join("\", \"")),
+            Kind::Filter => "a filter such as \"info\" or \"warn,ringwire=debug\"".into(),
+            Kind::Addresses => "a list of IP:PORT, [IPv6]:PORT or unix:/path, at least one".into(),
+            Kind::Texts => "a list of texts".into(),
+        }
+    }
+
+    /// Whether this key takes several values.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.kind, Kind::Addresses | Kind::Texts)
+    }
+
+    /// Whether `value` is allowed.
+    pub(super) fn allows(&self, value: &Value) -> bool {
+        match (&self.kind, value) {
+            (&Kind::Integer(min, max), &Value::Integer(n)) => (min..=max).contains(&n),
+            (&Kind::ZeroOr(min, max), &Value::Integer(n)) => n == 0 || (min..=max).contains(&n),
+            (&Kind::PowerOfTwo(min, max), &Value::Integer(n)) => is_power_of_two(n, min, max),
+            (&Kind::ZeroOrPowerOfTwo(min, max), &Value::Integer(n)) => {
+                n == 0 || is_power_of_two(n, min, max)
+            }
+            (Kind::Boolean, Value::Boolean(_)) => true,
+            (Kind::Word(words), Value::String(text)) => words.contains(&text.as_str()),
+            (Kind::Filter, Value::String(text)) => {
+                tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
+            }
+            (Kind::Addresses, Value::Array(list)) => {
+                let is_address = |item: &Value| {
+                    item.as_str().is_some_and(|text| text.parse::<super::ListenAddress>().is_ok())
+                };
+                !list.is_empty() && list.iter().all(is_address)
+            }
+            (Kind::Texts, Value::Array(list)) => list.iter().all(Value::is_str),
+            _ => false,
+        }
+    }
+
+    /// `texts` as a value of this key's kind, or `None` where they cannot be one. A list takes
+    /// them all, anything else exactly one.
+    pub(super) fn value_of(&self, texts: &[String]) -> Option<Value> {
+        if self.is_list() {
+            return Some(Value::Array(texts.iter().cloned().map(Value::String).collect()));
+        }
+        let [text] = texts else { return None };
+        match self.kind {
+            Kind::Boolean => text.parse().ok().map(Value::Boolean),
+            Kind::Word(_) | Kind::Filter => Some(Value::String(text.clone())),
+            _ => text.replace('_', "").parse().ok().map(Value::Integer),
+        }
+    }
+}
+
+fn is_power_of_two(n: i64, min: i64, max: i64) -> bool {
+    (min..=max).contains(&n) && n.count_ones() == 1
+}
+
+/// The configuration file that says the defaults: every key with its value, its unit and its
+/// reason, as `ringwire config --print-default` prints it.
+pub fn default_toml() -> String {
+    let defaults = defaults();
+    let mut text = String::from(
+        "# ringwire: the defaults. A file needs only the keys it changes.\n\
+         # Flags win over the environment, the environment over this file.\n",
+    );
+    let mut section_before = "";
+    for key in KEYS {
+        let (section, name) = key.path.split_once('.').unwrap_or(("", key.path));
+        if section != section_before {
+            let _ = write!(text, "\n[{section}]\n");
+            section_before = section;
+        } else {
+            text.push('\n');
+        }
+        let _ = writeln!(
+            text,
+            "# {}\n# Allowed: {}. Environment: {}",
+            key.about,
+            key.allowed(),
+            key.variable()
+        );
+        if let Some(value) = value_at(&defaults, key.path) {
+            let _ = writeln!(text, "{name} = {value}");
+        }
+    }
+    text
+}
+
+/// The defaults as a table.
+pub(super) fn defaults() -> Table {
+    // A `Config` of small numbers and texts always has a TOML form; a test prints it.
+    Table::try_from(Config::default()).unwrap_or_default()
+}
+
+/// The value at `section.key` or `key`.
+pub(super) fn value_at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
+    match path.split_once('.') {
+        Some((section, name)) => table.get(section)?.as_table()?.get(name),
+        None => table.get(path),
+    }
+}
+
+/// What to say about an unknown name among `known`: the nearest one, or all of them.
+pub(super) fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let nearest = known.iter().map(|known| (distance(name, known), known)).min();
+    match nearest {
+        Some((distance, known)) if distance <= 1 + name.len() / 4 => {
+            format!("did you mean `{known}`?")
+        }
+        _ => format!("known are: {}", known.join(", ")),
+    }
+}
+
+/// Letters to insert, delete or change to make `a` of `b` (Levenshtein), over bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let change = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,116 @@
+//! Accepting: one multishot accept per listener, straight into free slots.
+//!
+//! It ends by itself when the table is full or the system is short of something; it is armed again
+//! when a slot is free, or after a pause that doubles, never at once.
+
+use super::registry::Registry;
+use super::shard::Shard;
+use crate::clock::Moment;
+use crate::ring::{AddressFamily, Errno, Operation, Outcome, Ring, Submission, Token};
+use std::time::Duration;
+
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Time between two lines about failing accepts.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The accept of one listener.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    family: Option<AddressFamily>,
+    state: State,
+    pause: Duration,
+    /// When the next failure may be logged.
+    silent_until: Moment,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Armed,
+    /// Until then.
+    Paused(Moment),
+    /// Not again: the shard drains.
+    Stopped,
+}
+
+impl Acceptor {
+    pub(super) fn new(family: Option<AddressFamily>) -> Self {
+        Self { family, state: State::Idle, pause: PAUSE_MIN, silent_until: Moment::default() }
+    }
+
+    /// When to try again.
+    pub(super) fn retry_at(&self) -> Option<Moment> {
+        match self.state {
+            State::Paused(until) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// A connection has ended: what was full has room.
+    pub(super) fn slot_is_free(&mut self) {
+        if matches!(self.state, State::Paused(_)) {
+            self.state = State::Idle;
+        }
+    }
+}
+
+impl<R: Ring> Shard<R> {
+    /// Arms every accept that should be armed and is not.
+    pub(super) fn arm_acceptors(&mut self) {
+        let now = self.core.now.get();
+        for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
+            let ready = match acceptor.state {
+                State::Idle => true,
+                State::Paused(until) => until <= now,
+                State::Armed | State::Stopped => false,
+            };
+            if ready {
+                acceptor.state = State::Armed;
+                self.ring.push(
+                    Token::new(Operation::Accept, index as u32, Registry::NO_SLOT),
+                    Submission::Accept,
+                );
+            }
+        }
+    }
+
+    pub(super) fn handle_accept(&mut self, listener: usize, outcome: Outcome, more: bool) {
+        let acceptor = &mut self.acceptors[listener];
+        if !more && acceptor.state == State::Armed {
+            acceptor.state = State::Idle;
+        }
+        match outcome {
+            Outcome::Accepted(slot) => {
+                acceptor.pause = PAUSE_MIN;
+                let family = acceptor.family;
+                self.adopt(slot, family);
+            }
+            // The peer was gone before we came, or a signal did.
+            Outcome::Failed(Errno::CONNABORTED | Errno::INTR | Errno::CANCELED) => {}
+            Outcome::Failed(errno) if acceptor.state != State::Stopped => {
+                let pause = acceptor.pause;
+                acceptor.state = State::Paused(self.core.now.get() + pause);
+                acceptor.pause = (2 * pause).min(PAUSE_MAX);
+                let now = self.core.now.get();
+                if acceptor.silent_until <= now {
+                    acceptor.silent_until = now + WARNING_INTERVAL;
+                    tracing::warn!(%errno, "accept failed; trying again when a slot is free");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Accepts nothing more.
+    pub(super) fn stop_accepting(&mut self) {
+        for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
+            if acceptor.state == State::Armed {
+                let token = Token::new(Operation::Cancel, index as u32, Registry::NO_SLOT);
+                self.ring.push(token, Submission::CancelAccept);
+            }
+            acceptor.state = State::Stopped;
+        }
+    }
+}

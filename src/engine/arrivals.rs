@@ -1,0 +1,72 @@
+//! The opening handshake: which answer a request gets, before any handler is asked.
+
+use super::core::Core;
+use super::registry::Shared;
+use super::routes::{Arrival, Routes, Target};
+use super::verbs::Port;
+use crate::proto::{self, HandshakeRules, Intent, Refusal, Request};
+use std::rc::Rc;
+
+/// Answers the request, or starts the handler that will.
+pub(super) fn handle_request(
+    request: Box<Request>,
+    connection: &Shared,
+    core: &Rc<Core>,
+    routes: &Routes,
+) {
+    let mut state = connection.borrow_mut();
+    if state.flags.over_capacity {
+        let refusal = over_capacity(state.id.slot ^ state.id.generation);
+        state.refuse(&refusal, core);
+        return;
+    }
+    let route = routes.find(request.path());
+    state.route = route.unwrap_or(u16::MAX);
+    let origins = &core.settings.origins;
+    let rules = HandshakeRules {
+        legacy_drafts: core.settings.legacy_drafts,
+        origins_allowed: &origins.allowed,
+        origin_required: origins.required,
+    };
+    let intent = proto::handshake::classify(&request, &rules);
+    match (route.map(|route| routes.target(route)), intent) {
+        (_, Err(refusal)) => state.refuse(&refusal, core),
+        (Some(Target::Handler(make)), Ok(Intent::Upgrade(upgrade))) => {
+            let id = state.id;
+            drop(state);
+            let port = Port::new(Rc::clone(connection), Rc::clone(core));
+            // The task's first poll comes after this batch, so the id is in place by then.
+            let task = make(Arrival { port, request, upgrade: Box::new(upgrade) });
+            connection.borrow_mut().task = Some(core.executor.spawn(id, task));
+        }
+        (Some(Target::Page { content_type, body }), Ok(Intent::Plain)) => match request.method() {
+            method @ ("GET" | "HEAD") => {
+                let head_only = method == "HEAD";
+                let page = proto::handshake::page_response(200, content_type, body, head_only);
+                state.answer(200, page, core);
+            }
+            _ => state.refuse(&method_not_allowed(), core),
+        },
+        (Some(Target::Handler(_)), Ok(Intent::Plain)) => state.refuse(&upgrade_required(), core),
+        (Some(Target::Page { .. }), Ok(Intent::Upgrade(_))) | (None, Ok(_)) => {
+            state.refuse(&Refusal::new(404, "nothing is served at this path"), core);
+        }
+    }
+}
+
+fn method_not_allowed() -> Refusal {
+    Refusal::new(405, "this page answers GET and HEAD").with_own_header("Allow", "GET, HEAD")
+}
+
+fn upgrade_required() -> Refusal {
+    Refusal::new(426, "this path speaks WebSocket: connect with ws:// instead")
+        .with_own_header("Upgrade", "websocket")
+        .with_own_header("Sec-WebSocket-Version", "13")
+}
+
+/// Spread, so that those who are told so do not all come back in the same second.
+fn over_capacity(spread: u32) -> Refusal {
+    let seconds = 5 + (spread.wrapping_mul(0x9e37_79b9) >> 16) % 26;
+    Refusal::new(503, "as many connections as this server takes; try again later")
+        .with_own_header("Retry-After", &seconds.to_string())
+}

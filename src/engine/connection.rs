@@ -1,0 +1,333 @@
+//! One connection: from accepted to gone.
+//!
+//! ```text
+//!            request head         on_pre_server           either side closes
+//! accepted ──► Head ──► Deciding ──────────────► Open ──────────► Closing
+//!               │           │ refused              │ peer closed     │ peer answered
+//!               └───────────┴──────► Lingering ◄───┴─────────────────┘
+//!                                       │ all sent, FIN sent, peer's FIN came; or time is up
+//!                                       ▼
+//!                                     `dead`: the shard quiets the slot ──► Gone
+//! ```
+//!
+//! The shard brings bytes ([`super::receiving`]), the ends of operations (`handle_*` here) and time
+//! ([`super::deadlines`]), and after each batch asks what the ring is to do ([`super::settle`]);
+//! the handler's verbs are in [`super::verbs`]. No ring, no clock.
+
+use super::core::{Core, count};
+use super::executor::TaskId;
+use super::inbox::Inbox;
+use super::outbox::{Outbox, Payload};
+use super::registry::SlotId;
+use super::transport::Transport;
+use crate::clock::Moment;
+use crate::proto::frame::Opcode;
+use crate::proto::{self, CloseCode, Refusal, RequestReader, Session};
+use std::net::SocketAddr;
+use std::task::Waker;
+use std::time::Duration;
+
+/// A deadline that never comes.
+pub(super) const NEVER: Moment = Moment::from_millis(u64::MAX);
+
+/// The state machine of one connection.
+pub(crate) struct Connection {
+    pub(super) id: SlotId,
+    pub(super) phase: Phase,
+    pub(super) session: Session,
+    pub(super) transport: Transport,
+    pub(super) inbox: Inbox,
+    pub(super) outbox: Outbox,
+    /// The handler, while there is one.
+    pub(super) task: Option<TaskId>,
+    /// A waker that is not the task's own: of a combinator inside the handler.
+    pub(super) waker: Option<Waker>,
+    /// The read that waits.
+    pub(super) reading: Option<Reading>,
+    /// When the phase is over, whatever happens.
+    pub(super) phase_deadline: Moment,
+    /// The earliest entry in the wheel.
+    pub(super) scheduled: Moment,
+    pub(super) last_received: Moment,
+    pub(super) opened: Moment,
+    pub(super) counts: Counts,
+    /// How the conversation ended, once it has.
+    pub(super) ended: Option<Box<Ended>>,
+    pub(super) peer: Option<SocketAddr>,
+    /// Bytes of this inbox in the shard's growth account.
+    pub(super) excess_bytes: usize,
+    /// The route, for the log; `u16::MAX` before it is known.
+    pub(super) route: u16,
+    /// The HTTP status of the answer, 0 before it is known.
+    pub(super) status: u16,
+    pub(super) flags: Flags,
+}
+
+/// What is to happen next with a connection's bytes.
+pub(super) enum Phase {
+    /// The request head is being received.
+    Head(RequestReader),
+    /// The handler decides; what the peer sends meanwhile waits.
+    Deciding(Vec<u8>),
+    /// Messages.
+    Open,
+    /// Our Close is out, the peer's is awaited; its messages are dropped.
+    Closing,
+    /// Nothing more is said or heard: send the rest and FIN, wait for the peer's FIN.
+    Lingering,
+    /// The slot is no longer ours.
+    Gone,
+}
+
+/// A read that waits.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    pub(super) len: usize,
+    pub(super) deadline: Moment,
+}
+
+/// What went each way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
+}
+
+/// How a conversation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) code: CloseCode,
+    pub(crate) reason: Box<str>,
+    pub(crate) by: Closer,
+}
+
+/// Who ended a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Closer {
+    /// The peer, by a Close frame.
+    Peer,
+    /// The handler or the engine, by a Close frame.
+    Server,
+    /// Nobody said so: the connection was lost or cut (1006).
+    Network,
+}
+
+/// Facts about a connection that are either so or not.
+#[derive(Default)]
+pub(super) struct Flags {
+    /// On the shard's list of connections to settle.
+    pub(super) dirty: bool,
+    /// Settling stopped the receive because the inbox is full.
+    pub(super) paused: bool,
+    /// A Ping is out since the last byte that came.
+    pub(super) pinged: bool,
+    /// A write waits for room.
+    pub(super) writing: bool,
+    /// The peer has sent FIN.
+    pub(super) end_of_stream: bool,
+    /// The peer has sent a Close frame.
+    pub(super) close_received: bool,
+    /// The socket is of no more use.
+    pub(super) dead: bool,
+    /// Accepted beyond the limit, to be told so.
+    pub(super) over_capacity: bool,
+    /// See `WebSocket::set_binary_data`.
+    pub(super) binary_data: bool,
+    /// See `WebSocket::at_end`.
+    pub(super) at_end: bool,
+}
+
+impl Connection {
+    /// A connection that was accepted just now.
+    pub(super) fn new(id: SlotId, over_capacity: bool, core: &Core) -> Self {
+        let now = core.now.get();
+        let mut connection = Self {
+            id,
+            phase: Phase::Head(RequestReader::new()),
+            session: Session::new(),
+            transport: Transport::Plain,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            task: None,
+            waker: None,
+            reading: None,
+            phase_deadline: now + core.settings.timeouts.request_head,
+            scheduled: NEVER,
+            last_received: now,
+            opened: now,
+            counts: Counts::default(),
+            ended: None,
+            peer: None,
+            excess_bytes: 0,
+            route: u16::MAX,
+            status: 0,
+            flags: Flags { over_capacity, at_end: true, ..Flags::default() },
+        };
+        connection.reschedule(core);
+        connection
+    }
+
+    /// The peer has sent FIN.
+    pub(super) fn handle_end_of_stream(&mut self, core: &Core) {
+        self.flags.end_of_stream = true;
+        match self.phase {
+            // What is left to send is sent; the shard sees when that is done.
+            Phase::Lingering => self.mark_dirty(core),
+            _ => self.lose(core),
+        }
+    }
+
+    /// The connection is lost: reset, timed out, or ended without a Close frame.
+    pub(super) fn lose(&mut self, core: &Core) {
+        self.end(Ended { code: CloseCode::ABNORMAL, reason: "".into(), by: Closer::Network }, core);
+        self.flags.dead = true;
+        self.outbox.clear();
+        self.mark_dirty(core);
+    }
+
+    /// Answers the request with something else than 101, and closes.
+    pub(super) fn refuse(&mut self, refusal: &Refusal, core: &Core) {
+        count(&core.counters.refused);
+        self.answer(refusal.status(), refusal.response(), core);
+    }
+
+    /// Answers the request with these bytes, and closes.
+    pub(super) fn answer(&mut self, status: u16, response: Vec<u8>, core: &Core) {
+        self.status = status;
+        self.outbox.push_bytes(response);
+        self.linger(core.settings.timeouts.linger, core);
+    }
+
+    /// Ends the conversation because of what the peer sent (RFC 6455 §7.1.7).
+    pub(super) fn fail(&mut self, code: CloseCode, reason: &str, core: &Core) {
+        if matches!(self.phase, Phase::Open) {
+            let payload = proto::close::encode(code, reason);
+            self.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+        }
+        self.linger(core.settings.timeouts.close, core);
+        self.end(Ended { code, reason: reason.into(), by: Closer::Server }, core);
+    }
+
+    /// Sends our Close and waits for the peer's.
+    pub(super) fn start_close(&mut self, code: CloseCode, reason: &str, core: &Core) {
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        let payload = proto::close::encode(code, reason);
+        self.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+        self.phase = Phase::Closing;
+        self.phase_deadline = core.now.get() + core.settings.timeouts.close;
+        self.end(Ended { code, reason: reason.into(), by: Closer::Server }, core);
+        self.reschedule(core);
+        self.mark_dirty(core);
+    }
+
+    /// Whether it has not been told to go.
+    pub(super) fn is_welcome(&self) -> bool {
+        matches!(self.phase, Phase::Head(_) | Phase::Deciding(_) | Phase::Open)
+    }
+
+    /// The server ends: says so in the language of the phase.
+    pub(super) fn send_away(&mut self, core: &Core) {
+        match self.phase {
+            Phase::Open => self.start_close(CloseCode::GOING_AWAY, "server is going away", core),
+            _ => self.refuse(&Refusal::new(503, "the server is going away"), core),
+        }
+    }
+
+    /// The handler has panicked and is no more.
+    pub(super) fn handle_panic(&mut self, core: &Core) {
+        match self.phase {
+            Phase::Open => self.fail(CloseCode::INTERNAL_ERROR, "the handler failed", core),
+            Phase::Deciding(_) => self.refuse(&Refusal::new(500, "the handler failed"), core),
+            _ => {}
+        }
+    }
+
+    pub(super) fn linger(&mut self, patience: Duration, core: &Core) {
+        self.phase = Phase::Lingering;
+        self.phase_deadline = core.now.get() + patience;
+        self.reschedule(core);
+        self.mark_dirty(core);
+    }
+
+    /// Remembers how the conversation ended, the first time, and tells the handler.
+    pub(super) fn end(&mut self, ended: Ended, core: &Core) {
+        self.ended.get_or_insert_with(|| Box::new(ended));
+        self.wake(core);
+    }
+
+    /// A send has ended.
+    pub(super) fn handle_sent(&mut self, sent: usize, data: crate::ring::SendData, core: &Core) {
+        self.counts.bytes_out += sent as u64;
+        self.outbox.sent(sent, data);
+        if self.flags.writing && !self.outbox.is_full(core.settings.limits.outbox_high_water_bytes)
+        {
+            self.wake(core);
+        }
+        if self.flags.dead {
+            self.outbox.clear();
+        }
+        // Otherwise there is nothing for the shard to do, and this is the path of every echo.
+        if self.outbox.wants_send() || !matches!(self.phase, Phase::Open) {
+            self.mark_dirty(core);
+        }
+    }
+
+    /// The slot is free; the connection only lives on in its handler, if at all.
+    pub(super) fn handle_gone(&mut self, core: &Core) {
+        self.phase = Phase::Gone;
+        self.phase_deadline = NEVER;
+        self.outbox.clear();
+        self.wake(core);
+    }
+
+    /// Whether the socket should be read now.
+    pub(super) fn wants_receive(&self, core: &Core) -> bool {
+        let limits = &core.settings.limits;
+        match &self.phase {
+            _ if self.flags.end_of_stream || self.flags.dead => false,
+            Phase::Head(_) | Phase::Closing | Phase::Lingering => true,
+            Phase::Deciding(early) => early.len() < limits.inbox_bytes_max,
+            Phase::Open => {
+                let room = self.inbox.cost_bytes() < limits.inbox_bytes_max
+                    && self.inbox.messages() < limits.inbox_messages_max;
+                let binary_data = self.flags.binary_data;
+                room || self.reading.is_some_and(|r| !self.inbox.is_readable(r.len, binary_data))
+            }
+            Phase::Gone => false,
+        }
+    }
+
+    /// Puts the connection on the list of those to settle after the batch, once.
+    pub(super) fn mark_dirty(&mut self, core: &Core) {
+        if !self.flags.dirty && !matches!(self.phase, Phase::Gone) {
+            self.flags.dirty = true;
+            core.dirty.borrow_mut().push(self.id);
+        }
+    }
+
+    /// Lets the handler look again.
+    pub(super) fn wake(&mut self, core: &Core) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        if let Some(task) = self.task {
+            core.executor.wake(task);
+        }
+    }
+
+    /// Brings the shard's account of grown inboxes up to date.
+    pub(super) fn account(&mut self, core: &Core) {
+        let limit = core.settings.limits.inbox_bytes_max;
+        let excess = self.inbox.cost_bytes().saturating_sub(limit);
+        if excess != self.excess_bytes {
+            let total = core.inbox_growth_bytes.get() - self.excess_bytes + excess;
+            core.inbox_growth_bytes.set(total);
+            self.excess_bytes = excess;
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a connection does when time passes: one set of deadlines, looked at lazily.
+
+use super::connection::{Connection, NEVER, Phase};
+use super::core::Core;
+use super::outbox::Payload;
+use crate::clock::Moment;
+use crate::proto::Refusal;
+use crate::proto::frame::Opcode;
+use std::time::Duration;
+
+impl Connection {
+    /// Time has come to some deadline, or to none: the wheel may look early.
+    pub(super) fn handle_timeout(&mut self, core: &Core) {
+        let now = core.now.get();
+        if self.scheduled > now {
+            return;
+        }
+        self.scheduled = NEVER;
+        if self.phase_deadline <= now {
+            self.phase_deadline = NEVER;
+            match self.phase {
+                Phase::Head(_) => {
+                    self.refuse(&Refusal::new(408, "the request head took too long"), core);
+                }
+                _ => self.lose(core),
+            }
+        }
+        if self.reading.is_some_and(|read| read.deadline <= now) {
+            self.wake(core);
+        }
+        self.keep_alive(core);
+        self.reschedule(core);
+    }
+
+    /// Sends a Ping after silence, and gives up when nothing answers. Judged by received bytes;
+    /// a connection that we do not read from cannot be judged.
+    fn keep_alive(&mut self, core: &Core) {
+        let Some(due) = self.keep_alive_due(core) else { return };
+        if due > core.now.get() {
+            return;
+        }
+        if self.flags.paused {
+            self.last_received = core.now.get();
+        } else if self.flags.pinged {
+            self.lose(core);
+        } else {
+            self.flags.pinged = true;
+            self.outbox.push_frame(Opcode::Ping, Payload::Borrowed(&[]));
+            self.mark_dirty(core);
+        }
+    }
+
+    fn keep_alive_due(&self, core: &Core) -> Option<Moment> {
+        let timeouts = &core.settings.timeouts;
+        if !matches!(self.phase, Phase::Open) || timeouts.ping_interval.is_zero() {
+            return None;
+        }
+        let patience = if self.flags.pinged { timeouts.pong } else { Duration::ZERO };
+        Some(self.last_received + timeouts.ping_interval + patience)
+    }
+
+    /// Makes sure the wheel looks at this connection no later than its next deadline.
+    pub(super) fn reschedule(&mut self, core: &Core) {
+        let reading = self.reading.map_or(NEVER, |read| read.deadline);
+        let keep_alive = self.keep_alive_due(core).unwrap_or(NEVER);
+        let next = self.phase_deadline.min(reading).min(keep_alive);
+        if next < self.scheduled && !matches!(self.phase, Phase::Gone) {
+            self.scheduled = core.timers.borrow_mut().schedule(self.id, next);
+        }
+    }
+}

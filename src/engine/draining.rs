@@ -1,0 +1,104 @@
+//! The orderly end of a shard: nothing more accepted, Close 1001 to everybody, spread over some
+//! time so that not all come back elsewhere at once, and a deadline.
+
+use super::shard::Shard;
+use crate::clock::Moment;
+use crate::ring::Ring;
+use std::time::Duration;
+
+/// How often a draining shard closes some more.
+const STEP: Duration = Duration::from_millis(20);
+
+/// A drain under way.
+#[derive(Debug)]
+pub(super) struct Drain {
+    started: Moment,
+    deadline: Moment,
+    next: Moment,
+    /// Connections there were at the start.
+    total: usize,
+    closed: usize,
+    /// Connections that were still there at the deadline.
+    cut: usize,
+    over: bool,
+}
+
+impl Drain {
+    /// Connections that had to be cut.
+    pub(super) fn cut(&self) -> usize {
+        self.cut
+    }
+
+    pub(super) fn next(&self) -> Moment {
+        self.next.min(self.deadline)
+    }
+
+    /// How many more connections are to be told to go by now; all, when the time is over.
+    fn share(&self, passed_ms: u128, spread_ms: u128) -> usize {
+        if passed_ms >= spread_ms {
+            return usize::MAX;
+        }
+        let due = (self.total as u128 * passed_ms).div_ceil(spread_ms) as usize;
+        due.saturating_sub(self.closed)
+    }
+}
+
+impl<R: Ring> Shard<R> {
+    pub(super) fn start_drain(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        self.stop_accepting();
+        let now = self.core.now.get();
+        let timeouts = &self.core.settings.timeouts;
+        let total = self.registry.used() as usize;
+        let deadline = now + timeouts.drain;
+        let drain =
+            Drain { started: now, deadline, next: now, total, closed: 0, cut: 0, over: false };
+        self.drain = Some(drain);
+    }
+
+    /// Closes the share of connections whose turn has come; cuts the rest at the deadline.
+    pub(super) fn go_on_draining(&mut self, now: Moment) {
+        let Some(mut drain) = self.drain.take() else { return };
+        if now >= drain.next() && !drain.over {
+            let spread_ms = self.core.settings.timeouts.drain_spread.as_millis().max(1);
+            let wanted = drain.share(now.since(drain.started).as_millis(), spread_ms);
+            drain.closed += self.send_away(wanted);
+            drain.next = now + STEP;
+            if now >= drain.deadline {
+                drain.over = true;
+                drain.cut = self.cut_all();
+                // What was cut still has to be quieted; a second limit, should it not be.
+                drain.deadline = now + Duration::from_secs(1);
+            }
+        }
+        self.drain = Some(drain);
+    }
+
+    /// Tells some connections that the server is going away.
+    fn send_away(&mut self, count: usize) -> usize {
+        let welcome = self.registry.iter().filter(|shared| shared.borrow().is_welcome());
+        let mut sent_away = 0;
+        for shared in welcome.take(count) {
+            shared.borrow_mut().send_away(&self.core);
+            sent_away += 1;
+        }
+        sent_away
+    }
+
+    fn cut_all(&mut self) -> usize {
+        self.core.executor.clear();
+        for shared in self.registry.iter() {
+            shared.borrow_mut().lose(&self.core);
+        }
+        self.registry.used() as usize
+    }
+
+    /// Whether a drain has come to its end.
+    pub(super) fn is_drained(&self) -> bool {
+        let Some(drain) = &self.drain else { return false };
+        let empty = self.registry.used() == 0 && self.core.executor.len() == 0;
+        empty || (drain.over && self.core.now.get() >= drain.deadline)
+    }
+}

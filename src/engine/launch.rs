@@ -1,0 +1,320 @@
+//! Starting the shards, and waiting for their end.
+
+use super::core::Totals as ShardTotals;
+use super::ids::Ids;
+use super::listener::{self, BindError, Listener};
+use super::remote::{Command, Remote};
+use super::routes::Routes;
+use super::settings::{ListenAddress, ReceiveBuffers, RingSettings, Settings};
+use super::shard::{Shard, ShardParts};
+use crate::ring::probe::{self, Blocked, Plan};
+use crate::ring::{
+    AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode,
+    receive_mode_that_works,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+pub use super::core::Totals;
+
+/// Slots kept free above the limit of connections, so that those who come then are told 503
+/// instead of being dropped; an eighth of small tables.
+const SLOTS_RESERVED_MAX: u32 = 1_024;
+
+/// Slots of a ring at most (`IORING_MAX_FIXED_FILES`).
+const SLOTS_MAX: u64 = 1 << 20;
+
+/// Bytes of an incremental and of a classic receive buffer.
+const INCREMENTAL_BUFFER_BYTES: u32 = 256 * 1024;
+const CLASSIC_BUFFER_BYTES: u32 = 4 * 1024;
+
+/// Why an engine did not start: cause and remedy on one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A listener could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The host cannot carry a ring.
+    #[error(transparent)]
+    Blocked(#[from] Blocked),
+    /// The kernel refused a ring although it carries others.
+    #[error("{0}; see `ringwire doctor`, or start fewer shards")]
+    Ring(#[from] KernelRingError),
+    /// No thread for a shard or for the control runtime.
+    #[error("no thread can be started: {0}; raise the limit of processes (ulimit -u)")]
+    Thread(std::io::Error),
+}
+
+impl StartError {
+    /// The exit code for this error: 69 unavailable, 71 system error, 77 no permission, 78
+    /// configuration (sysexits.h).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bind(error) => error.exit_code(),
+            Self::Blocked(blocked) => blocked.exit_code,
+            Self::Ring(_) => 78,
+            Self::Thread(_) => 71,
+        }
+    }
+}
+
+/// Shards that run.
+pub(crate) struct Running {
+    shards: Vec<JoinHandle<ShardTotals>>,
+    remotes: Vec<Arc<Remote>>,
+    addresses: Vec<ListenAddress>,
+    runtime: tokio::runtime::Runtime,
+    /// Keeps the files of Unix sockets until the end.
+    _listeners: Vec<Listener>,
+}
+
+impl Running {
+    /// Where the engine listens, with the real ports.
+    pub(crate) fn addresses(&self) -> &[ListenAddress] {
+        &self.addresses
+    }
+
+    /// The runtime that handlers' tokio libraries use.
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        self.runtime.handle()
+    }
+
+    /// What drains the shards, from any thread.
+    pub(crate) fn drainer(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let remotes = self.remotes.clone();
+        Arc::new(move || remotes.iter().for_each(|remote| remote.send(Command::Drain)))
+    }
+
+    /// Waits until every shard has ended.
+    pub(crate) fn join(self) -> Totals {
+        let mut totals = Totals::default();
+        for shard in self.shards {
+            // A shard does not unwind: it aborts.
+            if let Ok(of_shard) = shard.join() {
+                totals += of_shard;
+            }
+        }
+        self.runtime.shutdown_background();
+        totals
+    }
+}
+
+/// Starts one shard per thread.
+///
+/// # Errors
+///
+/// Nothing runs then.
+pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, StartError> {
+    let limits = probe::raise_nofile();
+    let shards = if settings.shards == 0 { limits.cores } else { settings.shards };
+    let bound = listener::bind(&settings.listen, shards)?;
+    let addresses = bound[0].iter().map(|listener| listener.address.clone()).collect();
+    let options = ring_options(&settings, shards, limits.nofile_soft)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("ringwire-tokio")
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let reserved = SLOTS_RESERVED_MAX.min(options.slots / 8);
+    let connections_max = options.slots - reserved;
+    let settings = Arc::new(settings);
+    let routes = Arc::new(routes);
+    let ids = Ids::new();
+    let (ready, started) = channel();
+    let mut threads = Vec::new();
+    let mut remotes = Vec::new();
+    let mut kept = Vec::new();
+    for (index, listeners) in bound.into_iter().enumerate() {
+        let remote = Arc::new(Remote::new());
+        remotes.push(Arc::clone(&remote));
+        let parts = ShardParts {
+            settings: Arc::clone(&settings),
+            routes: Arc::clone(&routes),
+            remote,
+            families: listeners.iter().map(|listener| family(&listener.address)).collect(),
+            connections_max,
+            ids: ids.for_shard(index),
+        };
+        let sockets = listeners.iter().map(|l| l.socket.try_clone()).collect::<Result<_, _>>();
+        let sockets = sockets.map_err(StartError::Thread)?;
+        kept.extend(listeners);
+        let start = Start { options: options.clone(), sockets, parts, ready: ready.clone() };
+        let tokio = runtime.handle().clone();
+        let thread = thread::Builder::new().name(format!("ringwire-{index}"));
+        let thread = thread.spawn(move || {
+            let _entered = tokio.enter();
+            run(start)
+        });
+        threads.push(thread.map_err(StartError::Thread)?);
+    }
+    drop(ready);
+    wait_for_start(&started, shards, &remotes, &settings)?;
+    tracing::info!(
+        shards,
+        connections_max = u64::from(connections_max) * shards as u64,
+        slots_per_shard = options.slots,
+        receive = ?options.receive,
+        "started"
+    );
+    Ok(Running { shards: threads, remotes, addresses, runtime, _listeners: kept })
+}
+
+/// What a shard's thread starts from.
+struct Start {
+    options: KernelRingOptions,
+    sockets: Vec<std::os::fd::OwnedFd>,
+    parts: ShardParts,
+    ready: Sender<Result<(), KernelRingError>>,
+}
+
+/// A shard's thread.
+fn run(start: Start) -> ShardTotals {
+    let Start { options, sockets, parts, ready } = start;
+    let ring = match KernelRing::new(&options, sockets) {
+        Ok(ring) => ring,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return ShardTotals::default();
+        }
+    };
+    parts.remote.set_doorbell(ring.doorbell());
+    let _ = ready.send(Ok(()));
+    drop(ready);
+    let _guard = AbortOnPanic;
+    let mut shard = Shard::new(ring, parts);
+    loop {
+        match shard.turn() {
+            Ok(true) => {}
+            Ok(false) => return shard.totals(),
+            Err(errno) => lost(errno),
+        }
+    }
+}
+
+/// The ring is unusable, EBADR above all: a completion was lost, and with it the knowledge of who
+/// owns which memory. There is nothing to go on with.
+fn lost(errno: Errno) -> ! {
+    tracing::error!(%errno, "the ring of a shard is lost; aborting, so that a supervisor restarts");
+    std::process::abort();
+}
+
+/// An engine that has contradicted itself ends the process: the kernel may still use memory that
+/// unwinding would free.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("a shard has failed; aborting, so that a supervisor restarts");
+            std::process::abort();
+        }
+    }
+}
+
+/// Waits for every ring. After a failure the shards that did start are drained.
+fn wait_for_start(
+    started: &Receiver<Result<(), KernelRingError>>,
+    shards: usize,
+    remotes: &[Arc<Remote>],
+    settings: &Settings,
+) -> Result<(), StartError> {
+    for _ in 0..shards {
+        if let Ok(Err(error)) = started.recv() {
+            remotes.iter().for_each(|remote| remote.send(Command::Drain));
+            let report = probe::probe_for(plan(settings, shards));
+            return Err(report.fatal().cloned().map_or(error.into(), StartError::Blocked));
+        }
+    }
+    Ok(())
+}
+
+fn plan(settings: &Settings, shards: usize) -> Plan {
+    Plan {
+        shards,
+        submission_entries: settings.ring.submission_entries,
+        completion_entries: settings.ring.completion_entries,
+        ..Plan::default()
+    }
+}
+
+fn family(address: &ListenAddress) -> Option<AddressFamily> {
+    match address {
+        ListenAddress::Tcp(SocketAddr::V4(_)) => Some(AddressFamily::V4),
+        ListenAddress::Tcp(SocketAddr::V6(_)) => Some(AddressFamily::V6),
+        ListenAddress::Unix(_) => None,
+    }
+}
+
+fn ring_options(
+    settings: &Settings,
+    shards: usize,
+    nofile: u64,
+) -> Result<KernelRingOptions, StartError> {
+    let ring = &settings.ring;
+    let receive = receive_mode(ring).or_else(|errno| {
+        let report = probe::probe_for(plan(settings, shards));
+        let step = crate::ring::SetupStep::Buffers;
+        let error = StartError::Ring(KernelRingError { step, errno });
+        Err(report.fatal().cloned().map_or(error, StartError::Blocked))
+    })?;
+    let buffer_bytes = match receive {
+        ReceiveMode::Incremental => INCREMENTAL_BUFFER_BYTES,
+        ReceiveMode::Classic => CLASSIC_BUFFER_BYTES,
+    };
+    let count = match ring.buffer_count {
+        0 => (ring.buffer_pool_bytes / buffer_bytes as usize).clamp(1, 1 << 15),
+        count => usize::from(count).min(1 << 15),
+    };
+    // The kernel takes powers of two; down, so that the memory is not above what was asked for.
+    let buffer_count = 1_u16 << count.ilog2();
+    Ok(KernelRingOptions {
+        submission_entries: ring.submission_entries,
+        completion_entries: ring.completion_entries,
+        slots: slots(settings.connections_max, shards, nofile),
+        buffer_count,
+        buffer_bytes,
+        receive,
+        send_waitall: ring.send_waitall,
+    })
+}
+
+fn receive_mode(ring: &RingSettings) -> Result<ReceiveMode, Errno> {
+    match ring.buffers {
+        ReceiveBuffers::Auto => receive_mode_that_works(),
+        ReceiveBuffers::Incremental => Ok(ReceiveMode::Incremental),
+        ReceiveBuffers::Classic => Ok(ReceiveMode::Classic),
+    }
+}
+
+/// Slots of a shard: what is wanted and a reserve, or what the limit of descriptors allows.
+fn slots(connections_max: Option<u32>, shards: usize, nofile: u64) -> u32 {
+    let table = nofile.clamp(1, SLOTS_MAX) as u32;
+    let Some(connections) = connections_max else { return table };
+    let share = connections.div_ceil(shards as u32).max(1);
+    // Such that an eighth of the slots, or the most there is, is what lies above the share.
+    let reserve = share.div_ceil(7).min(SLOTS_RESERVED_MAX);
+    share.saturating_add(reserve).min(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_hold_the_connections_and_a_reserve() {
+        for (connections, shards, nofile, slots_wanted) in
+            [(100, 1, 20_000, 115), (100, 2, 20_000, 58), (20_000, 1, 20_000, 20_000)]
+        {
+            let slots = slots(Some(connections), shards, nofile);
+            assert_eq!(slots, slots_wanted);
+            let left = slots - SLOTS_RESERVED_MAX.min(slots / 8);
+            assert!(left >= connections / shards as u32 || u64::from(slots) == nofile);
+        }
+        assert_eq!(slots(None, 3, 64), 64);
+        assert_eq!(slots(None, 3, u64::MAX), 1 << 20);
+    }
+}

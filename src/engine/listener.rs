@@ -1,0 +1,390 @@
+//! Sockets that listen, one set for each shard.
+//!
+//! Owns how a socket is made ready before a ring accepts from it: exclusive use of the port,
+//! options that accepted sockets inherit, the file of a Unix socket and its removal. The program
+//! calls [`bind`] once, before the shards start. Nothing here accepts a connection.
+
+use crate::engine::ListenAddress;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, Mode};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections that may wait for an accept. The kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4_096;
+
+/// Silence after which the kernel asks whether a peer is still there. Below the idle times of
+/// most NAT boxes; our own Pings come sooner where they are on.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// Time between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time for sent bytes to be acknowledged before the kernel gives a connection up.
+const USER_TIMEOUT_MS: u32 = 30_000;
+
+/// Who may connect to a Unix socket: its owner and its group, so that a proxy in the group can
+/// and a stranger on the host cannot.
+const UNIX_MODE: Mode = Mode::from_raw_mode(0o660);
+
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Where it listens; the port is the real one, also where port 0 was asked for.
+    pub address: ListenAddress,
+    /// Removes the file of a Unix socket when its last listener is dropped.
+    _file: Option<Arc<SocketFile>>,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Why an address cannot be listened on: the cause and the remedy on one line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Somebody listens there already.
+    #[error("{0} is in use; stop the server that has it, or listen elsewhere")]
+    InUse(ListenAddress),
+    /// A port below `net.ipv4.ip_unprivileged_port_start`, or a directory that is not ours.
+    #[error("{0} is not permitted; {1}")]
+    Permission(ListenAddress, &'static str),
+    /// This host has no such IP address.
+    #[error("{0} is not an address of this host; listen on one that `ip address` shows")]
+    NotAvailable(ListenAddress),
+    /// The path of a Unix socket does not fit into its address (unix(7): 108 bytes with the NUL).
+    #[error("{0} is too long; a Unix socket's path has at most 107 bytes")]
+    PathTooLong(ListenAddress),
+    /// The path of a Unix socket is something else.
+    #[error("{0} exists and is not a socket; remove it, or listen on another path")]
+    NotASocket(ListenAddress),
+    /// Anything else, with what the system says.
+    #[error("{0} cannot be listened on: {1}; correct the address or the system")]
+    Other(ListenAddress, Errno),
+}
+
+impl BindError {
+    /// The exit code for this error, after sysexits.h: 69 unavailable, 77 no permission, 78
+    /// configuration.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::InUse(_) | Self::NotAvailable(_) | Self::Other(..) => 69,
+            Self::Permission(..) => 77,
+            Self::PathTooLong(_) | Self::NotASocket(_) => 78,
+        }
+    }
+
+    fn new(address: &ListenAddress, errno: Errno) -> Self {
+        let address = address.clone();
+        match errno {
+            Errno::ADDRINUSE => Self::InUse(address),
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => {
+                let remedy = match address {
+                    ListenAddress::Tcp(_) => {
+                        "use a port of 1024 or more, or give CAP_NET_BIND_SERVICE"
+                    }
+                    ListenAddress::Unix(_) => "use a directory that this user may write",
+                };
+                Self::Permission(address, remedy)
+            }
+            Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT => Self::NotAvailable(address),
+            Errno::NAMETOOLONG => Self::PathTooLong(address),
+            errno => Self::Other(address, errno),
+        }
+    }
+}
+
+/// Binds all `addresses` for `shards` shards (at least one) and answers the listeners of each
+/// shard.
+///
+/// TCP: with several shards, each gets its own socket (`SO_REUSEPORT`, socket(7)), among which
+/// the kernel spreads connections. An IPv6 address takes IPv6 only, so that `0.0.0.0` and `[::]`
+/// can be listed together. Accepted sockets inherit `TCP_NODELAY`, keepalive and
+/// `TCP_USER_TIMEOUT` (tcp(7)). Unix: one socket, duplicated; a file left behind by a server that
+/// is gone is replaced, and the file is removed with the last listener.
+///
+/// # Errors
+/// The first address that cannot be listened on.
+pub fn bind(addresses: &[ListenAddress], shards: usize) -> Result<Vec<Vec<Listener>>, BindError> {
+    let shards = shards.max(1);
+    let mut of_shards: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+    for address in addresses {
+        let listeners = match address {
+            ListenAddress::Tcp(tcp) => bind_tcp(*tcp, shards),
+            ListenAddress::Unix(path) => bind_unix(path, shards),
+        }?;
+        for (shard, listener) in of_shards.iter_mut().zip(listeners) {
+            shard.push(listener);
+        }
+    }
+    Ok(of_shards)
+}
+
+fn bind_tcp(wanted: SocketAddr, shards: usize) -> Result<Vec<Listener>, BindError> {
+    let fail = |errno| BindError::new(&ListenAddress::Tcp(wanted), errno);
+    let share_port = shards > 1;
+    if share_port && wanted.port() != 0 {
+        // SO_REUSEPORT lets another process of the same user in silently: half of the
+        // connections would go to a server nobody thinks of. This socket does not share, so it
+        // finds out.
+        drop(bound_tcp(wanted, false).map_err(fail)?);
+    }
+    let mut address = wanted;
+    let mut listeners = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let socket = bound_tcp(address, share_port).map_err(fail)?;
+        address = local_address(&socket).map_err(fail)?;
+        listeners.push(socket);
+    }
+    // Listen only when all are bound, so that no connection comes in when one of them fails.
+    let listening = |socket: OwnedFd| {
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(Listener { socket, address: ListenAddress::Tcp(address), _file: None })
+    };
+    listeners.into_iter().map(|socket| listening(socket).map_err(fail)).collect()
+}
+
+fn bound_tcp(address: SocketAddr, share_port: bool) -> rustix::io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = stream_socket(family, SocketFlags::empty())?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, share_port)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+/// Listeners stay blocking: a ring waits for them itself, and `O_NONBLOCK` may make it answer
+/// EAGAIN instead.
+fn stream_socket(family: AddressFamily, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::net::socket_with(family, SocketType::STREAM, flags | SocketFlags::CLOEXEC, None)
+}
+
+fn local_address(socket: &OwnedFd) -> rustix::io::Result<SocketAddr> {
+    SocketAddr::try_from(rustix::net::getsockname(socket)?)
+}
+
+fn bind_unix(path: &Path, shards: usize) -> Result<Vec<Listener>, BindError> {
+    let address = ListenAddress::Unix(path.into());
+    let fail = |errno| BindError::new(&address, errno);
+    let name = SocketAddrUnix::new(path).map_err(fail)?;
+    remove_stale(path, &name, &address)?;
+    let socket = stream_socket(AddressFamily::UNIX, SocketFlags::empty()).map_err(fail)?;
+    rustix::net::bind(&socket, &name).map_err(fail)?;
+    let file = Arc::new(SocketFile::at(path).map_err(fail)?);
+    // Nobody can connect before `listen`, so the mode is never too wide.
+    rustix::fs::chmod(path, UNIX_MODE).map_err(fail)?;
+    rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
+    let mut sockets = Vec::with_capacity(shards);
+    for _ in 1..shards {
+        sockets.push(rustix::io::fcntl_dupfd_cloexec(&socket, 0).map_err(fail)?);
+    }
+    sockets.push(socket);
+    let listener =
+        |socket| Listener { socket, address: address.clone(), _file: Some(Arc::clone(&file)) };
+    Ok(sockets.into_iter().map(listener).collect())
+}
+
+/// Removes the file of a server that is gone. Whether it is gone only a connect can tell.
+fn remove_stale(
+    path: &Path,
+    name: &SocketAddrUnix,
+    address: &ListenAddress,
+) -> Result<(), BindError> {
+    let fail = |errno| BindError::new(address, errno);
+    let stat = match rustix::fs::lstat(path) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(fail(errno)),
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Err(BindError::NotASocket(address.clone()));
+    }
+    let socket = stream_socket(AddressFamily::UNIX, SocketFlags::NONBLOCK).map_err(fail)?;
+    match rustix::net::connect(&socket, name) {
+        Err(Errno::CONNREFUSED) => match rustix::fs::unlink(path) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(fail(errno)),
+        },
+        Err(Errno::NOENT) => Ok(()),
+        // A full backlog is a live server, too. EPROTOTYPE: a live one of another socket type.
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(BindError::InUse(address.clone())),
+        Err(errno) => Err(fail(errno)),
+    }
+}
+
+/// The file of a Unix socket, removed when dropped.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> rustix::io::Result<Self> {
+        let stat = rustix::fs::lstat(path)?;
+        Ok(Self { path: path.into(), device: stat.st_dev, inode: stat.st_ino })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A newer server may have put its own socket there.
+        let ours = rustix::fs::lstat(&self.path)
+            .is_ok_and(|stat| stat.st_dev == self.device && stat.st_ino == self.inode);
+        if ours {
+            let _ = rustix::fs::unlink(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+    use std::net::TcpStream;
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    fn tcp(text: &str) -> ListenAddress {
+        text.parse().expect("an address")
+    }
+
+    fn unix(name: &str) -> (PathBuf, ListenAddress) {
+        let path = std::env::temp_dir().join(format!("ringwire-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        (path.clone(), ListenAddress::Unix(path))
+    }
+
+    fn port_of(listener: &Listener) -> SocketAddr {
+        match listener.address {
+            ListenAddress::Tcp(address) => address,
+            ListenAddress::Unix(_) => panic!("not TCP"),
+        }
+    }
+
+    #[test]
+    fn the_shards_share_one_port_and_nobody_else_does() {
+        let first = bind(&[tcp("127.0.0.1:0")], 3).expect("a free port");
+        assert_eq!(first.len(), 3);
+        let address = port_of(&first[0][0]);
+        assert_ne!(address.port(), 0);
+        assert!(first.iter().all(|shard| port_of(&shard[0]) == address));
+        let again = ListenAddress::Tcp(address);
+        for shards in [1, 2] {
+            let error = bind(std::slice::from_ref(&again), shards).expect_err("in use");
+            assert_eq!(error, BindError::InUse(again.clone()));
+            assert_eq!(error.exit_code(), 69);
+        }
+        drop(first);
+        bind(&[again], 2).expect("free again");
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_the_options() {
+        for shards in [1, 2] {
+            let listeners = bind(&[tcp("127.0.0.1:0")], shards).expect("a free port");
+            let address = port_of(&listeners[0][0]);
+            // Each connect goes to one of the shards; the peer's own options stay as they were.
+            let client = TcpStream::connect(address).expect("somebody listens");
+            assert!(!sockopt::tcp_nodelay(&client).expect("an option"));
+            let accept = |shard: &Vec<Listener>| {
+                rustix::io::ioctl_fionbio(&shard[0], true).expect("a socket");
+                rustix::net::accept(&shard[0]).ok()
+            };
+            let accepted = listeners.iter().find_map(accept).expect("a connection waits");
+            assert_eq!(sockopt::tcp_nodelay(&accepted), Ok(true));
+            assert_eq!(sockopt::socket_keepalive(&accepted), Ok(true));
+            assert_eq!(sockopt::tcp_keepidle(&accepted), Ok(KEEPALIVE_IDLE));
+            assert_eq!(sockopt::tcp_keepintvl(&accepted), Ok(KEEPALIVE_INTERVAL));
+            assert_eq!(sockopt::tcp_user_timeout(&accepted), Ok(USER_TIMEOUT_MS));
+        }
+    }
+
+    #[test]
+    fn both_families_may_be_listed_with_one_port() {
+        let v4 = bind(&[tcp("0.0.0.0:0")], 1).expect("a free port");
+        let port = port_of(&v4[0][0]).port();
+        match bind(&[tcp(&format!("[::]:{port}"))], 2) {
+            Ok(_) | Err(BindError::NotAvailable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn causes_are_told_apart() {
+        let foreign = bind(&[tcp("192.0.2.1:9")], 1).expect_err("a documentation address");
+        assert!(matches!(foreign, BindError::NotAvailable(_)), "{foreign}");
+        let (_, long) = unix(&"x".repeat(120));
+        let error = bind(&[long], 1).expect_err("too long");
+        assert!(matches!(error, BindError::PathTooLong(_)), "{error}");
+        assert_eq!(error.exit_code(), 78);
+        let denied = BindError::new(&tcp("0.0.0.0:80"), Errno::ACCESS);
+        assert_eq!(denied.exit_code(), 77);
+        assert_eq!(
+            denied.to_string(),
+            "0.0.0.0:80 is not permitted; use a port of 1024 or more, or give CAP_NET_BIND_SERVICE"
+        );
+    }
+
+    #[test]
+    fn a_unix_socket_is_private_and_removed_with_its_last_listener() {
+        let (path, address) = unix("private");
+        let mut shards = bind(&[address], 2).expect("a free path");
+        let metadata = std::fs::metadata(&path).expect("the file is there");
+        assert!(metadata.file_type().is_socket());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+        let _client = UnixStream::connect(&path).expect("somebody listens");
+        shards.pop();
+        assert!(path.exists(), "one listener is left");
+        drop(shards);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let (path, address) = unix("stale");
+        let live = UnixListener::bind(&path).expect("a free path");
+        let error = bind(std::slice::from_ref(&address), 1).expect_err("live");
+        assert_eq!(error, BindError::InUse(address.clone()));
+        assert!(path.exists(), "a live server's file was removed");
+        drop(live);
+        let refused = UnixStream::connect(&path).expect_err("nobody listens");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let ours = bind(std::slice::from_ref(&address), 1).expect("the stale file is replaced");
+        // A newer server's file must survive us.
+        std::fs::remove_file(&path).expect("ours");
+        let _newer = UnixListener::bind(&path).expect("free");
+        drop(ours);
+        assert!(path.exists(), "the newer server's file was removed");
+        let _ = std::fs::remove_file(&path);
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let (path, address) = unix("file");
+        std::fs::write(&path, "precious").expect("a free path");
+        let error = bind(std::slice::from_ref(&address), 1).expect_err("no socket");
+        assert_eq!(error, BindError::NotASocket(address));
+        assert_eq!(std::fs::read_to_string(&path).expect("still there"), "precious");
+        let _ = std::fs::remove_file(&path);
+    }
+}

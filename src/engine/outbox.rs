@@ -1,0 +1,197 @@
+//! What a connection has to send.
+//!
+//! Frames wait here while a send is in flight, and until the end of the batch otherwise; all that
+//! waits leaves as one send.
+
+use crate::proto::frame::{Opcode, server_header};
+use crate::proto::limits;
+use crate::ring::{Buffer, SendData};
+
+/// Bytes of the first buffer for small frames, and of the largest.
+const COPY_BUFFER_BYTES: usize = 4 * 1024;
+const COPY_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// The payload of a frame to send.
+pub(crate) enum Payload<'a> {
+    /// To be copied.
+    Borrowed(&'a [u8]),
+    /// To be sent from where it is.
+    Owned(Buffer),
+}
+
+impl Payload<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Borrowed(bytes) => bytes.len(),
+            Self::Owned(buffer) => buffer.len(),
+        }
+    }
+}
+
+/// Bytes waiting, and the count of those in flight.
+#[derive(Default)]
+pub(super) struct Outbox {
+    waiting: SendData,
+    waiting_bytes: usize,
+    flying_bytes: usize,
+    /// The answer to the newest Ping (RFC 6455 §5.5.3 lets older ones go unanswered).
+    pong: Option<Box<[u8]>>,
+}
+
+impl Outbox {
+    /// Bytes that have not been sent.
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting_bytes + self.flying_bytes
+    }
+
+    /// Whether a write has to wait.
+    pub(super) fn is_full(&self, high_water_bytes: usize) -> bool {
+        self.bytes() >= high_water_bytes || self.waiting.pieces() >= limits::OUTBOX_ITEMS_MAX
+    }
+
+    /// Whether everything was sent.
+    pub(super) fn is_idle(&self) -> bool {
+        self.bytes() == 0 && self.pong.is_none()
+    }
+
+    /// Whether something waits and nothing is in flight.
+    pub(super) fn wants_send(&self) -> bool {
+        self.flying_bytes == 0 && (self.waiting_bytes > 0 || self.pong.is_some())
+    }
+
+    /// Adds a frame. Small payloads are copied behind each other; large ones stay where they are,
+    /// with the header in front of them if there is room.
+    pub(super) fn push_frame(&mut self, opcode: Opcode, payload: Payload<'_>) {
+        let (header, header_bytes) = server_header(opcode, true, payload.len() as u64);
+        let header = &header[..header_bytes];
+        match payload {
+            Payload::Owned(mut buffer) if buffer.len() > limits::OUTBOX_COPY_BYTES_MAX => {
+                if !buffer.prepend(header) {
+                    self.copy(header, &[]);
+                }
+                self.waiting_bytes += buffer.len();
+                self.waiting.push(buffer);
+            }
+            Payload::Owned(buffer) => self.copy(header, &buffer),
+            Payload::Borrowed(bytes) => self.copy(header, bytes),
+        }
+    }
+
+    /// Adds bytes that are no frame: an HTTP answer.
+    pub(super) fn push_bytes(&mut self, bytes: Vec<u8>) {
+        self.waiting_bytes += bytes.len();
+        self.waiting.push(Buffer::from(bytes));
+    }
+
+    /// Adds the answer to a Ping, in place of one that still waits.
+    pub(super) fn push_pong(&mut self, payload: &[u8]) {
+        if self.flying_bytes == 0 && self.pong.is_none() {
+            self.push_frame(Opcode::Pong, Payload::Borrowed(payload));
+        } else {
+            self.pong = Some(payload.into());
+        }
+    }
+
+    fn copy(&mut self, header: &[u8], payload: &[u8]) {
+        let bytes = header.len() + payload.len();
+        self.waiting_bytes += bytes;
+        let last = self.waiting.last_mut();
+        if bytes <= last.room() && !last.is_empty() {
+            last.extend_from_slice(header);
+            last.extend_from_slice(payload);
+            return;
+        }
+        let larger = (2 * last.len()).clamp(COPY_BUFFER_BYTES, COPY_BUFFER_BYTES_MAX);
+        let mut buffer = Buffer::with_capacity(bytes.max(larger));
+        buffer.extend_from_slice(header);
+        buffer.extend_from_slice(payload);
+        self.waiting.push(buffer);
+    }
+
+    /// Takes all that waits, for one send.
+    pub(super) fn take_for_send(&mut self) -> SendData {
+        if let Some(payload) = self.pong.take() {
+            self.push_frame(Opcode::Pong, Payload::Borrowed(&payload));
+        }
+        self.flying_bytes = std::mem::take(&mut self.waiting_bytes);
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// The send in flight has ended after `sent` bytes; the rest goes first next time.
+    pub(super) fn sent(&mut self, sent: usize, mut data: SendData) {
+        let rest_bytes = std::mem::take(&mut self.flying_bytes) - sent;
+        data.advance(sent);
+        if rest_bytes > 0 {
+            data.append(std::mem::take(&mut self.waiting));
+            self.waiting = data;
+            self.waiting_bytes += rest_bytes;
+        }
+    }
+
+    /// Drops what waits: nobody will take it.
+    pub(super) fn clear(&mut self) {
+        self.waiting = SendData::new();
+        self.waiting_bytes = 0;
+        self.pong = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(data: &SendData) -> Vec<u8> {
+        data.iter().flat_map(|piece| piece.iter().copied()).collect()
+    }
+
+    #[test]
+    fn many_small_frames_leave_as_one_piece() {
+        let mut outbox = Outbox::default();
+        for _ in 0..16 {
+            outbox.push_frame(Opcode::Text, Payload::Borrowed(&[b'x'; 32]));
+        }
+        let data = outbox.take_for_send();
+        assert_eq!((data.pieces(), data.len()), (1, 16 * 34));
+        assert_eq!(bytes(&data)[..3], [0x81, 32, b'x']);
+    }
+
+    #[test]
+    fn a_large_payload_stays_where_it_is_with_its_header_in_front() {
+        let mut payload = Buffer::with_headroom(70_000);
+        payload.extend_from_slice(&[7; 70_000]);
+        let address = payload.as_ptr();
+        let mut outbox = Outbox::default();
+        outbox.push_frame(Opcode::Binary, Payload::Owned(payload));
+        let data = outbox.take_for_send();
+        let piece = data.iter().next().unwrap();
+        assert_eq!(piece[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
+        assert_eq!(piece[10..].as_ptr(), address);
+    }
+
+    #[test]
+    fn a_short_send_goes_on_where_it_stopped() {
+        let mut outbox = Outbox::default();
+        outbox.push_frame(Opcode::Text, Payload::Borrowed(b"first"));
+        let data = outbox.take_for_send();
+        outbox.push_frame(Opcode::Text, Payload::Borrowed(b"second"));
+        assert!(!outbox.wants_send());
+        outbox.sent(4, data);
+        assert_eq!(outbox.bytes(), 3 + 8);
+        let data = outbox.take_for_send();
+        assert_eq!(bytes(&data), b"rst\x81\x06second");
+        outbox.sent(data.len(), data);
+        assert!(outbox.is_idle());
+    }
+
+    #[test]
+    fn only_the_newest_ping_is_answered_while_a_send_is_in_flight() {
+        let mut outbox = Outbox::default();
+        outbox.push_frame(Opcode::Text, Payload::Borrowed(b"x"));
+        let data = outbox.take_for_send();
+        for payload in [b"1", b"2", b"3"] {
+            outbox.push_pong(payload);
+        }
+        outbox.sent(3, data);
+        assert_eq!(bytes(&outbox.take_for_send()), b"\x8a\x013");
+    }
+}

@@ -1,0 +1,145 @@
+//! What a connection does with bytes that arrived: a request head, then frames.
+
+use super::connection::{Closer, Connection, Ended, NEVER, Phase, Reading};
+use super::core::Core;
+use super::inbox::Inbox;
+use super::outbox::{Outbox, Payload};
+use crate::proto::frame::Opcode;
+use crate::proto::{self, CloseCode, Events, MessageKind, Progress, Refusal, Refused, Request};
+
+impl Connection {
+    /// Bytes arrived. A request that is complete with them comes back.
+    pub(super) fn handle_received(
+        &mut self,
+        bytes: &mut [u8],
+        core: &Core,
+    ) -> Option<Box<Request>> {
+        self.last_received = core.now.get();
+        self.flags.pinged = false;
+        self.counts.bytes_in += bytes.len() as u64;
+        match &mut self.phase {
+            Phase::Open | Phase::Closing => self.handle_frames(bytes, core),
+            Phase::Head(reader) => {
+                let limit = core.settings.limits.request_head_bytes_max;
+                match reader.handle_input(bytes, limit) {
+                    Ok(Progress::Incomplete) => {}
+                    Ok(Progress::Complete { request, consumed }) => {
+                        self.phase = Phase::Deciding(bytes[consumed..].to_vec());
+                        self.phase_deadline = NEVER;
+                        return Some(Box::new(request));
+                    }
+                    Err(error) => self.refuse(&Refusal::from(error), core),
+                }
+            }
+            Phase::Deciding(early) => {
+                early.extend_from_slice(bytes);
+                self.mark_dirty(core);
+            }
+            Phase::Lingering | Phase::Gone => {}
+        }
+        None
+    }
+
+    /// Frames, of the open connection or of one that waits for the peer's Close.
+    pub(super) fn handle_frames(&mut self, bytes: &mut [u8], core: &Core) {
+        let open = matches!(self.phase, Phase::Open);
+        let mut sink = Sink {
+            inbox: open.then_some(&mut self.inbox),
+            outbox: &mut self.outbox,
+            messages_in: &mut self.counts.messages_in,
+            wanted_bytes: wanted_bytes(self.reading, core),
+            growth_left_bytes: growth_left_bytes(self.excess_bytes, core),
+            inbox_bytes_max: core.settings.limits.inbox_bytes_max,
+            close: None,
+        };
+        let result = self.session.handle_input(bytes, &core.session_limits, &mut sink);
+        let close = sink.close;
+        self.account(core);
+        match (result, close) {
+            (Err(error), _) => self.fail(error.close_code(), error.reason(), core),
+            (Ok(()), Some((code, reason))) => self.handle_close(code, reason, core),
+            (Ok(()), None) => {}
+        }
+        let binary_data = self.flags.binary_data;
+        if self.reading.is_some_and(|read| self.inbox.is_readable(read.len, binary_data)) {
+            self.wake(core);
+        }
+        self.mark_dirty(core);
+    }
+
+    /// The peer's Close frame: the first one answers ours, or is answered by ours
+    /// (RFC 6455 §5.5.1).
+    fn handle_close(&mut self, code: CloseCode, reason: Box<str>, core: &Core) {
+        self.flags.close_received = true;
+        if matches!(self.phase, Phase::Open) {
+            let payload = proto::close::encode(code, &reason);
+            self.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+        }
+        self.linger(core.settings.timeouts.close, core);
+        self.end(Ended { code, reason, by: Closer::Peer }, core);
+    }
+}
+
+/// Bytes the reader wants at once, at most: what the inbox may make room for.
+fn wanted_bytes(reading: Option<Reading>, core: &Core) -> usize {
+    let limits = &core.settings.limits;
+    let message = usize::try_from(limits.message_bytes_max).unwrap_or(usize::MAX);
+    // A character has up to four bytes.
+    let asked = reading.map_or(0, |read| read.len.saturating_mul(4)).min(message);
+    asked.max(limits.inbox_bytes_max)
+}
+
+fn growth_left_bytes(own_bytes: usize, core: &Core) -> usize {
+    let others = core.inbox_growth_bytes.get() - own_bytes;
+    core.settings.limits.inbox_growth_bytes_max.saturating_sub(others)
+}
+
+/// Where the session puts what it finds.
+struct Sink<'a> {
+    /// Absent when messages are dropped.
+    inbox: Option<&'a mut Inbox>,
+    outbox: &'a mut Outbox,
+    messages_in: &'a mut u64,
+    wanted_bytes: usize,
+    growth_left_bytes: usize,
+    inbox_bytes_max: usize,
+    close: Option<(CloseCode, Box<str>)>,
+}
+
+impl Events for Sink<'_> {
+    fn message_begin(&mut self, kind: MessageKind) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.begin(kind);
+        }
+    }
+
+    fn message_data(&mut self, bytes: &[u8], frame_remaining: u64) -> Result<(), Refused> {
+        let Some(inbox) = &mut self.inbox else { return Ok(()) };
+        inbox.append(bytes, frame_remaining, self.wanted_bytes);
+        let excess = inbox.cost_bytes().saturating_sub(self.inbox_bytes_max);
+        if excess > self.growth_left_bytes {
+            inbox.abandon();
+            return Err(Refused);
+        }
+        Ok(())
+    }
+
+    fn message_end(&mut self) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.end();
+            *self.messages_in += 1;
+        }
+    }
+
+    fn ping(&mut self, payload: &[u8]) {
+        if self.inbox.is_some() {
+            self.outbox.push_pong(payload);
+        }
+    }
+
+    fn pong(&mut self, _payload: &[u8]) {}
+
+    fn close(&mut self, code: CloseCode, reason: &str) {
+        self.close = Some((code, reason.into()));
+    }
+}

@@ -1,0 +1,94 @@
+//! Which path leads to which handler.
+
+use super::executor::Task;
+use super::verbs::Port;
+use crate::proto::{Request, Upgrade};
+use std::collections::HashMap;
+
+/// A request that asks for an upgrade, and the connection it came on.
+pub(crate) struct Arrival {
+    pub(crate) port: Port,
+    pub(crate) request: Box<Request>,
+    pub(crate) upgrade: Box<Upgrade>,
+}
+
+/// Makes the task that handles one connection.
+pub(crate) type MakeTask = Box<dyn Fn(Arrival) -> Task + Send + Sync>;
+
+/// What stands behind a path.
+pub(crate) enum Target {
+    /// A WebSocket handler.
+    Handler(MakeTask),
+    /// A page, for a plain GET.
+    Page {
+        /// Its media type.
+        content_type: &'static str,
+        /// Its bytes.
+        body: &'static [u8],
+    },
+}
+
+/// Exact paths first, then the longest `/prefix/*`.
+#[derive(Default)]
+pub(crate) struct Routes {
+    targets: Vec<(String, Target)>,
+    exact: HashMap<String, u16>,
+    /// Prefixes without the `*`, longest first.
+    prefixes: Vec<(String, u16)>,
+}
+
+impl Routes {
+    /// Adds a route. The newest of two for the same path counts.
+    pub(crate) fn add(&mut self, path: &str, target: Target) {
+        let index = u16::try_from(self.targets.len()).expect("at most 65,535 routes");
+        self.targets.push((path.to_owned(), target));
+        match path.strip_suffix('*').filter(|prefix| prefix.ends_with('/')) {
+            Some(prefix) => {
+                self.prefixes.retain(|(known, _)| known != prefix);
+                self.prefixes.push((prefix.to_owned(), index));
+                self.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+            }
+            None => drop(self.exact.insert(path.to_owned(), index)),
+        }
+    }
+
+    /// The route of a path.
+    pub(super) fn find(&self, path: &str) -> Option<u16> {
+        let prefixed = || self.prefixes.iter().find(|(prefix, _)| path.starts_with(prefix));
+        self.exact.get(path).copied().or_else(|| prefixed().map(|(_, index)| *index))
+    }
+
+    pub(super) fn target(&self, route: u16) -> &Target {
+        &self.targets[usize::from(route)].1
+    }
+
+    /// The pattern of a route, for the log; `-` for none.
+    pub(super) fn pattern(&self, route: u16) -> &str {
+        self.targets.get(usize::from(route)).map_or("-", |(path, _)| path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_then_longest_prefix_and_the_newest_counts() {
+        let mut routes = Routes::default();
+        let paths = ["/a", "/a/*", "/a/b/*", "/a/b", "/odd*", "/a/*"];
+        for path in paths {
+            routes.add(path, Target::Page { content_type: "text/plain", body: b"" });
+        }
+        let found = |path| routes.find(path).map(usize::from);
+        assert_eq!(found("/a"), Some(0));
+        assert_eq!(found("/a/"), Some(5));
+        assert_eq!(found("/a/c/d"), Some(5));
+        assert_eq!(found("/a/b"), Some(3));
+        assert_eq!(found("/a/b/c"), Some(2));
+        assert_eq!(found("/odd*"), Some(4));
+        assert_eq!(found("/oddity"), None);
+        assert_eq!(found("/"), None);
+        assert_eq!(routes.pattern(2), "/a/b/*");
+        assert_eq!(routes.pattern(u16::MAX), "-");
+    }
+}

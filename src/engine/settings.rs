@@ -1,0 +1,197 @@
+//! What can be set about an engine, with the defaults of `proto::limits`.
+
+use crate::proto::limits;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Everything an engine can be told before it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Where to listen. Default: `127.0.0.1:9001`.
+    pub listen: Vec<ListenAddress>,
+    /// Shards: threads with a ring each. 0, the default: one per core this process may use. May
+    /// exceed the cores, because a ring's table of connections is limited by `RLIMIT_NOFILE`.
+    pub shards: usize,
+    /// Connections of the whole process at most. `None`, the default: what the limits of this
+    /// process allow.
+    pub connections_max: Option<u32>,
+    /// Accept the protocol versions 7 and 8 (HyBi-07 to -12) beside 13. Default: no.
+    pub legacy_drafts: bool,
+    /// Which pages may connect.
+    pub origins: OriginPolicy,
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// Times.
+    pub timeouts: Timeouts,
+    /// The ring of each shard.
+    pub ring: RingSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 9001)))],
+            shards: 0,
+            connections_max: None,
+            legacy_drafts: false,
+            origins: OriginPolicy::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            ring: RingSettings::default(),
+        }
+    }
+}
+
+/// Which `Origin` a browser may connect from (RFC 6455 §10.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginPolicy {
+    /// Origins allowed beside that of the request's own `Host`, as a browser sends them:
+    /// `https://example.org`, compared exactly.
+    pub allowed: Vec<String>,
+    /// Refuse a request without `Origin`. Default: no, because programs send none.
+    pub required: bool,
+}
+
+/// Sizes and counts of one connection (and, where said, of one shard).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`limits::REQUEST_HEAD_BYTES_MAX`].
+    pub request_head_bytes_max: usize,
+    /// See [`limits::MESSAGE_BYTES_MAX`].
+    pub message_bytes_max: u64,
+    /// See [`limits::MESSAGE_FRAGMENTS_MAX`].
+    pub message_fragments_max: u32,
+    /// See [`limits::INBOX_BYTES_MAX`].
+    pub inbox_bytes_max: usize,
+    /// See [`limits::INBOX_MESSAGES_MAX`].
+    pub inbox_messages_max: usize,
+    /// Of a shard. See [`limits::INBOX_GROWTH_BYTES_MAX`].
+    pub inbox_growth_bytes_max: usize,
+    /// See [`limits::OUTBOX_HIGH_WATER_BYTES`].
+    pub outbox_high_water_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_head_bytes_max: limits::REQUEST_HEAD_BYTES_MAX,
+            message_bytes_max: limits::MESSAGE_BYTES_MAX,
+            message_fragments_max: limits::MESSAGE_FRAGMENTS_MAX,
+            inbox_bytes_max: limits::INBOX_BYTES_MAX,
+            inbox_messages_max: limits::INBOX_MESSAGES_MAX,
+            inbox_growth_bytes_max: limits::INBOX_GROWTH_BYTES_MAX,
+            outbox_high_water_bytes: limits::OUTBOX_HIGH_WATER_BYTES,
+        }
+    }
+}
+
+/// Times of one connection, and of the end of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// See [`limits::REQUEST_HEAD_TIMEOUT`].
+    pub request_head: Duration,
+    /// See [`limits::PING_INTERVAL`]. Zero: no pings.
+    pub ping_interval: Duration,
+    /// See [`limits::PONG_TIMEOUT`].
+    pub pong: Duration,
+    /// See [`limits::CLOSE_TIMEOUT`].
+    pub close: Duration,
+    /// See [`limits::LINGER_TIMEOUT`].
+    pub linger: Duration,
+    /// Over which time a drain spreads its Close frames (1001). Default 2 s.
+    pub drain_spread: Duration,
+    /// After which time a drain cuts what is left. Default 10 s.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            request_head: limits::REQUEST_HEAD_TIMEOUT,
+            ping_interval: limits::PING_INTERVAL,
+            pong: limits::PONG_TIMEOUT,
+            close: limits::CLOSE_TIMEOUT,
+            linger: limits::LINGER_TIMEOUT,
+            drain_spread: Duration::from_secs(2),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Sizes of a shard's ring. The defaults suit everybody; tests make them tiny.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingSettings {
+    /// Entries of the submission queue, a power of two.
+    pub submission_entries: u32,
+    /// Entries of the completion queue, a power of two; halved at start until the memlock limit
+    /// allows it.
+    pub completion_entries: u32,
+    /// How receive buffers are provided.
+    pub buffers: ReceiveBuffers,
+    /// Bytes of receive buffers per shard. Default 4 MiB: 16 of 256 KiB, or 1,024 of 4 KiB.
+    pub buffer_pool_bytes: usize,
+    /// Receive buffers per shard; 0, the default: as many as `buffer_pool_bytes` holds.
+    pub buffer_count: u16,
+    /// Send with `MSG_WAITALL`, so that a send completes once. Off only in tests.
+    pub send_waitall: bool,
+}
+
+/// How the ring provides buffers to receive into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReceiveBuffers {
+    /// Incremental where the self-test at start passes, else classic.
+    #[default]
+    Auto,
+    /// 256 KiB buffers that the kernel fills bit by bit (`IOU_PBUF_RING_INC`, kernel 6.12).
+    Incremental,
+    /// 4 KiB buffers, one per receive.
+    Classic,
+}
+
+impl Default for RingSettings {
+    fn default() -> Self {
+        Self {
+            submission_entries: 4_096,
+            completion_entries: 65_536,
+            buffers: ReceiveBuffers::Auto,
+            buffer_pool_bytes: 4 << 20,
+            buffer_count: 0,
+            send_waitall: true,
+        }
+    }
+}
+
+/// Where to listen: `HOST:PORT`, or `unix:/path`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// A TCP address. Port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("a Unix socket needs a path: unix:/run/ringwire.sock".into()),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|_| {
+                format!("`{text}` is not an address: give IP:PORT, [IPv6]:PORT or unix:/path")
+            }),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

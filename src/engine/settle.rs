@@ -1,0 +1,117 @@
+//! From the state of a connection to submissions: what the ring is to do next.
+//!
+//! Called once per batch for every connection that changed, and after completions that move a
+//! teardown on. Idempotent: it compares what should be armed with what is.
+
+use super::connection::{Connection, Phase};
+use super::registry::{Receive, Slot, SlotId, Teardown};
+use super::shard::Shard;
+use crate::ring::{Operation, Ring, Submission, Token};
+
+impl<R: Ring> Shard<R> {
+    /// Settles every connection on the list.
+    pub(super) fn settle_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.settling);
+        std::mem::swap(&mut *self.core.dirty.borrow_mut(), &mut dirty);
+        for id in dirty.drain(..) {
+            self.settle(id);
+        }
+        self.settling = dirty;
+    }
+
+    /// Brings the ring in line with the state of one connection.
+    pub(super) fn settle(&mut self, id: SlotId) {
+        let Some(slot) = self.registry.find(id) else { return };
+        let Some(shared) = slot.connection.clone() else { return };
+        let mut connection = shared.borrow_mut();
+        connection.flags.dirty = false;
+        let mut submit = Submit { ring: &mut self.ring, id };
+        submit.send(slot, &mut connection);
+        submit.finish(slot, &mut connection);
+        if connection.flags.dead {
+            submit.tear_down(slot, &mut connection);
+            return;
+        }
+        match (connection.wants_receive(&self.core), slot.receive) {
+            (true, Receive::Idle) => {
+                connection.flags.paused = false;
+                submit.push(slot, Operation::Receive, Submission::Receive);
+                slot.receive = Receive::Armed;
+            }
+            (false, Receive::Armed) if !connection.flags.end_of_stream => {
+                connection.flags.paused = true;
+                submit.push(slot, Operation::Cancel, Submission::CancelReceive);
+                slot.receive = Receive::Stopping;
+            }
+            (false, Receive::Idle)
+                if connection.flags.paused
+                    && !slot.hangup_awaited
+                    && !connection.flags.end_of_stream =>
+            {
+                // Nobody reads, so nobody would notice the peer's end; this does.
+                submit.push(slot, Operation::Hangup, Submission::AwaitHangup);
+                slot.hangup_awaited = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Pushes submissions for one slot.
+struct Submit<'a, R> {
+    ring: &'a mut R,
+    id: SlotId,
+}
+
+impl<R: Ring> Submit<'_, R> {
+    fn push(&mut self, slot: &mut Slot, operation: Operation, submission: Submission) {
+        slot.operations += 1;
+        self.ring.push(Token::new(operation, self.id.slot, self.id.generation), submission);
+    }
+
+    /// Sends what waits, if nothing is in flight.
+    fn send(&mut self, slot: &mut Slot, connection: &mut Connection) {
+        if connection.outbox.wants_send() && !slot.sending && !connection.flags.dead {
+            let said = connection.outbox.take_for_send();
+            let data = connection.transport.outgoing(said);
+            self.push(slot, Operation::Send, Submission::Send(data));
+            slot.sending = true;
+        }
+    }
+
+    /// Sends FIN once everything is sent, and declares the socket dead once the peer's FIN has
+    /// come as well.
+    fn finish(&mut self, slot: &mut Slot, connection: &mut Connection) {
+        let said_all = connection.outbox.is_idle() && !slot.sending;
+        if !matches!(connection.phase, Phase::Lingering) || !said_all || connection.flags.dead {
+            return;
+        }
+        if connection.flags.end_of_stream {
+            connection.flags.dead = true;
+        } else if !slot.finished {
+            self.push(slot, Operation::Shutdown, Submission::ShutdownWrite);
+            slot.finished = true;
+        }
+    }
+
+    /// Ends every operation of the slot, waits for them, and gives the slot back. Closing it
+    /// sooner would neither end an armed receive nor tell the peer.
+    fn tear_down(&mut self, slot: &mut Slot, connection: &mut Connection) {
+        if slot.receive == Receive::Starved {
+            slot.receive = Receive::Idle;
+        }
+        match slot.teardown {
+            Teardown::None if slot.operations > 0 => {
+                self.push(slot, Operation::Shutdown, Submission::ShutdownBoth);
+                self.push(slot, Operation::Cancel, Submission::CancelAll);
+                slot.teardown = Teardown::Quieting;
+            }
+            Teardown::None | Teardown::Quieting if slot.operations == 0 => {
+                self.push(slot, Operation::Close, Submission::Close);
+                slot.teardown = Teardown::Closing;
+                connection.outbox.clear();
+            }
+            _ => {}
+        }
+    }
+}

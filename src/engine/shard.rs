@@ -1,0 +1,320 @@
+//! The loop of one shard: completions, then handlers, then submissions; one entry into the kernel
+//! per batch.
+//!
+//! A shard owns its ring, its connections and its handlers, and shares nothing. Generic over the
+//! ring, so that the simulator runs this very code.
+
+use super::connection::Connection;
+use super::core::{Core, Totals, count};
+use super::executor::{Ended, TaskId, TaskWaker};
+use super::registry::{Receive, Registry, Shared, SlotId, Teardown};
+use super::remote::{Command, Remote};
+use super::routes::Routes;
+use super::settings::Settings;
+use super::{arrivals, log};
+use crate::clock::Moment;
+use crate::ring::{
+    AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, SendData, Submission, Token,
+};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One thread's worth of server.
+pub struct Shard<R: Ring> {
+    pub(super) ring: R,
+    pub(super) core: Rc<Core>,
+    pub(super) registry: Registry,
+    pub(super) settling: Vec<SlotId>,
+    pub(super) routes: Arc<Routes>,
+    pub(super) remote: Arc<Remote>,
+    pub(super) acceptors: Vec<super::accepting::Acceptor>,
+    pub(super) drain: Option<super::draining::Drain>,
+    /// Connections taken; above it they are told 503.
+    pub(super) connections_max: u32,
+    /// Receives that ended for want of buffers.
+    starved: Vec<SlotId>,
+    batch: Vec<TaskId>,
+    wakes: Vec<Arc<TaskWaker>>,
+    due: Vec<SlotId>,
+}
+
+/// What a shard is made from.
+pub struct ShardParts {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) routes: Arc<Routes>,
+    pub(super) remote: Arc<Remote>,
+    /// The family of each listener's addresses; `None` for a Unix socket.
+    pub(crate) families: Vec<Option<AddressFamily>>,
+    pub(crate) connections_max: u32,
+    pub(super) ids: super::ids::Ids,
+}
+
+impl<R: Ring> Shard<R> {
+    /// A shard that accepts on every listener of `ring`.
+    pub fn new(ring: R, parts: ShardParts) -> Self {
+        let core = Rc::new(Core::new(parts.settings, Arc::clone(&parts.remote), parts.ids));
+        core.now.set(ring.now());
+        let registry = Registry::new(ring.slots());
+        let mut shard = Self {
+            ring,
+            core,
+            registry,
+            settling: Vec::new(),
+            routes: parts.routes,
+            remote: parts.remote,
+            acceptors: parts.families.into_iter().map(super::accepting::Acceptor::new).collect(),
+            drain: None,
+            connections_max: parts.connections_max,
+            starved: Vec::new(),
+            batch: Vec::new(),
+            wakes: Vec::new(),
+            due: Vec::new(),
+        };
+        shard.arm_acceptors();
+        shard
+    }
+
+    /// One batch: waits for completions, handles all of them, lets handlers run, and queues what
+    /// follows from it. `false` once a drain is complete.
+    ///
+    /// # Errors
+    ///
+    /// What made the ring unusable; the shard must not be used again.
+    pub fn turn(&mut self) -> Result<bool, Errno> {
+        let until = self.wait_until();
+        self.ring.submit_and_wait(until)?;
+        self.remote.is_awake();
+        let now = self.ring.now();
+        self.core.now.set(now);
+        while let Some(completion) = self.ring.next_completion() {
+            self.handle_completion(completion);
+        }
+        self.take_remote();
+        self.handle_time(now);
+        self.run_handlers();
+        self.settle_dirty();
+        self.feed_starved();
+        self.arm_acceptors();
+        Ok(!self.is_drained())
+    }
+
+    /// The ring, for its counts.
+    pub fn ring(&self) -> &R {
+        &self.ring
+    }
+
+    /// Counts so far.
+    pub fn totals(&self) -> Totals {
+        let cut = self.drain.as_ref().map_or(0, |drain| drain.cut());
+        self.core.counters.totals(self.ring.counters(), cut)
+    }
+
+    /// Connections and handlers there are.
+    pub fn population(&self) -> (u32, usize) {
+        (self.registry.used(), self.core.executor.len())
+    }
+
+    /// When to return from the kernel even if nothing has happened.
+    fn wait_until(&self) -> Option<Moment> {
+        let now = self.core.now.get();
+        if self.core.executor.has_ready() || !self.core.dirty.borrow().is_empty() {
+            return Some(now);
+        }
+        if !self.remote.may_sleep() {
+            return Some(now);
+        }
+        let timers = self.core.timers.borrow().next();
+        let accepting = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at());
+        let draining = self.drain.as_ref().map(|drain| drain.next());
+        let starving = (!self.starved.is_empty()).then(|| now + Duration::from_millis(1));
+        timers.into_iter().chain(accepting).chain(draining).chain(starving).min()
+    }
+
+    fn handle_completion(&mut self, completion: Completion) {
+        let Completion { token, outcome, more } = completion;
+        match token.operation {
+            Operation::Accept => self.handle_accept(token.slot as usize, outcome, more),
+            Operation::Doorbell => {}
+            _ => self.handle_slot_completion(token, outcome, more),
+        }
+    }
+
+    fn handle_slot_completion(&mut self, token: Token, outcome: Outcome, more: bool) {
+        let id = SlotId { slot: token.slot, generation: token.generation };
+        let Some(slot) = self.registry.find(id) else {
+            // Of a connection that is gone. What it carried is dropped, and with it given back.
+            count(&self.core.counters.stale_completions);
+            return;
+        };
+        slot.operations -= u16::from(!more);
+        let Some(connection) = slot.connection.clone() else { return };
+        match (token.operation, outcome) {
+            (_, Outcome::Received(lease)) => self.handle_received(id, &connection, lease, more),
+            (_, Outcome::EndOfStream) => {
+                slot.receive = Receive::Idle;
+                connection.borrow_mut().handle_end_of_stream(&self.core);
+            }
+            (Operation::Receive, Outcome::Failed(errno)) => {
+                self.handle_receive_failure(id, &connection, errno, more);
+            }
+            (_, Outcome::Sent(sent, data)) => self.handle_sent(id, &connection, sent, data),
+            (_, Outcome::SendFailed(errno, data)) => {
+                slot.sending = false;
+                let mut connection = connection.borrow_mut();
+                connection.handle_sent(0, data, &self.core);
+                // A cancelled send is one that our own teardown ended.
+                if errno != Errno::CANCELED {
+                    connection.lose(&self.core);
+                }
+                connection.mark_dirty(&self.core);
+            }
+            (_, Outcome::PeerAddress(peer)) => connection.borrow_mut().peer = peer,
+            // A FIN comes behind what is unread, and is seen when that is read. A reset is not.
+            (_, Outcome::HungUp { reset: true }) => connection.borrow_mut().lose(&self.core),
+            (Operation::Close, _) => {
+                self.release(id);
+                return;
+            }
+            _ => {}
+        }
+        if self.registry.find(id).is_some_and(|slot| slot.teardown == Teardown::Quieting) {
+            connection.borrow_mut().mark_dirty(&self.core);
+        }
+    }
+
+    fn handle_received(&mut self, id: SlotId, shared: &Shared, mut lease: Lease, more: bool) {
+        if !more && let Some(slot) = self.registry.find(id) {
+            slot.receive = Receive::Idle;
+            count(&self.core.counters.rearmed);
+        }
+        let mut connection = shared.borrow_mut();
+        if !more {
+            connection.mark_dirty(&self.core);
+        }
+        if connection.flags.dead {
+            return;
+        }
+        let request = {
+            let connection = &mut *connection;
+            let bytes = connection.transport.incoming(&mut lease);
+            connection.handle_received(bytes, &self.core)
+        };
+        drop(connection);
+        if let Some(request) = request {
+            arrivals::handle_request(request, shared, &self.core, &self.routes);
+        }
+    }
+
+    fn handle_receive_failure(&mut self, id: SlotId, shared: &Shared, errno: Errno, more: bool) {
+        let Some(slot) = self.registry.find(id).filter(|_| !more) else { return };
+        let mut connection = shared.borrow_mut();
+        let stopping = slot.receive == Receive::Stopping;
+        slot.receive = Receive::Idle;
+        connection.mark_dirty(&self.core);
+        match errno {
+            Errno::NOBUFS if !stopping => {
+                slot.receive = Receive::Starved;
+                self.starved.push(id);
+            }
+            // Ended by us, or for a passing reason: settling arms it again where it is wanted.
+            Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN => {}
+            _ => connection.lose(&self.core),
+        }
+    }
+
+    fn handle_sent(&mut self, id: SlotId, shared: &Shared, sent: usize, data: SendData) {
+        if let Some(slot) = self.registry.find(id) {
+            slot.sending = false;
+        }
+        shared.borrow_mut().handle_sent(sent, data, &self.core);
+    }
+
+    /// Arms the receives again that ended for want of buffers, as soon as an eighth of the
+    /// buffers is free; at once would spin.
+    fn feed_starved(&mut self) {
+        if self.starved.is_empty() || self.ring.free_buffer_eighths() == 0 {
+            return;
+        }
+        for id in std::mem::take(&mut self.starved) {
+            if let Some(slot) = self.registry.find(id)
+                && slot.receive == Receive::Starved
+            {
+                slot.receive = Receive::Idle;
+                count(&self.core.counters.rearmed);
+                self.settle(id);
+            }
+        }
+    }
+
+    fn take_remote(&mut self) {
+        let executor = &self.core.executor;
+        let commands = self.remote.take_wakes(&mut self.wakes, |task| executor.wake(task));
+        for command in commands {
+            match command {
+                Command::Drain => self.start_drain(),
+            }
+        }
+    }
+
+    fn handle_time(&mut self, now: Moment) {
+        self.core.timers.borrow_mut().expire(now, &mut self.due);
+        for id in std::mem::take(&mut self.due) {
+            if let Some(connection) = self.registry.find(id).and_then(|s| s.connection.as_ref()) {
+                connection.borrow_mut().handle_timeout(&self.core);
+            }
+        }
+        self.go_on_draining(now);
+    }
+
+    fn run_handlers(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let core = Rc::clone(&self.core);
+        core.executor.run(&mut batch, |owner, ended| {
+            if ended == Ended::Panicked {
+                self.handle_panic(owner);
+            }
+        });
+        self.batch = batch;
+    }
+
+    /// A handler panicked: its socket closes with 1011, and nothing else notices.
+    fn handle_panic(&mut self, owner: SlotId) {
+        count(&self.core.counters.panics);
+        if let Some(shared) = self.registry.find(owner).and_then(|slot| slot.connection.as_ref()) {
+            let mut connection = shared.borrow_mut();
+            connection.task = None;
+            connection.handle_panic(&self.core);
+        }
+    }
+
+    /// The kernel has closed the slot: it is free for the next connection.
+    fn release(&mut self, id: SlotId) {
+        let Some(connection) = self.registry.remove(id) else { return };
+        count(&self.core.counters.closed);
+        let mut connection = connection.borrow_mut();
+        connection.handle_gone(&self.core);
+        log::access(&connection, &self.core, &self.routes);
+        for acceptor in &mut self.acceptors {
+            acceptor.slot_is_free();
+        }
+    }
+
+    pub(super) fn adopt(&mut self, slot: u32, family: Option<AddressFamily>) {
+        count(&self.core.counters.accepted);
+        let id = self.registry.id(slot);
+        let full = self.registry.used() >= self.connections_max
+            || self.core.executor.len() >= self.connections_max as usize;
+        let connection = Rc::new(RefCell::new(Connection::new(id, full, &self.core)));
+        connection.borrow_mut().mark_dirty(&self.core);
+        self.registry.insert(slot, connection);
+        if let Some(family) = family
+            && let Some(slot) = self.registry.find(id)
+        {
+            slot.operations += 1;
+            let token = Token::new(Operation::PeerAddress, id.slot, id.generation);
+            self.ring.push(token, Submission::PeerAddress(family));
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What a handler does with its connection, and how it waits.
+//!
+//! Every verb is a poll over the state that the shard fills and empties; none of them holds
+//! anything the kernel knows, so that a future can be dropped at any point and nothing is lost.
+
+use super::connection::{Closer, Connection, Counts, Ended, Phase, Reading};
+use super::core::{Core, count};
+use super::inbox::Piece;
+use super::outbox::Payload;
+use super::registry::Shared;
+use crate::clock::Moment;
+use crate::proto::frame::Opcode;
+use crate::proto::{CloseCode, MessageKind, Refusal};
+use std::cell::RefMut;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The handler's end of a connection.
+#[derive(Clone)]
+pub(crate) struct Port {
+    connection: Shared,
+    core: Rc<Core>,
+}
+
+/// A read that got nothing.
+pub(crate) enum ReadFailure {
+    Timeout,
+    Ended(Box<Ended>),
+}
+
+/// A write that was not taken.
+pub(crate) enum WriteFailure {
+    Full,
+    TooLong,
+    Ended,
+}
+
+impl Port {
+    pub(super) fn new(connection: Shared, core: Rc<Core>) -> Self {
+        Self { connection, core }
+    }
+
+    fn state(&self) -> RefMut<'_, Connection> {
+        self.connection.borrow_mut()
+    }
+
+    /// Answers the opening handshake with 101 and lets messages through. `false`: the peer is
+    /// gone already.
+    pub(crate) fn accept(&self, response: Vec<u8>) -> bool {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Phase::Deciding(early) = &mut state.phase else { return false };
+        let mut early = std::mem::take(early);
+        count(&self.core.counters.opened);
+        state.status = 101;
+        state.phase = Phase::Open;
+        state.last_received = self.core.now.get();
+        state.outbox.push_bytes(response);
+        state.reschedule(&self.core);
+        state.mark_dirty(&self.core);
+        if !early.is_empty() {
+            state.handle_frames(&mut early, &self.core);
+        }
+        true
+    }
+
+    /// Answers the opening handshake with a refusal.
+    pub(crate) fn refuse(&self, refusal: &Refusal) {
+        let mut state = self.state();
+        if matches!(state.phase, Phase::Deciding(_)) {
+            state.refuse(refusal, &self.core);
+        }
+    }
+
+    /// The next message or part of one.
+    pub(crate) async fn read(&self, len: usize, timeout: Duration) -> Result<Piece, ReadFailure> {
+        let deadline = self.core.now.get() + timeout;
+        let waiting = Waiting(self);
+        poll_fn(|context| waiting.0.poll_read(context, len, deadline)).await
+    }
+
+    fn poll_read(
+        &self,
+        context: &Context<'_>,
+        len: usize,
+        deadline: Moment,
+    ) -> Poll<Result<Piece, ReadFailure>> {
+        let mut state = self.state();
+        let as_bytes = state.flags.binary_data;
+        if let Some(piece) = state.inbox.take(len, as_bytes) {
+            state.flags.at_end = piece.at_end;
+            state.account(&self.core);
+            if state.flags.paused {
+                state.mark_dirty(&self.core);
+            }
+            return Poll::Ready(Ok(piece));
+        }
+        if let Some(ended) = &state.ended {
+            return Poll::Ready(Err(ReadFailure::Ended(ended.clone())));
+        }
+        if deadline <= self.core.now.get() {
+            return Poll::Ready(Err(ReadFailure::Timeout));
+        }
+        state.reading = Some(Reading { len, deadline });
+        state.reschedule(&self.core);
+        if state.flags.paused {
+            state.mark_dirty(&self.core);
+        }
+        self.wait(&mut state, context);
+        Poll::Pending
+    }
+
+    /// Waits until there is room in the outbox.
+    pub(crate) async fn writable(&self) {
+        poll_fn(|context| {
+            let mut state = self.state();
+            let high_water = self.core.settings.limits.outbox_high_water_bytes;
+            if !matches!(state.phase, Phase::Open) || !state.outbox.is_full(high_water) {
+                state.flags.writing = false;
+                return Poll::Ready(());
+            }
+            state.flags.writing = true;
+            self.wait(&mut state, context);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Adds a message to what is to be sent, if there is room.
+    pub(crate) fn write(
+        &self,
+        kind: MessageKind,
+        payload: Payload<'_>,
+    ) -> Result<(), WriteFailure> {
+        let mut state = self.state();
+        let limits = &self.core.settings.limits;
+        if !matches!(state.phase, Phase::Open) {
+            return Err(WriteFailure::Ended);
+        }
+        if payload.len() as u64 > limits.message_bytes_max {
+            return Err(WriteFailure::TooLong);
+        }
+        if state.outbox.is_full(limits.outbox_high_water_bytes) {
+            return Err(WriteFailure::Full);
+        }
+        let opcode = match kind {
+            MessageKind::Text if !state.flags.binary_data => Opcode::Text,
+            _ => Opcode::Binary,
+        };
+        state.outbox.push_frame(opcode, payload);
+        state.counts.messages_out += 1;
+        state.mark_dirty(&self.core);
+        Ok(())
+    }
+
+    /// Starts the closing handshake.
+    pub(crate) fn start_close(&self, code: CloseCode, reason: &str) {
+        self.state().start_close(code, reason, &self.core);
+    }
+
+    /// Waits until the closing handshake is over: the peer has answered, or time was up.
+    pub(crate) async fn closed(&self) {
+        self.leave(|state| {
+            state.flags.close_received
+                || state.flags.dead
+                || matches!(state.phase, Phase::Lingering | Phase::Gone)
+        })
+        .await;
+    }
+
+    /// Waits until the socket is gone, and tells how it ended.
+    pub(crate) async fn gone(&self) -> (Ended, Counts) {
+        self.leave(|state| matches!(state.phase, Phase::Gone)).await;
+        let state = self.state();
+        let ended = state.ended.as_deref().cloned();
+        let lost = Ended { code: CloseCode::ABNORMAL, reason: "".into(), by: Closer::Network };
+        (ended.unwrap_or(lost), state.counts)
+    }
+
+    async fn leave(&self, done: impl Fn(&Connection) -> bool) {
+        poll_fn(|context| {
+            let mut state = self.state();
+            if done(&state) {
+                return Poll::Ready(());
+            }
+            self.wait(&mut state, context);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The engine wakes the task; whoever polls under another waker is woken through that.
+    fn wait(&self, state: &mut Connection, context: &Context<'_>) {
+        let own = self.core.executor.is_current(context.waker());
+        state.waker = (!own).then(|| context.waker().clone());
+    }
+
+    pub(crate) fn at_end(&self) -> bool {
+        self.state().flags.at_end
+    }
+
+    pub(crate) fn binary_data(&self) -> bool {
+        self.state().flags.binary_data
+    }
+
+    pub(crate) fn set_binary_data(&self, binary_data: bool) {
+        self.state().flags.binary_data = binary_data;
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.state().peer
+    }
+
+    /// Bytes that were written and not yet sent.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.state().outbox.bytes()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state().phase, Phase::Open)
+    }
+
+    /// The id of the socket, as `WebSocket::websocket_id` gives it.
+    pub(crate) fn websocket_id(&self) -> String {
+        self.core.ids.encode(self.state().id)
+    }
+}
+
+/// Forgets the read that waits, also when its future is dropped.
+struct Waiting<'a>(&'a Port);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state().reading = None;
+    }
+}

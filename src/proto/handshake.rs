@@ -1,0 +1,277 @@
+//! The opening handshake, from the server's side (RFC 6455 §4.2): may this request become a
+//! WebSocket, and the bytes that say so.
+//!
+//! The engine asks [`classify`] with every request. What it accepts is right in every respect that
+//! the protocol knows; whether the path exists and the application agrees is decided above.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
+
+use super::origin::is_same_host;
+use super::request::{Request, is_token};
+use super::response::{check_header, write_header};
+
+pub use super::response::{Refusal, page_response};
+
+/// What a handshake must satisfy beyond the RFC.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HandshakeRules<'a> {
+    /// Whether to speak to clients of the drafts HyBi-07 to HyBi-12 (versions 7 and 8) as well.
+    pub legacy_drafts: bool,
+    /// Origins that are welcome besides the server's own, compared byte by byte. `null` is an
+    /// origin only if it stands here.
+    pub origins_allowed: &'a [String],
+    /// Whether a client must send an origin. Browsers always do; other programs need not.
+    pub origin_required: bool,
+}
+
+/// What a request wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// A WebSocket, and it may have one.
+    Upgrade(Upgrade),
+    /// Something else: a page.
+    Plain,
+}
+
+/// A handshake that is right, ready to be answered by [`response`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The value of `Sec-WebSocket-Accept`.
+    pub accept: [u8; 28],
+    /// The protocol version: 13, or 7 or 8 if the rules allow.
+    pub version: u8,
+    /// The subprotocols offered, the most wanted first, all different, all tokens.
+    pub subprotocols: Vec<String>,
+}
+
+/// Decides what a request wants and whether it may have it.
+///
+/// A request wants a WebSocket if it says `Upgrade: websocket`, or carries a `Sec-WebSocket-Key`
+/// or `Sec-WebSocket-Version`: a proxy that drops `Upgrade` should be found out, not answered with
+/// a page.
+///
+/// Source: RFC 6455 §4.2.1, §4.2.2, §4.4, §10.2.
+pub fn classify(request: &Request, rules: &HandshakeRules<'_>) -> Result<Intent, Refusal> {
+    let upgrade = has_token(request, "upgrade", "websocket");
+    let keyed = request.header("sec-websocket-key").is_some();
+    if !upgrade && !keyed && request.header("sec-websocket-version").is_none() {
+        return Ok(Intent::Plain);
+    }
+    check_request(request, upgrade)?;
+    let version = check_version(request, rules)?;
+    let accept = check_key(request)?;
+    check_origin(request, rules, version)?;
+    let subprotocols = offered_subprotocols(request)?;
+    Ok(Intent::Upgrade(Upgrade { accept, version, subprotocols }))
+}
+
+fn check_request(request: &Request, upgrade: bool) -> Result<(), Refusal> {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+    //# An HTTP/1.1 or higher GET request, including a "Request-URI"
+    if request.method() != "GET" {
+        return Err(
+            Refusal::new(405, "a WebSocket is opened by GET").with_own_header("Allow", "GET")
+        );
+    }
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+    //# An |Upgrade| header field containing the value "websocket",
+    //# treated as an ASCII case-insensitive value.
+    if !upgrade {
+        let refusal = Refusal::new(426, "no Upgrade: websocket; does a proxy drop it?");
+        return Err(refusal.with_own_header("Upgrade", "websocket"));
+    }
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+    //# A |Connection| header field that includes the token "Upgrade",
+    //# treated as an ASCII case-insensitive value.
+    if !has_token(request, "connection", "upgrade") {
+        return Err(Refusal::new(400, "no Connection: Upgrade; does a proxy drop it?"));
+    }
+    // A body would be bytes of which a proxy and we might differ whether they are frames.
+    let body = ["content-length", "transfer-encoding"];
+    if body.iter().any(|name| request.header(name).is_some()) {
+        return Err(Refusal::new(400, "an upgrade has no body"));
+    }
+    Ok(())
+}
+
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+//# If this version does not
+//# match a version understood by the server, the server MUST
+//# abort the WebSocket handshake described in this section and
+//# instead send an appropriate HTTP error code (such as 426
+//# Upgrade Required) and a |Sec-WebSocket-Version| header
+//# field indicating the version(s) the server is capable of
+//# understanding.
+fn check_version(request: &Request, rules: &HandshakeRules<'_>) -> Result<u8, Refusal> {
+    match (only_one(request, "sec-websocket-version"), rules.legacy_drafts) {
+        (Some(b"13"), _) => Ok(13),
+        (Some(b"8"), true) => Ok(8),
+        (Some(b"7"), true) => Ok(7),
+        (_, legacy) => {
+            let versions = if legacy { "13, 8, 7" } else { "13" };
+            Err(Refusal::new(426, "unknown Sec-WebSocket-Version")
+                .with_own_header("Upgrade", "websocket")
+                .with_own_header("Sec-WebSocket-Version", versions))
+        }
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+//# A |Sec-WebSocket-Key| header field with a base64-encoded (see
+//# Section 4 of [RFC4648]) value that, when decoded, is 16 bytes in
+//# length.
+fn check_key(request: &Request) -> Result<[u8; 28], Refusal> {
+    let key = only_one(request, "sec-websocket-key").filter(|key| is_key(key));
+    key.map(accept_value).ok_or_else(|| Refusal::new(400, "bad Sec-WebSocket-Key"))
+}
+
+/// 24 characters of base64 in its one canonical form.
+fn is_key(key: &[u8]) -> bool {
+    let mut decoded = [0; 18];
+    key.len() == 24 && STANDARD.decode_slice(key, &mut decoded) == Ok(16)
+}
+
+/// The value of `Sec-WebSocket-Accept` for a key.
+///
+/// Source: RFC 6455 §4.2.2, step 5.4.
+pub fn accept_value(key: &[u8]) -> [u8; 28] {
+    let mut hash = Sha1::new();
+    hash.update(key);
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let digest: [u8; 20] = hash.finalize().into();
+    let mut accept = [0; 28];
+    let written = STANDARD.encode_slice(digest, &mut accept);
+    debug_assert_eq!(written, Ok(accept.len()));
+    accept
+}
+
+//= https://www.rfc-editor.org/rfc/rfc6455#section-10.2
+//# If the origin indicated is unacceptable to the server,
+//# then it SHOULD respond to the WebSocket handshake with a reply
+//# containing HTTP 403 Forbidden status code.
+fn check_origin(request: &Request, rules: &HandshakeRules<'_>, version: u8) -> Result<(), Refusal> {
+    // The drafts had a header of their own.
+    let draft = version < 13 && request.header("origin").is_none();
+    let name = if draft { "sec-websocket-origin" } else { "origin" };
+    let mut origins = request.headers_named(name);
+    let allowed = match (origins.next(), origins.next()) {
+        (None, _) => !rules.origin_required,
+        (Some(origin), None) => is_welcome(request, rules, origin),
+        (Some(_), Some(_)) => false,
+    };
+    if allowed { Ok(()) } else { Err(Refusal::new(403, "origin not allowed")) }
+}
+
+fn is_welcome(request: &Request, rules: &HandshakeRules<'_>, origin: &[u8]) -> bool {
+    let listed = rules.origins_allowed.iter().any(|allowed| allowed.as_bytes() == origin);
+    let host = request.header_str("host");
+    let same_host = |origin| host.is_some_and(|host| is_same_host(origin, host));
+    listed || std::str::from_utf8(origin).is_ok_and(same_host)
+}
+
+//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+//# The elements that comprise this value MUST be non-empty strings with
+//# characters in the range U+0021 to U+007E not including
+//# separator characters as defined in [RFC2616] and MUST all be unique
+//# strings.
+fn offered_subprotocols(request: &Request) -> Result<Vec<String>, Refusal> {
+    let mut offered = Vec::new();
+    let mut seen = BTreeSet::new();
+    for name in request.headers_named("sec-websocket-protocol").flat_map(elements) {
+        let token = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
+        let text = std::str::from_utf8(name).ok().filter(|_| token && seen.insert(name));
+        let Some(text) = text else {
+            return Err(Refusal::new(400, "malformed Sec-WebSocket-Protocol"));
+        };
+        offered.push(text.to_owned());
+    }
+    Ok(offered)
+}
+
+/// The 101. `subprotocol` is one of those offered; `extra` are header fields of the application.
+/// A subprotocol that was not offered and a header that [`check_header`] refuses are left out:
+/// the last defence, for whoever took them from the application should have refused them.
+///
+/// Source: RFC 6455 §4.2.2, step 5.
+pub fn response(
+    upgrade: &Upgrade,
+    subprotocol: Option<&str>,
+    extra: &[(String, String)],
+) -> Vec<u8> {
+    let mut head = String::with_capacity(256);
+    head.push_str("HTTP/1.1 101 Switching Protocols\r\n");
+    write_header(&mut head, "Upgrade", "websocket");
+    write_header(&mut head, "Connection", "Upgrade");
+    let accept = std::str::from_utf8(&upgrade.accept).unwrap_or_default();
+    write_header(&mut head, "Sec-WebSocket-Accept", accept);
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+    //# The value chosen MUST be derived
+    //# from the client's handshake, specifically by selecting one of
+    //# the values from the |Sec-WebSocket-Protocol| field that the
+    //# server is willing to use for this connection (if any).
+    let offered = |name: &&str| upgrade.subprotocols.iter().any(|offer| offer == name);
+    if let Some(name) = subprotocol.filter(offered) {
+        write_header(&mut head, "Sec-WebSocket-Protocol", name);
+    }
+    for (name, value) in extra {
+        if check_header(name, value).is_ok() {
+            write_header(&mut head, name, value);
+        }
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+/// The value of a header field that came exactly once.
+fn only_one<'a>(request: &'a Request, name: &'a str) -> Option<&'a [u8]> {
+    let mut values = request.headers_named(name);
+    values.next().filter(|_| values.next().is_none())
+}
+
+fn has_token(request: &Request, name: &str, token: &str) -> bool {
+    let mut elements = request.headers_named(name).flat_map(elements);
+    elements.any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The elements of a comma-separated list, without the white space around them.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_rfc() {
+        assert_eq!(&accept_value(b"dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn keys() {
+        for (key, valid) in [
+            ("dGhlIHNhbXBsZSBub25jZQ==", true),
+            ("AAAAAAAAAAAAAAAAAAAAAA==", true),
+            ("dGhlIHNhbXBsZSBub25jZR==", false), // non-canonical last character
+            ("dGhlIHNhbXBsZSBub25jZQ=", false),
+            ("dGhlIHNhbXBsZSBub25jZQ", false),
+            ("dGhlIHNhbXBsZSBub25jZQ==x", false),
+            ("dGhlIHNhbXBsZSBub25jZQ== ", false),
+            ("dGhlIHNhbXBsZSBub25jZQ-=", false),
+            ("dGhl-HNhbXBsZSBub25jZQ==", false),
+            ("dGhl HNhbXBsZSBub25jZQ==", false),
+            ("AAAAAAAAAAAAAAAAAAAA", false),     // 15 bytes
+            ("AAAAAAAAAAAAAAAAAAAAAAA=", false), // 17 bytes
+            ("AAAAAAAAAAAAAAAAAAAAAAAA", false), // 18 bytes
+            ("A===AAAAAAAAAAAAAAAAAA==", false),
+            ("========================", false),
+            ("", false),
+        ] {
+            assert_eq!(is_key(key.as_bytes()), valid, "{key}");
+        }
+    }
+}

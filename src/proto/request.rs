@@ -1,0 +1,316 @@
+//! The request head: bytes in, a [`Request`] out, or the status that refuses it.
+//!
+//! The reader is strict where leniency has let requests be smuggled past a proxy: lines end in
+//! CR LF and nothing else, no control byte, no folded header, one `Host`. It looks at every byte
+//! once, however slowly they come, and parses once, when the head is whole. Bytes after the head
+//! are not its business.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use thiserror::Error;
+
+use super::limits::REQUEST_HEADERS_MAX;
+use super::origin::Authority;
+
+mod scan;
+
+use scan::HeadScan;
+pub(super) use scan::is_token;
+
+/// A request head, owned.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Method, target and the header names in lower case, one behind the other.
+    text: Box<str>,
+    /// The header values, one behind the other.
+    values: Box<[u8]>,
+    headers: Box<[Header]>,
+    method_end: u32,
+    target_end: u32,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Header {
+    name: Range<u32>,
+    value: Range<u32>,
+}
+
+impl Request {
+    /// The method, as sent.
+    pub fn method(&self) -> &str {
+        &self.text[..self.method_end as usize]
+    }
+
+    /// The whole target, as sent: it begins with `/`, and nothing in it is decoded.
+    pub fn target(&self) -> &str {
+        &self.text[self.method_end as usize..self.target_end as usize]
+    }
+
+    /// The target up to the first `?`.
+    pub fn path(&self) -> &str {
+        self.target().split_once('?').map_or(self.target(), |(path, _)| path)
+    }
+
+    /// The target after the first `?`, `None` if there is none.
+    pub fn query(&self) -> Option<&str> {
+        self.target().split_once('?').map(|(_, query)| query)
+    }
+
+    /// All header fields in the order they came, names in lower case, values without the white
+    /// space around them.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.headers.iter().map(|header| (self.name(header), self.value(header)))
+    }
+
+    /// The first header field of this name, in any case.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers_named(name).next()
+    }
+
+    /// The first header field of this name if it is UTF-8. Those that the handshake interprets
+    /// (`Host`, `Origin`, `Upgrade`, `Connection`, `Sec-WebSocket-*`) always are.
+    pub fn header_str(&self, name: &str) -> Option<&str> {
+        self.header(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// All header fields of this name, in any case, in the order they came.
+    pub fn headers_named<'a, 'b>(
+        &'a self,
+        name: &'b str,
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'b> {
+        self.headers()
+            .filter(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    fn name(&self, header: &Header) -> &str {
+        &self.text[header.name.start as usize..header.name.end as usize]
+    }
+
+    fn value(&self, header: &Header) -> &[u8] {
+        &self.values[header.value.start as usize..header.value.end as usize]
+    }
+
+    fn from_parts(method: &str, target: &str, fields: &[httparse::Header<'_>]) -> Self {
+        let names_bytes: usize = fields.iter().map(|field| field.name.len()).sum();
+        let values_bytes = fields.iter().map(|field| field.value.len()).sum();
+        let mut text = String::with_capacity(method.len() + target.len() + names_bytes);
+        let mut values = Vec::with_capacity(values_bytes);
+        let mut headers = Vec::with_capacity(fields.len());
+        text.push_str(method);
+        let method_end = text.len() as u32;
+        text.push_str(target);
+        let target_end = text.len() as u32;
+        for field in fields {
+            let (name_start, value_start) = (text.len() as u32, values.len() as u32);
+            text.push_str(field.name);
+            values.extend_from_slice(field.value);
+            headers.push(Header {
+                name: name_start..text.len() as u32,
+                value: value_start..values.len() as u32,
+            });
+        }
+        text[target_end as usize..].make_ascii_lowercase();
+        let (text, values, headers) = (text.into(), values.into(), headers.into());
+        Self { text, values, headers, method_end, target_end }
+    }
+}
+
+/// Method and path only: queries and headers carry secrets, and this ends in logs.
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method())
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a request head was refused. The culprit is always the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The first byte begins no method. A TLS hello ends here.
+    #[error("not an HTTP request")]
+    NotHttp,
+    /// A line that does not end in CR LF.
+    #[error("line not ended by CR LF")]
+    LineEnd,
+    /// A control byte.
+    #[error("control byte in the head")]
+    ControlByte,
+    /// A line that begins with white space.
+    #[error("folded header line")]
+    FoldedHeader,
+    /// The first line is not `METHOD target HTTP/1.1`.
+    #[error("malformed request line")]
+    RequestLine,
+    /// The target does not begin with `/`, or holds a byte that no target may hold.
+    #[error("malformed request target")]
+    Target,
+    /// A version of HTTP other than 1.1.
+    #[error("HTTP version not supported")]
+    Version,
+    /// A line that is not `name: value`.
+    #[error("malformed header line")]
+    HeaderLine,
+    /// A byte above 127 in a header that the handshake interprets.
+    #[error("non-ASCII byte in a header that admits none")]
+    HighByte,
+    /// No `Host`, two of them, or one that names no host.
+    #[error("missing, repeated or malformed Host")]
+    Host,
+    /// More bytes than a head may have.
+    #[error("request head too long")]
+    HeadTooLong,
+    /// More header fields than a head may have.
+    #[error("too many header fields")]
+    TooManyHeaders,
+}
+
+impl RequestError {
+    /// The HTTP status that answers it: 400, 431 or 505.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::HeadTooLong | Self::TooManyHeaders => 431,
+            Self::Version => 505,
+            _ => 400,
+        }
+    }
+}
+
+/// What some input gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The head has not ended; all of the input was taken.
+    Incomplete,
+    /// The head has ended.
+    Complete {
+        /// The head.
+        request: Request,
+        /// Bytes of *this* input that belong to the head. What follows are frames.
+        consumed: usize,
+    },
+}
+
+/// Reads one request head that arrives in pieces. It holds no memory unless the head does.
+#[derive(Debug, Default)]
+pub struct RequestReader {
+    scan: HeadScan,
+    /// The head so far, if it did not come in one piece.
+    pieces: Vec<u8>,
+    failed: Option<RequestError>,
+}
+
+impl RequestReader {
+    /// A reader before the first byte.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes. `head_bytes_max` is the limit for the head with its empty line; the
+    /// limit for header fields is [`REQUEST_HEADERS_MAX`].
+    ///
+    /// What is wrong with a byte by itself is reported with that byte, the rest at the end of the
+    /// head. After an error every call returns it again.
+    ///
+    /// Source: RFC 9112 §2, §3, §5; RFC 9110 §7.2.
+    pub fn handle_input(
+        &mut self,
+        input: &[u8],
+        head_bytes_max: usize,
+    ) -> Result<Progress, RequestError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        self.take_input(input, head_bytes_max).inspect_err(|error| {
+            self.failed = Some(*error);
+            self.pieces = Vec::new();
+        })
+    }
+
+    fn take_input(
+        &mut self,
+        input: &[u8],
+        head_bytes_max: usize,
+    ) -> Result<Progress, RequestError> {
+        let room = head_bytes_max.saturating_sub(self.pieces.len());
+        let allowed = &input[..input.len().min(room)];
+        let Some(consumed) = self.scan.find_end(allowed)? else {
+            if input.len() > room {
+                return Err(RequestError::HeadTooLong);
+            }
+            self.pieces.extend_from_slice(input);
+            return Ok(Progress::Incomplete);
+        };
+        let request = if self.pieces.is_empty() {
+            parse_head(&input[..consumed])?
+        } else {
+            self.pieces.extend_from_slice(&input[..consumed]);
+            parse_head(&self.pieces)?
+        };
+        *self = Self::new();
+        Ok(Progress::Complete { request, consumed })
+    }
+}
+
+/// `head` has been scanned: it has whole lines, no control bytes, and an empty line at its end.
+fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
+    let mut fields = [const { MaybeUninit::uninit() }; REQUEST_HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, &mut fields) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(RequestError::HeaderLine),
+        Err(httparse::Error::TooManyHeaders) => return Err(RequestError::TooManyHeaders),
+        Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
+            return Err(RequestError::HeaderLine);
+        }
+        Err(httparse::Error::Version) if has_other_version(head) => {
+            return Err(RequestError::Version);
+        }
+        Err(_) => return Err(RequestError::RequestLine),
+    }
+    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+        return Err(RequestError::RequestLine);
+    };
+    let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    if !target.starts_with('/') || !target.bytes().all(visible) {
+        return Err(RequestError::Target);
+    }
+    if parsed.version != Some(1) {
+        return Err(RequestError::Version);
+    }
+    let request = Request::from_parts(method, target, parsed.headers);
+    check_headers(&request)?;
+    Ok(request)
+}
+
+/// Whether the first line is that of a request in a version that is not spoken here. The preface
+/// of HTTP/2 is none: its target is `*`.
+fn has_other_version(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (_method, target, version) = (parts.next(), parts.next(), parts.next());
+    let digits = matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+        if major.is_ascii_digit() && minor.is_ascii_digit());
+    digits && parts.next().is_none() && target.is_some_and(|target| target.starts_with(b"/"))
+}
+
+fn check_headers(request: &Request) -> Result<(), RequestError> {
+    for (name, value) in request.headers() {
+        let interpreted = matches!(name, "host" | "origin" | "upgrade" | "connection")
+            || name.starts_with("sec-websocket-");
+        if interpreted && !value.is_ascii() {
+            return Err(RequestError::HighByte);
+        }
+    }
+    //= https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+    //# A server MUST respond with a 400 (Bad Request) status code to any
+    //# HTTP/1.1 request message that lacks a Host header field and to any
+    //# request message that contains more than one Host header field line or
+    //# a Host header field with an invalid field value.
+    let one = request.headers_named("host").count() == 1;
+    let host = request.header_str("host").unwrap_or_default();
+    if one && Authority::parse(host).is_some() { Ok(()) } else { Err(RequestError::Host) }
+}

@@ -1,0 +1,98 @@
+//! The search for the end of a request head, one look at each byte.
+
+use super::RequestError;
+use crate::proto::limits::REQUEST_HEADERS_MAX;
+
+/// How far the search has come.
+#[derive(Debug, Default)]
+pub(super) struct HeadScan {
+    place: Place,
+    /// Header lines begun.
+    headers: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Before the first byte.
+    #[default]
+    Start,
+    /// In the request line or in a header line.
+    Line,
+    /// After the CR of a line.
+    LineCr,
+    /// Between two lines.
+    Between,
+    /// After the CR of the empty line.
+    LastCr,
+}
+
+impl HeadScan {
+    /// Looks at the next bytes. The number of them that belong to the head if it ends in them.
+    pub(super) fn find_end(&mut self, input: &[u8]) -> Result<Option<usize>, RequestError> {
+        let mut index = 0;
+        while let Some(&byte) = input.get(index) {
+            index += 1;
+            self.place = match (self.place, byte) {
+                (Place::Start, _) if is_token(byte) => Place::Line,
+                (Place::Start, _) => return Err(RequestError::NotHttp),
+                (Place::Line, b'\r') => Place::LineCr,
+                (Place::Line, b'\n') => return Err(RequestError::LineEnd),
+                (Place::Line, _) if is_control(byte) => return Err(RequestError::ControlByte),
+                (Place::Line, _) => {
+                    let rest = &input[index..];
+                    index += rest.iter().position(|byte| is_control(*byte)).unwrap_or(rest.len());
+                    Place::Line
+                }
+                (Place::LineCr, b'\n') => Place::Between,
+                (Place::Between, b'\r') => Place::LastCr,
+                (Place::Between, b' ' | b'\t') => return Err(RequestError::FoldedHeader),
+                (Place::Between, b'\n') => return Err(RequestError::LineEnd),
+                (Place::Between, _) => {
+                    self.begin_header(byte)?;
+                    Place::Line
+                }
+                (Place::LastCr, b'\n') => return Ok(Some(index)),
+                (Place::LineCr | Place::LastCr, _) => return Err(RequestError::LineEnd),
+            };
+        }
+        Ok(None)
+    }
+
+    fn begin_header(&mut self, byte: u8) -> Result<(), RequestError> {
+        if !is_token(byte) {
+            return Err(RequestError::HeaderLine);
+        }
+        if self.headers == REQUEST_HEADERS_MAX {
+            return Err(RequestError::TooManyHeaders);
+        }
+        self.headers += 1;
+        Ok(())
+    }
+}
+
+/// Tab is allowed in header values; a request line with one is refused when it is parsed.
+const fn is_control(byte: u8) -> bool {
+    byte < 0x20 && byte != b'\t' || byte == 0x7F
+}
+
+/// Whether the byte may stand in a method or in a header's name (RFC 9110 §5.6.2).
+pub(crate) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}

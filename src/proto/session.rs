@@ -1,0 +1,372 @@
+//! One connection after the 101, from the server's side: bytes of frames in, [`Events`] out.
+//!
+//! The engine hands in whatever a receive brought, cut anywhere; the session unmasks it in place,
+//! checks it and passes it on, without keeping a byte of a message. It holds the place it has
+//! reached and the rules between frames; it writes nothing, so Pongs and Close frames are the
+//! engine's to send.
+//!
+//! ```text
+//!             Text or Binary without FIN
+//!        ┌─────────────────────────────────┐
+//!        │                                 ▼
+//!   ┌── idle ◀───────────────────────── message ──┐
+//!   └──▶       Continuation with FIN           ◀──┘
+//!   Text or Binary                     Continuation
+//!   with FIN                           without FIN
+//! ```
+//!
+//! Ping and Pong change neither. Close, and any error, end both: what follows is ignored.
+
+use super::close;
+use super::close::ControlPayload;
+use super::frame::{FRAME_HEADER_BYTES_MAX, FrameHeader, Opcode, Parsed};
+use super::mask::{unmask, unmask_seeing_ascii};
+use super::utf8::Utf8Validator;
+
+mod error;
+mod events;
+
+pub use error::ProtocolError;
+pub use events::{Events, MessageKind, Refused, SessionLimits};
+
+/// A payload is worked through in blocks of this size: unmasked, checked and copied by the sink
+/// while they are in the first-level cache. A multiple of the mask's four bytes.
+const BLOCK_BYTES: usize = 16 * 1024;
+
+/// The receiving side of one connection: 48 bytes, and no memory beside them but for a control
+/// frame that is cut between two inputs.
+#[derive(Debug)]
+pub struct Session {
+    place: Place,
+    /// Bytes of the message's frames so far, the current one counted whole.
+    message_bytes: u64,
+    /// A control payload of which a part has arrived.
+    control: Option<Box<ControlPayload>>,
+    message_frames: u32,
+    utf8: Utf8Validator,
+    /// The message that is open between the first frame and the one with FIN.
+    message: Option<MessageKind>,
+    /// After a Close frame or an error.
+    ended: bool,
+}
+
+/// Where in a frame the next byte belongs.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Header(PartialHeader),
+    /// The fields of [`OpenFrame`], not the struct, so that they share a word with the tag.
+    Payload {
+        opcode: Opcode,
+        fin: bool,
+        key: [u8; 4],
+        remaining_bytes: u64,
+    },
+}
+
+/// The beginning of a header of which the end has not arrived. Empty between frames.
+#[derive(Clone, Copy, Debug)]
+struct PartialHeader {
+    bytes: [u8; FRAME_HEADER_BYTES_MAX - 1],
+    length: u8,
+}
+
+/// A frame whose header has been accepted.
+#[derive(Clone, Copy, Debug)]
+struct OpenFrame {
+    opcode: Opcode,
+    fin: bool,
+    /// Turned so that its first byte is for the next byte of payload.
+    key: [u8; 4],
+    remaining_bytes: u64,
+}
+
+const _: () = assert!(size_of::<Session>() <= 48);
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(4));
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Session {
+    /// A session whose handshake is done and whose first frame has not begun.
+    pub const fn new() -> Self {
+        Self {
+            place: Place::BETWEEN_FRAMES,
+            message_bytes: 0,
+            control: None,
+            message_frames: 0,
+            utf8: Utf8Validator::new(),
+            message: None,
+            ended: false,
+        }
+    }
+
+    /// Takes in the next bytes from the peer, all of them, cut anywhere. They are unmasked in
+    /// place, so `input` is of no use afterwards.
+    ///
+    /// An error is reported once; after it, and after a Close frame, input is ignored.
+    ///
+    /// Source: RFC 6455 §5, §7.1, §8.1.
+    #[inline]
+    pub fn handle_input(
+        &mut self,
+        input: &mut [u8],
+        limits: &SessionLimits,
+        events: &mut impl Events,
+    ) -> Result<(), ProtocolError> {
+        let mut rest = input;
+        while !rest.is_empty() && !self.ended {
+            match self.handle_part(rest, limits, events) {
+                Ok(consumed) => rest = &mut rest[consumed..],
+                Err(error) => {
+                    self.end();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The reserved bits that the extensions of this connection use, RSV1 being 4. The one place
+    /// where permessage-deflate (RFC 7692 §6) will have a say in framing; today there is none.
+    const fn reserved_bits(&self) -> u8 {
+        0
+    }
+
+    /// Takes one frame, or the part of it that is there, and says how many bytes that was.
+    #[inline(always)]
+    fn handle_part(
+        &mut self,
+        input: &mut [u8],
+        limits: &SessionLimits,
+        events: &mut impl Events,
+    ) -> Result<usize, ProtocolError> {
+        let (mut frame, header_bytes) = match self.place {
+            Place::Payload { opcode, fin, key, remaining_bytes } => {
+                (OpenFrame { opcode, fin, key, remaining_bytes }, 0)
+            }
+            Place::Header(partial) => {
+                let Some((header, header_bytes)) = self.parse_header(partial, input)? else {
+                    return Ok(input.len());
+                };
+                (self.begin_frame(&header, limits, events)?, header_bytes)
+            }
+        };
+        let rest = &mut input[header_bytes..];
+        let payload_bytes = usize::try_from(frame.remaining_bytes)
+            .map_or(rest.len(), |bytes| bytes.min(rest.len()));
+        let payload = &mut rest[..payload_bytes];
+        frame.remaining_bytes -= payload_bytes as u64;
+        if frame.opcode.is_control() {
+            self.handle_control(frame, payload, events)?;
+        } else {
+            self.handle_data(frame, payload, events)?;
+        }
+        self.place = if frame.remaining_bytes == 0 {
+            Place::BETWEEN_FRAMES
+        } else {
+            frame.key.rotate_left(payload_bytes % 4);
+            let OpenFrame { opcode, fin, key, remaining_bytes } = frame;
+            Place::Payload { opcode, fin, key, remaining_bytes }
+        };
+        Ok(header_bytes + payload_bytes)
+    }
+
+    /// The header that ends in `input`, and how many bytes of `input` belong to it. `None`: all of
+    /// `input` does, and is kept.
+    #[inline(always)]
+    fn parse_header(
+        &mut self,
+        partial: PartialHeader,
+        input: &[u8],
+    ) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
+        if partial.length == 0
+            && let Parsed::Complete(header, length) =
+                FrameHeader::parse(input, self.reserved_bits())?
+        {
+            return Ok(Some((header, length)));
+        }
+        self.parse_partial_header(partial, input)
+    }
+
+    #[cold]
+    fn parse_partial_header(
+        &mut self,
+        partial: PartialHeader,
+        input: &[u8],
+    ) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
+        let kept = usize::from(partial.length);
+        let new = input.len().min(FRAME_HEADER_BYTES_MAX - kept);
+        let mut bytes = [0; FRAME_HEADER_BYTES_MAX];
+        bytes[..kept].copy_from_slice(&partial.bytes[..kept]);
+        bytes[kept..kept + new].copy_from_slice(&input[..new]);
+        match FrameHeader::parse(&bytes[..kept + new], self.reserved_bits())? {
+            Parsed::Complete(header, length) => Ok(Some((header, length - kept))),
+            Parsed::Incomplete => {
+                // 14 bytes are always a whole header, so these are fewer.
+                let mut partial = PartialHeader::EMPTY;
+                partial.bytes[..kept + new].copy_from_slice(&bytes[..kept + new]);
+                partial.length = (kept + new) as u8;
+                self.place = Place::Header(partial);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Judges a header by what came before it and by the limits.
+    #[inline(always)]
+    fn begin_frame(
+        &mut self,
+        header: &FrameHeader,
+        limits: &SessionLimits,
+        events: &mut impl Events,
+    ) -> Result<OpenFrame, ProtocolError> {
+        match header.opcode {
+            Opcode::Text => self.begin_message(MessageKind::Text, header, limits, events)?,
+            Opcode::Binary => self.begin_message(MessageKind::Binary, header, limits, events)?,
+            Opcode::Continuation => self.continue_message(header, limits)?,
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+            //# Control frames (see Section 5.5) MAY be injected in the middle of
+            //# a fragmented message.
+            Opcode::Close | Opcode::Ping | Opcode::Pong => {}
+        }
+        Ok(OpenFrame {
+            opcode: header.opcode,
+            fin: header.fin,
+            // `parse` lets no frame through without one.
+            key: header.mask.unwrap_or_default(),
+            remaining_bytes: header.payload_bytes,
+        })
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+    //# The fragments of one message MUST NOT be interleaved between the
+    //# fragments of another message unless an extension has been
+    //# negotiated that can interpret the interleaving.
+    #[inline(always)]
+    fn begin_message(
+        &mut self,
+        kind: MessageKind,
+        header: &FrameHeader,
+        limits: &SessionLimits,
+        events: &mut impl Events,
+    ) -> Result<(), ProtocolError> {
+        if self.message.is_some() {
+            return Err(ProtocolError::MessageInsideMessage);
+        }
+        if header.payload_bytes > limits.message_bytes_max {
+            return Err(ProtocolError::MessageTooLong { declared_bytes: header.payload_bytes });
+        }
+        self.message = Some(kind);
+        self.message_bytes = header.payload_bytes;
+        self.message_frames = 1;
+        events.message_begin(kind);
+        Ok(())
+    }
+
+    fn continue_message(
+        &mut self,
+        header: &FrameHeader,
+        limits: &SessionLimits,
+    ) -> Result<(), ProtocolError> {
+        if self.message.is_none() {
+            return Err(ProtocolError::ContinuationWithoutMessage);
+        }
+        let declared_bytes = self.message_bytes.saturating_add(header.payload_bytes);
+        if declared_bytes > limits.message_bytes_max {
+            return Err(ProtocolError::MessageTooLong { declared_bytes });
+        }
+        if self.message_frames >= limits.message_fragments_max {
+            return Err(ProtocolError::TooManyFragments);
+        }
+        self.message_bytes = declared_bytes;
+        self.message_frames += 1;
+        Ok(())
+    }
+
+    /// `frame.remaining_bytes` are those after `payload`.
+    #[inline(always)]
+    fn handle_data(
+        &mut self,
+        frame: OpenFrame,
+        payload: &mut [u8],
+        events: &mut impl Events,
+    ) -> Result<(), ProtocolError> {
+        let text = self.message == Some(MessageKind::Text);
+        let mut remaining_bytes = frame.remaining_bytes + payload.len() as u64;
+        for block in payload.chunks_mut(BLOCK_BYTES) {
+            let ascii = unmask_seeing_ascii(block, frame.key, 0);
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
+            //# When an endpoint is to interpret a byte stream as UTF-8 but finds
+            //# that the byte stream is not, in fact, a valid UTF-8 stream, that
+            //# endpoint MUST _Fail the WebSocket Connection_.
+            if text && !(ascii && self.utf8.is_between_characters()) {
+                self.utf8.push(block)?;
+            }
+            remaining_bytes -= block.len() as u64;
+            events.message_data(block, remaining_bytes)?;
+        }
+        if frame.fin && frame.remaining_bytes == 0 {
+            if text {
+                self.utf8.finish()?;
+            }
+            self.message = None;
+            events.message_end();
+        }
+        Ok(())
+    }
+
+    fn handle_control(
+        &mut self,
+        frame: OpenFrame,
+        payload: &mut [u8],
+        events: &mut impl Events,
+    ) -> Result<(), ProtocolError> {
+        unmask(payload, frame.key, 0);
+        if frame.remaining_bytes == 0 && self.control.is_none() {
+            return self.end_control(frame.opcode, payload, events);
+        }
+        let mut kept = self.control.take().unwrap_or_else(|| Box::new(ControlPayload::EMPTY));
+        // The header allowed 125 bytes, so they fit.
+        let whole = kept.append(payload);
+        debug_assert!(whole);
+        if frame.remaining_bytes == 0 {
+            return self.end_control(frame.opcode, kept.as_bytes(), events);
+        }
+        self.control = Some(kept);
+        Ok(())
+    }
+
+    fn end_control(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        events: &mut impl Events,
+    ) -> Result<(), ProtocolError> {
+        match opcode {
+            Opcode::Ping => events.ping(payload),
+            Opcode::Pong => events.pong(payload),
+            _ => {
+                let (code, reason) = close::parse(payload)?;
+                self.end();
+                events.close(code, reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.control = None;
+    }
+}
+
+impl Place {
+    const BETWEEN_FRAMES: Self = Self::Header(PartialHeader::EMPTY);
+}
+
+impl PartialHeader {
+    const EMPTY: Self = Self { bytes: [0; FRAME_HEADER_BYTES_MAX - 1], length: 0 };
+}

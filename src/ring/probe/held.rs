@@ -1,0 +1,141 @@
+//! Rings that the probe holds for a moment, with the memory the kernel may see.
+//!
+//! Owns the only unsafe line of the probe. Called by the climb. Nothing is ever submitted to these
+//! rings.
+#![allow(unsafe_code)]
+
+use super::Plan;
+use super::limits::Limits;
+use io_uring::{Builder, IoUring};
+use rustix::io::Errno;
+use std::io;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// A ring just closed may be charged for some milliseconds more, so ENOMEM is asked again.
+pub(super) const NO_MEMORY_RETRIES: u32 = 10;
+const NO_MEMORY_PAUSE: Duration = Duration::from_millis(10);
+
+const BUFFER_GROUP: u16 = 0;
+const BUFFER_ENTRY_BYTES: usize = 16;
+const PAGE_BYTES: usize = 4_096;
+
+/// Builds a ring; where its memory is limited, with patience.
+pub(super) fn built(builder: &Builder, entries: u32, limits: &Limits) -> Result<IoUring, Errno> {
+    let retries = if limits.memlock_counts() { NO_MEMORY_RETRIES } else { 0 };
+    patiently(retries, || builder.build(entries).map_err(errno_of))
+}
+
+/// Makes `rings` rings of `plan` at once, each with a ring of buffers, and lets them go again.
+/// Where there is no memory, it is asked for `retries` times more.
+pub(super) fn held_at_once(
+    builder: &Builder,
+    plan: &Plan,
+    completion_entries: u32,
+    rings: usize,
+    retries: u32,
+) -> Result<(), Errno> {
+    let mut builder = builder.clone();
+    builder.setup_cqsize(completion_entries);
+    let entries = plan.buffer_entries.next_power_of_two();
+    patiently(retries, || {
+        let mut held = Vec::new();
+        for _ in 0..rings {
+            let ring = builder.build(plan.submission_entries).map_err(errno_of)?;
+            let mut buffers = BufferRing::new(ring, entries);
+            buffers.register(0)?;
+            held.push(buffers);
+        }
+        Ok(())
+    })
+}
+
+fn patiently<T>(
+    mut retries: u32,
+    mut attempt: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    loop {
+        match attempt() {
+            Err(Errno::NOMEM) if retries > 0 => retries -= 1,
+            result => return result,
+        }
+        sleep(NO_MEMORY_PAUSE);
+    }
+}
+
+/// The number of an error of the system.
+pub(super) fn errno_of(error: io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+/// A ring with memory for a ring of buffers.
+pub(super) struct BufferRing {
+    ring: IoUring,
+    memory: Box<[Page]>,
+    entries: u16,
+}
+
+/// Memory as the kernel wants it for a ring of buffers: whole pages.
+#[repr(C, align(4096))]
+#[derive(Clone, Copy)]
+struct Page([u8; PAGE_BYTES]);
+
+impl BufferRing {
+    /// Memory for `entries` buffers, a power of two, beside `ring`; nothing is registered yet.
+    pub(super) fn new(ring: IoUring, entries: u16) -> Self {
+        let pages = (usize::from(entries) * BUFFER_ENTRY_BYTES).div_ceil(PAGE_BYTES);
+        Self { ring, memory: vec![Page([0; PAGE_BYTES]); pages].into(), entries }
+    }
+
+    /// Registers the memory.
+    pub(super) fn register(&mut self, flags: u16) -> Result<(), Errno> {
+        let address = self.memory.as_mut_ptr() as u64;
+        let submitter = self.ring.submitter();
+        // SAFETY: the kernel may read and write the pages of `self.memory`, which `new` made large
+        // enough for `self.entries` and which are freed only after `drop` has unregistered them.
+        // No operation is ever submitted to this ring, so there is no completion to wait for.
+        unsafe {
+            submitter.register_buf_ring_with_flags(address, self.entries, BUFFER_GROUP, flags)
+        }
+        .map_err(errno_of)
+    }
+
+    /// Takes the memory back from the kernel.
+    pub(super) fn unregister(&mut self) {
+        // An error means that nothing is registered.
+        let _ = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
+    }
+}
+
+impl Drop for BufferRing {
+    fn drop(&mut self) {
+        self.unregister();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_ring_is_registered_once_and_without_unknown_flags() {
+        let limits = Limits::of_this_process();
+        let ring = built(&IoUring::builder(), 8, &limits).expect("io_uring");
+        let mut buffers = BufferRing::new(ring, 8);
+        assert_eq!(buffers.register(1 << 15), Err(Errno::INVAL));
+        assert_eq!(buffers.register(0), Ok(()));
+        assert_eq!(buffers.register(0), Err(Errno::EXIST));
+        buffers.unregister();
+        assert_eq!(buffers.register(0), Ok(()));
+    }
+
+    #[test]
+    fn patience_ends() {
+        let mut attempts = 0;
+        let result: Result<(), Errno> = patiently(2, || {
+            attempts += 1;
+            Err(Errno::NOMEM)
+        });
+        assert_eq!((result, attempts), (Err(Errno::NOMEM), 3));
+    }
+}

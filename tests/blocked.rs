@@ -1,0 +1,128 @@
+//! The program on hosts that do not let it have a ring: it must say so at once, in one line that
+//! names cause and remedy, with exit code 78. `blocked.py` makes such a host of any other.
+
+use ringwire::ring::probe::memlock_needed_bytes;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ringwire");
+
+/// Runs `blocked.py` with `arguments`.
+fn blocked(arguments: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocked.py");
+    let started = Instant::now();
+    let output = Command::new("python3")
+        .arg(script)
+        .args(arguments)
+        .env("RINGWIRE_LISTEN", "127.0.0.1:0")
+        .output()
+        .expect("this test needs python3 in PATH");
+    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
+    output
+}
+
+/// The only line on standard error, of a program that ended with 78.
+fn refusal(output: &Output) -> String {
+    let text = String::from_utf8(output.stderr.clone()).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(78), "{text}");
+    let line = text.strip_suffix('\n').expect("a whole line");
+    assert!(!line.contains('\n'), "more than one line: {text}");
+    let (cause, remedy) = line.split_once("; ").expect("a cause and a remedy");
+    assert!(cause.starts_with("ringwire: ") && !remedy.is_empty(), "{line}");
+    line.into()
+}
+
+/// A copy of the program that any user can reach.
+struct Reachable(PathBuf);
+
+impl Reachable {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ringwire-{}-{name}", std::process::id()));
+        std::fs::copy(PROGRAM, &path).expect("the temporary directory takes a file");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for Reachable {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A user of this run alone, because locked memory is counted per user.
+fn uid(offset: u32) -> String {
+    (100_000 + std::process::id() * 8 % 1_000_000 + offset).to_string()
+}
+
+#[test]
+fn a_seccomp_filter_is_named() {
+    for (error, runtime) in [("EPERM", "Docker"), ("ENOSYS", "Podman")] {
+        for command in ["serve", "doctor"] {
+            let line = refusal(&blocked(&["seccomp", error, PROGRAM, command]));
+            assert!(line.contains("seccomp") && line.contains(error), "{line}");
+            assert!(line.contains(runtime) && line.contains("docs/containers.md"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_doctor_still_reports_where_io_uring_is_blocked() {
+    let output = blocked(&["seccomp", "EPERM", PROGRAM, "doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["rungs"][0]["name"], "io_uring_setup");
+    assert_eq!(report["rungs"][0]["ok"], false);
+}
+
+#[test]
+fn a_small_memlock_limit_is_named_with_what_is_needed() {
+    let program = Reachable::new("small");
+    let line =
+        refusal(&blocked(&["memlock", "65536", &uid(0), program.path(), "serve", "--shards=2"]));
+    let needed_kib = 2 * memlock_needed_bytes(4_096, 4_096, 1_024) / 1_024;
+    assert!(line.contains("RLIMIT_MEMLOCK is too small"), "{line}");
+    assert!(
+        line.contains(&format!("2 shards need {needed_kib} KiB, the limit is 64 KiB")),
+        "{line}"
+    );
+    assert!(line.contains("LimitMEMLOCK="), "{line}");
+    // Too little even for the rings that only try: still the limit is named, not the kernel.
+    for (limit, limit_kib) in [("4096", 4), ("8192", 8)] {
+        let line = refusal(&blocked(&["memlock", limit, &uid(1), program.path(), "serve"]));
+        assert!(line.contains(&format!("RLIMIT_MEMLOCK is {limit_kib} KiB")), "{line}");
+    }
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_a_matter_of_permission() {
+    let program = Reachable::new("denied");
+    let listen = "--listen=unix:/usr/ringwire-test.sock";
+    let output = blocked(&["memlock", "8388608", &uid(4), program.path(), "serve", listen]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{text}");
+    assert!(text.contains("is not permitted; use a directory that this user may write"), "{text}");
+}
+
+/// On kernels that charge rings (6.18 does), and exactly: one page less does not do.
+#[test]
+fn the_arithmetic_of_memlock_is_right_to_the_page() {
+    let program = Reachable::new("exact");
+    let needed = memlock_needed_bytes(4_096, 4_096, 1_024);
+    let config = std::env::temp_dir().join(format!("ringwire-{}-one.toml", std::process::id()));
+    std::fs::write(&config, "shards = 1\n").expect("the temporary directory takes a file");
+    let one_shard = |limit: u64, uid: &str| {
+        let (limit, config) = (limit.to_string(), config.to_str().expect("UTF-8"));
+        blocked(&["memlock", &limit, uid, program.path(), "doctor", "--config", config])
+    };
+    let (enough, too_little) = (one_shard(needed, &uid(2)), one_shard(needed - 4_096, &uid(3)));
+    let _ = std::fs::remove_file(&config);
+    assert_eq!(enough.status.code(), Some(0));
+    let line = refusal(&too_little);
+    let limit_kib = needed / 1_024 - 4;
+    assert!(line.contains(&format!("the limit is {limit_kib} KiB")), "{line}");
+}
