@@ -56,6 +56,9 @@ pub struct SimOptions {
     pub window_bytes: usize,
     /// The send buffer of a connection.
     pub send_buffer_bytes: usize,
+    /// Time after which a connection breaks whose peer takes nothing of what was sent
+    /// (`TCP_USER_TIMEOUT`, tcp(7)).
+    pub user_timeout_ms: u64,
     /// A violation panics; otherwise it is recorded.
     pub strict: bool,
     /// What goes wrong.
@@ -76,6 +79,7 @@ impl Default for SimOptions {
             send_waitall: true,
             window_bytes: 64 * 1024,
             send_buffer_bytes: 64 * 1024,
+            user_timeout_ms: 30_000,
             strict: true,
             faults: Faults::none(),
         }
@@ -97,6 +101,7 @@ impl SimOptions {
             send_waitall: dice.chance(700),
             window_bytes: dice.pick(&[2_048, 16 * 1024, 128 * 1024]),
             send_buffer_bytes: dice.pick(&[1_024, 16 * 1024, 256 * 1024]),
+            user_timeout_ms: 30_000,
             strict: true,
             faults: Faults::from_dice(&mut dice),
         }
@@ -135,7 +140,8 @@ impl SimRing {
         SimNet::new(Rc::clone(&self.kernel))
     }
 
-    /// Who plays the peers while the engine waits: called whenever time has advanced. It answers
+    /// Who plays the peers while the engine waits: called whenever something has happened or time
+    /// has advanced. It answers
     /// when it wants to be called again, if not only when something else happens.
     pub fn set_driver(&mut self, driver: impl FnMut(&SimNet) -> Option<Moment> + 'static) {
         self.driver = Some(Box::new(driver));
@@ -178,9 +184,13 @@ impl Ring for SimRing {
             if self.bell.0.swap(false, Ordering::Relaxed) {
                 kernel.ring_bell();
             }
-            kernel.run_events();
+            let ran = kernel.run_events();
             if kernel.has_completions() {
                 return Ok(());
+            }
+            if ran && self.driver.is_some() {
+                // The driver may have an answer to what has just happened.
+                continue;
             }
             let next = [kernel.next_event_ms(), wanted].into_iter().flatten().min();
             let reached = until_ms.filter(|until| next.is_none_or(|next| next >= *until));

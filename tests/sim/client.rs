@@ -1,15 +1,20 @@
 //! One client: what it does, what it knows that the server must answer, and how it may end.
 
+use crate::handler::Tally;
 use crate::script::{End, Script, Step};
 use crate::wire::{self, Parser, Said};
-use ringwire::ring::sim::{Dice, PeerId, PeerState, SimNet};
+use ringwire::ring::sim::{Dice, PeerId, PeerRate, PeerState, SimNet};
 use std::collections::VecDeque;
 
 /// The `Sec-WebSocket-Accept` for the key of every request here (RFC 6455 §1.3).
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// Longer than any wait that the server may impose on a client that behaves.
+/// Longer than any wait that the server may impose on a client.
 const PATIENCE_MS: u64 = 300_000;
+
+/// Longer than the server may take to go on while nothing is in its way. Below the interval of
+/// its pings, which would cover up a receive that it forgot to arm.
+const PROMPT_MS: u64 = 20_000;
 
 /// What the server may do at all, in this run.
 #[derive(Clone, Debug)]
@@ -18,6 +23,8 @@ pub struct Rules {
     pub silence_timeout_ms: u64,
     pub head_timeout_ms: u64,
     pub linger_timeout_ms: u64,
+    /// Time passes only where somebody waits: the thread does not stall.
+    pub prompt: bool,
     /// Some may be told that the server is full.
     pub over_capacity: bool,
 }
@@ -50,6 +57,9 @@ pub struct Client {
     waiting_since_ms: Option<u64>,
     connected_ms: u64,
     last_write_ms: u64,
+    /// When the server last took or said something that is worth waiting for.
+    last_progress_ms: u64,
+    unread_bytes: usize,
     /// When it did what must end the connection.
     ended_ms: Option<u64>,
     /// Messages whose echo has not come.
@@ -65,6 +75,8 @@ pub struct Client {
     /// The server drains: it may say 1001 or 503 to anybody.
     draining: bool,
     echoes: u64,
+    /// What a handler that echoes nothing should have counted.
+    tally: Option<Tally>,
 }
 
 impl Client {
@@ -79,10 +91,13 @@ impl Client {
             outgoing: VecDeque::new(),
             next_write_ms: 0,
             next_step_ms: script.start_ms,
+            tally: script.handshake.is_sink().then(Tally::default),
             script,
             waiting_since_ms: None,
             connected_ms: 0,
             last_write_ms: 0,
+            last_progress_ms: 0,
+            unread_bytes: 0,
             ended_ms: None,
             expected: VecDeque::new(),
             pings: VecDeque::new(),
@@ -113,9 +128,10 @@ impl Client {
         }
     }
 
-    /// Whether the server never accepted it.
+    /// Whether the server has nothing of it: never had, or not any more, though bytes and FIN
+    /// may still be on their way.
     pub fn is_left_alone(&self, net: &SimNet) -> bool {
-        self.peer.is_none_or(|peer| !net.peer_state(peer).accepted)
+        self.peer.is_none_or(|peer| net.peer_state(peer).slot.is_none())
     }
 
     /// Acts, if it is time; answers when it wants to act next.
@@ -130,9 +146,14 @@ impl Client {
         let peer = self.peer.unwrap_or_else(|| self.connect(net, now_ms));
         self.listen(&net.peer_read(peer), now_ms);
         let state = net.peer_state(peer);
-        if state.finished || state.reset {
+        if std::mem::replace(&mut self.unread_bytes, state.unread_bytes) != state.unread_bytes {
+            self.last_progress_ms = now_ms;
+        }
+        // Who has vanished sees nothing; that the server gave up its slot must do.
+        let given_up = self.script.end == End::Vanish && state.accepted && state.slot.is_none();
+        if state.finished || state.reset || given_up {
             self.conclude(state, now_ms);
-            if !state.reset && !self.shut && !self.script.never_shuts {
+            if state.finished && !self.shut && !self.script.never_shuts {
                 net.peer_shutdown(peer);
             }
             return None;
@@ -141,7 +162,7 @@ impl Client {
         if self.is_free() && self.next_step_ms <= now_ms {
             self.go_on(net, peer, now_ms);
         }
-        self.next_ms(now_ms)
+        self.next_ms(net, now_ms)
     }
 
     fn connect(&mut self, net: &SimNet, now_ms: u64) -> PeerId {
@@ -160,16 +181,18 @@ impl Client {
         self.stage == Stage::Open && self.outgoing.is_empty() && self.waiting_since_ms.is_none()
     }
 
-    fn next_ms(&self, now_ms: u64) -> Option<u64> {
-        let next_ms = match (self.stage, self.waiting_since_ms) {
-            (Stage::Over, _) => return None,
+    fn next_ms(&self, net: &SimNet, now_ms: u64) -> Option<u64> {
+        let next_ms = match self.stage {
+            Stage::Over => return None,
             _ if !self.outgoing.is_empty() => self.next_write_ms,
             _ if self.is_free() => self.next_step_ms,
-            (_, since_ms) => since_ms.unwrap_or(now_ms) + PATIENCE_MS,
+            _ => now_ms + PROMPT_MS,
         };
-        if let Some(since_ms) = self.waiting_since_ms {
-            let waited_ms = now_ms - since_ms;
-            assert!(waited_ms < PATIENCE_MS, "{}: no answer in {waited_ms} ms: {self:?}", self.name);
+        if let (Some(since_ms), Some(peer)) = (self.waiting_since_ms, self.peer) {
+            let waited_ms = now_ms - since_ms.max(self.last_progress_ms);
+            let prompt = self.rules.prompt && self.stage == Stage::Open;
+            let patient = waited_ms < if prompt { PROMPT_MS } else { PATIENCE_MS };
+            assert!(patient, "{}: no answer: {:?} {self:?}", self.name, net.peer_state(peer));
         }
         Some(next_ms)
     }
@@ -180,7 +203,7 @@ impl Client {
         while let Some(said) = self.parser.next() {
             match said {
                 Said::Answer(status, head) => self.answered(status, &head, now_ms),
-                Said::Message(kind, payload) => self.echoed(kind, &payload),
+                Said::Message(kind, payload) => self.echoed(kind, &payload, now_ms),
                 Said::Ping(payload) if !self.mute && !self.close_sent => {
                     let pong = self.frame(wire::FIN | wire::PONG, &payload);
                     self.outgoing.push_back((0, pong));
@@ -191,6 +214,7 @@ impl Client {
                     let place = self.pings.iter().position(|ping| *ping == payload);
                     let place = place.unwrap_or_else(|| panic!("{}: a stray Pong", self.name));
                     self.pings.drain(..=place);
+                    self.last_progress_ms = now_ms;
                 }
                 Said::Close(code) => self.closed(code, now_ms),
             }
@@ -226,7 +250,7 @@ impl Client {
         }
     }
 
-    fn echoed(&mut self, kind: u8, payload: &[u8]) {
+    fn echoed(&mut self, kind: u8, payload: &[u8], now_ms: u64) {
         let Some((wanted, expected)) = self.expected.pop_front() else {
             panic!("{}: {} bytes that nobody wrote", self.name, payload.len());
         };
@@ -235,17 +259,18 @@ impl Client {
         let lengths = (payload.len(), expected.len());
         assert!(equal, "{}: kind {kind}/{wanted}, bytes {lengths:?}, {differs:?}", self.name);
         self.echoes += 1;
+        self.last_progress_ms = now_ms;
     }
 
     fn closed(&mut self, code: u16, now_ms: u64) {
         let allowed = match &self.script.end {
-            _ if code == 1001 => self.draining,
+            _ if code == 1001 && self.draining => true,
             _ if self.ended_ms.is_none() => false,
             End::Close(wanted) => code == wanted.unwrap_or(1005),
             End::Violate(violation) => code == violation.code(),
             End::Exit => code == 1000,
             End::Fail | End::Panic => code == 1011,
-            End::Fin | End::Reset | End::Silence => false,
+            End::Fin | End::Reset | End::Silence | End::Vanish => false,
         };
         let name = &self.name;
         assert!(allowed, "{name}: closed with {code}: {self:?}");
@@ -293,6 +318,10 @@ impl Client {
                 self.write_pieces(ping);
             }
             Some(Step::AwaitEchoes) => {
+                if let Some(tally) = self.tally {
+                    self.command("tally");
+                    self.expected.push_back((wire::TEXT, tally.text().into_bytes()));
+                }
                 self.waiting_since_ms = (!self.awaited()).then_some(now_ms);
             }
             Some(Step::Pause(pause_ms)) => self.next_step_ms = now_ms + pause_ms,
@@ -330,6 +359,10 @@ impl Client {
                 self.stage = Stage::Over;
             }
             End::Silence => self.mute = true,
+            End::Vanish => {
+                self.mute = true;
+                net.peer_set_rate(peer, PeerRate::Stalled);
+            }
         }
     }
 
@@ -355,15 +388,19 @@ impl Client {
             return;
         }
         let name = &self.name;
-        let between = self.parser.is_between_frames();
-        assert!(!state.finished || between, "{name}: half a frame, then FIN");
         let silent_ms = now_ms - self.last_write_ms;
         let ended_ms = self.ended_ms.map_or(0, |ended_ms| now_ms - ended_ms);
         let right = match (self.answer, self.close_received, &self.script.end) {
+            (None, ..) if self.script.handshake.is_bad() => {
+                now_ms - self.connected_ms >= self.rules.linger_timeout_ms
+            }
             (None, ..) => now_ms - self.connected_ms >= self.rules.head_timeout_ms,
             (Some(101), Some(_), _) => state.finished || ended_ms >= self.rules.close_timeout_ms,
             (Some(101), None, End::Fin) if self.shut => true,
-            (Some(101), None, end) if self.ended_ms.is_none() || *end == End::Silence => {
+            (Some(101), None, End::Silence | End::Vanish) => {
+                silent_ms >= self.rules.silence_timeout_ms
+            }
+            (Some(101), None, _) if self.ended_ms.is_none() => {
                 silent_ms >= self.rules.silence_timeout_ms
             }
             (Some(101), None, _) => ended_ms >= self.rules.close_timeout_ms,
@@ -427,7 +464,10 @@ impl Client {
                 bytes.extend(ping);
             }
         }
-        self.expected.push_back((kind, payload));
+        match &mut self.tally {
+            Some(tally) => tally.add(&payload),
+            None => self.expected.push_back((kind, payload)),
+        }
         self.write_pieces(bytes);
     }
 

@@ -38,6 +38,14 @@ impl Message {
         }
     }
 
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Whole(data) => data,
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
     async fn write(self, ws: &mut WebSocket) -> Result<(), WriteError> {
         match self {
             Self::Whole(data) => ws.write(data).await,
@@ -53,11 +61,36 @@ pub struct Echo {
     len: usize,
     timeout: Duration,
     fickle: bool,
+    /// Echoes nothing; tells the count and hash of the bytes when asked for the tally.
+    sink: Option<Tally>,
+}
+
+/// Messages and a hash of their bytes, so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally(u64, u64);
+
+impl Tally {
+    pub fn add(&mut self, message: &[u8]) {
+        self.0 += 1;
+        for byte in message {
+            self.1 = (self.1 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    pub fn text(self) -> String {
+        format!("{} {:x}", self.0, self.1)
+    }
 }
 
 impl Echo {
     pub fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, len: 32_656, timeout: Duration::from_secs(86_400), fickle: false }
+        Self {
+            ledger,
+            len: 32_656,
+            timeout: Duration::from_secs(86_400),
+            fickle: false,
+            sink: None,
+        }
     }
 
     /// A message or its next part, however often that times out.
@@ -118,6 +151,7 @@ impl WebSocketServer for Echo {
                 Some(("len", len)) => self.len = len.parse().unwrap(),
                 Some(("timeout", ms)) => self.timeout = Duration::from_millis(ms.parse().unwrap()),
                 Some(("fickle", _)) => self.fickle = true,
+                Some(("sink", _)) => self.sink = Some(Tally::default()),
                 Some(("refuse", _)) => return Err(Refusal::new(403, "as you wish")),
                 _ => {}
             }
@@ -140,7 +174,11 @@ impl WebSocketServer for Echo {
                     self.ledger.panicked.fetch_add(1, Ordering::Relaxed);
                     std::panic::panic_any(Asked);
                 }
-                _ => message.write(ws).await?,
+                command => match &mut self.sink {
+                    Some(tally) if command == Some("tally") => ws.write(tally.text()).await?,
+                    Some(tally) => tally.add(message.bytes()),
+                    None => message.write(ws).await?,
+                },
             }
         }
     }

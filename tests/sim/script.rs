@@ -47,6 +47,8 @@ pub enum End {
     Reset,
     /// Says and hears nothing more.
     Silence,
+    /// The same, and takes nothing more: not even the network knows that it is gone.
+    Vanish,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +68,15 @@ impl Handshake {
             Self::Silent(begun) => begun.as_bytes().to_vec(),
             Self::Bad(request, _) => request.clone().into_bytes(),
         }
+    }
+
+    pub fn is_bad(&self) -> bool {
+        matches!(self, Self::Bad(..))
+    }
+
+    /// Whether the handler shall swallow what it gets.
+    pub fn is_sink(&self) -> bool {
+        matches!(self, Self::Good(query) if query.contains("sink"))
     }
 
     /// Statuses that may be answered.
@@ -98,7 +109,8 @@ fn query(dice: &mut Dice) -> String {
     let len = dice.pick(&[1_000_000, 32_656, 32_656, 1_000, 100]);
     let timeout = dice.pick(&[86_400_000, 10_000, 100, 3]);
     let fickle = if dice.chance(300) { "&fickle=1" } else { "" };
-    format!("len={len}&timeout={timeout}{fickle}")
+    let sink = if dice.chance(200) { "&sink=1" } else { "" };
+    format!("len={len}&timeout={timeout}{fickle}{sink}")
 }
 
 fn request(target: &str, version: &str) -> String {
@@ -172,7 +184,8 @@ fn end(dice: &mut Dice) -> End {
         3 => End::Fin,
         4 => End::Reset,
         5 => End::Silence,
-        6..=8 => End::Violate(dice.pick(&Violation::ALL)),
+        6 => End::Vanish,
+        7..=8 => End::Violate(dice.pick(&Violation::ALL)),
         9 => End::Close(None),
         _ => End::Close(Some(dice.pick(&[1000, 1001, 1011, 3000, 4999]))),
     }

@@ -69,13 +69,8 @@ pub struct Parser {
 
 impl Parser {
     pub fn feed(&mut self, bytes: &[u8]) {
-        assert!(!self.closed || bytes.is_empty(), "the server speaks behind its Close");
+        assert!(!self.closed || bytes.is_empty(), "the server speaks behind its Close: {bytes:?}");
         self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Whether what has come ends between frames.
-    pub fn is_between_frames(&self) -> bool {
-        self.refused || self.bytes.is_empty()
     }
 
     /// The next thing that is whole.
@@ -110,7 +105,7 @@ impl Parser {
 
     fn close(&mut self, payload: &[u8]) -> Said {
         self.closed = true;
-        assert!(self.bytes.is_empty(), "the server speaks behind its Close");
+        assert!(self.bytes.is_empty(), "the server speaks behind its Close: {:?}", self.bytes);
         match payload {
             [] => Said::Close(1005),
             [high, low, reason @ ..] => {

@@ -121,6 +121,10 @@ impl Kernel {
     /// A fault breaks the connection.
     pub(super) fn break_connection(&mut self, socket: usize) {
         let errno = self.dice.pick(&[Errno::CONNRESET, Errno::TIMEDOUT, Errno::PIPE]);
+        self.break_with(socket, errno);
+    }
+
+    pub(super) fn break_with(&mut self, socket: usize, errno: Errno) {
         let place = &mut self.sockets[socket];
         if !place.dead {
             place.kill(errno);
@@ -131,8 +135,11 @@ impl Kernel {
     }
 
     pub(super) fn peer_takes(&mut self, socket: usize, rate: PeerRate) {
-        self.sockets[socket].rate = rate;
+        let place = &mut self.sockets[socket];
+        place.rate = rate;
+        place.taken_ms = self.now_ms;
         self.wake_drain(socket);
+        self.wake_send(socket);
     }
 
     pub(super) fn wake_all(&mut self, socket: usize) {

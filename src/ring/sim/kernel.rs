@@ -96,6 +96,9 @@ pub(super) enum Answer {
     Ended(Option<Written>),
     Sent(Result<usize, Errno>),
     Address(Option<SocketAddr>),
+    HungUp {
+        reset: bool,
+    },
     Rang,
     Plain(Result<(), Errno>),
 }
@@ -119,6 +122,8 @@ pub(super) enum Event {
     Hangup(usize),
     /// The peer takes what was sent.
     Drain(usize),
+    /// Look whether the peer has taken anything.
+    Watch(usize),
     /// Post the completion of an operation that is done.
     Post(u64),
     /// A cancel reaches an operation.
@@ -143,7 +148,7 @@ impl Kernel {
             listeners,
             sockets: Vec::new(),
             memory: Memory::new(options.buffer_count, options.buffer_bytes, options.receive),
-            sends: SendTable::new(options.slots),
+            sends: SendTable::new(),
             counters: RingCounters::default(),
             violations: Vec::new(),
             trace: 0xcbf2_9ce4_8422_2325,
@@ -202,17 +207,20 @@ impl Kernel {
         self.agenda.first_key_value().map(|((at_ms, ..), _)| *at_ms)
     }
 
-    /// Does what is due.
-    pub(super) fn run_events(&mut self) {
+    /// Does what is due; whether there was anything.
+    pub(super) fn run_events(&mut self) -> bool {
+        let mut ran = false;
         while let Some(entry) = self.agenda.first_entry()
             && entry.key().0 <= self.now_ms
         {
+            ran = true;
             match entry.remove() {
                 Event::Accept(listener) => self.check_accept(listener),
                 Event::Receive(socket) => self.check_receive(socket),
                 Event::Send(socket) => self.check_send(socket),
                 Event::Hangup(socket) => self.check_hangup(socket),
                 Event::Drain(socket) => self.drain(socket),
+                Event::Watch(socket) => self.watch(socket),
                 Event::Post(operation) => {
                     let decided = self.operations.get_mut(&operation).map(|op| op.decided.take());
                     let result = decided.flatten().expect("a delayed completion has a result");
@@ -221,6 +229,7 @@ impl Kernel {
                 Event::End(operation) => self.end(operation),
             }
         }
+        ran
     }
 
     pub(super) fn ring_bell(&mut self) {
@@ -279,6 +288,7 @@ impl Kernel {
         let outcome = match result {
             Answer::Accepted(slot) => Outcome::Accepted(slot),
             Answer::Rang => Outcome::Rang,
+            Answer::HungUp { reset } => Outcome::HungUp { reset },
             Answer::Address(address) => Outcome::PeerAddress(address),
             Answer::Plain(Ok(())) => Outcome::Done,
             Answer::Plain(Err(errno)) => {

@@ -67,10 +67,11 @@ impl Memory {
     /// The completion that names what was written is being taken.
     pub(super) fn take(&mut self, written: Written) -> Lease {
         let Written { buffer, start, bytes, more } = written;
-        let expected = self.pool.buffer_bytes() - self.pool.rest(buffer);
-        assert_eq!(start, expected, "the kernel wrote where the pool does not look");
         self.provided[usize::from(buffer)] = more;
-        self.pool.take(buffer, bytes, more)
+        let lease = self.pool.take(buffer, bytes, more);
+        let written = self.pool.address(buffer).addr() + start as usize;
+        assert_eq!(lease.as_ptr().addr(), written, "a lease of what was not written");
+        lease
     }
 
     pub(super) fn free_eighths(&self) -> u32 {

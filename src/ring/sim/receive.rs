@@ -81,7 +81,9 @@ impl Kernel {
         if place.ended()
             && let Some(hangup) = place.hangup
         {
-            self.post(hangup, Answer::Plain(Ok(())), false);
+            // POLLHUP: both directions are shut, by whomever.
+            let reset = place.dead || place.shut_write;
+            self.post(hangup, Answer::HungUp { reset }, false);
         }
     }
 }

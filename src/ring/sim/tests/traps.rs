@@ -243,6 +243,37 @@ fn a_cancelled_send_tells_what_was_sent() {
 }
 
 #[test]
+fn a_send_goes_on_when_the_peer_takes_again() {
+    for rate in [PeerRate::Instant, PeerRate::BytesPerMs(100)] {
+        let options = SimOptions { send_buffer_bytes: 1_000, ..SimOptions::default() };
+        let (mut ring, net, peer) = connected(22, options);
+        net.peer_set_rate(peer, PeerRate::Stalled);
+        send(&mut ring, &[1; 5_000]);
+        assert!(turn(&mut ring).is_empty());
+        net.peer_set_rate(peer, rate);
+        let done = turn(&mut ring);
+        assert!(matches!(of(&done, Operation::Send).outcome, Outcome::Sent(5_000, _)));
+    }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_given_up() {
+    let options = SimOptions { send_buffer_bytes: 1_000, ..SimOptions::default() };
+    let (mut ring, net, peer) = connected(23, options);
+    send(&mut ring, &[1; 5_000]);
+    net.peer_set_rate(peer, PeerRate::BytesPerMs(1));
+    let until = ring.now() + std::time::Duration::from_millis(3_000);
+    ring.submit_and_wait(Some(until)).unwrap();
+    assert!(ring.next_completion().is_none(), "slow is not dead");
+    net.peer_set_rate(peer, PeerRate::Stalled);
+    ring.submit_and_wait(None).unwrap();
+    let waited = ring.now().since(until);
+    assert_eq!(waited.as_millis(), 30_000);
+    assert!(matches!(ring.next_completion().unwrap().outcome, Outcome::Sent(1_000..5_000, _)));
+    assert_eq!(net.peer_state(peer).broken, Some(Errno::TIMEDOUT));
+}
+
+#[test]
 fn a_send_without_waitall_is_short() {
     let options =
         SimOptions { send_buffer_bytes: 1_000, send_waitall: false, ..SimOptions::default() };
@@ -268,11 +299,29 @@ fn a_shutdown_of_both_ends_everything_but_the_hangup_needs_no_peer() {
     assert!(matches!(of(&done, Operation::Shutdown).outcome, Outcome::Done));
     assert!(matches!(of(&done, Operation::Receive).outcome, Outcome::EndOfStream));
     assert!(matches!(of(&done, Operation::Send).outcome, Outcome::Sent(1_000, _)));
-    assert!(matches!(of(&done, Operation::Hangup).outcome, Outcome::Done));
+    assert!(matches!(of(&done, Operation::Hangup).outcome, Outcome::HungUp { reset: true }));
     assert!(!net.peer_state(peer).finished, "a FIN comes behind what was sent");
     net.peer_set_rate(peer, PeerRate::Instant);
     assert!(net.peer_state(peer).finished);
     assert!(!net.peer_write(peer, b"x") && net.peer_state(peer).reset, "nobody reads this");
+}
+
+#[test]
+fn a_hangup_tells_a_fin_from_a_reset() {
+    for reset in [false, true] {
+        let (mut ring, net, peer) = connected(21, SimOptions::default());
+        push(&mut ring, Operation::Hangup, Submission::AwaitHangup);
+        net.peer_write(peer, b"unread");
+        assert!(turn(&mut ring).is_empty());
+        if reset {
+            net.peer_reset(peer);
+        } else {
+            net.peer_shutdown(peer);
+        }
+        let done = turn(&mut ring);
+        let hangup = &of(&done, Operation::Hangup).outcome;
+        assert!(matches!(hangup, Outcome::HungUp { reset: told } if *told == reset));
+    }
 }
 
 #[test]
@@ -288,7 +337,7 @@ fn half_closed_both_ways() {
     net.peer_shutdown(peer);
     let done = turn(&mut ring);
     assert!(matches!(of(&done, Operation::Receive).outcome, Outcome::EndOfStream));
-    assert!(matches!(of(&done, Operation::Hangup).outcome, Outcome::Done));
+    assert!(matches!(of(&done, Operation::Hangup).outcome, Outcome::HungUp { reset: true }));
     send(&mut ring, b"x");
     let done = turn(&mut ring);
     assert!(matches!(of(&done, Operation::Send).outcome, Outcome::SendFailed(Errno::PIPE, _)));
