@@ -150,7 +150,8 @@ impl Client {
             self.last_progress_ms = now_ms;
         }
         // Who has vanished sees nothing; that the server gave up its slot must do.
-        let given_up = self.script.end == End::Vanish && state.accepted && state.slot.is_none();
+        let vanished = self.script.end == End::Vanish && self.mute;
+        let given_up = vanished && state.accepted && state.slot.is_none();
         if state.finished || state.reset || given_up {
             self.conclude(state, now_ms);
             if state.finished && !self.shut && !self.script.never_shuts {
@@ -178,7 +179,9 @@ impl Client {
 
     /// Whether it may go on in its script.
     fn is_free(&self) -> bool {
-        self.stage == Stage::Open && self.outgoing.is_empty() && self.waiting_since_ms.is_none()
+        let open = self.stage == Stage::Open && self.waiting_since_ms.is_none();
+        let eager = self.stage == Stage::Opening && self.script.eager;
+        (open || eager) && self.outgoing.is_empty()
     }
 
     fn next_ms(&self, net: &SimNet, now_ms: u64) -> Option<u64> {
@@ -242,8 +245,11 @@ impl Client {
         self.answer = Some(status);
         if status == 101 {
             assert!(head.contains(ACCEPT), "{name}: {head}");
-            self.stage = Stage::Open;
-            self.next_step_ms = now_ms;
+            if self.stage == Stage::Opening {
+                self.stage = Stage::Open;
+                self.waiting_since_ms = None;
+                self.next_step_ms = now_ms;
+            }
         } else {
             assert!(head.to_lowercase().contains("connection: close"), "{name}: {head}");
             self.end(now_ms);
@@ -316,6 +322,10 @@ impl Client {
             Some(Step::Ping(bytes)) => {
                 let ping = self.ping(bytes);
                 self.write_pieces(ping);
+            }
+            Some(Step::AwaitEchoes) if self.stage == Stage::Opening => {
+                self.script.steps.push_front(Step::AwaitEchoes);
+                self.script.eager = false;
             }
             Some(Step::AwaitEchoes) => {
                 if let Some(tally) = self.tally {
@@ -390,21 +400,27 @@ impl Client {
         let name = &self.name;
         let silent_ms = now_ms - self.last_write_ms;
         let ended_ms = self.ended_ms.map_or(0, |ended_ms| now_ms - ended_ms);
+        let refused = self.answer.is_some_and(|status| status != 101);
         let right = match (self.answer, self.close_received, &self.script.end) {
+            _ if refused => state.finished || ended_ms >= self.rules.linger_timeout_ms,
+            (_, None, End::Fin) if self.shut => true,
+            // It may have been told something that it does not see.
+            (None, None, End::Vanish) if self.mute => ended_ms >= self.rules.linger_timeout_ms,
+            (Some(_), None, End::Vanish) if self.mute => silent_ms >= self.rules.silence_timeout_ms,
             (None, ..) if self.script.handshake.is_bad() => {
                 now_ms - self.connected_ms >= self.rules.linger_timeout_ms
             }
+            // Told that the server is full, and cut before it could take that.
+            (None, ..) if self.rules.over_capacity => {
+                now_ms - self.connected_ms >= self.rules.linger_timeout_ms
+            }
             (None, ..) => now_ms - self.connected_ms >= self.rules.head_timeout_ms,
-            (Some(101), Some(_), _) => state.finished || ended_ms >= self.rules.close_timeout_ms,
-            (Some(101), None, End::Fin) if self.shut => true,
-            (Some(101), None, End::Silence | End::Vanish) => {
+            (Some(_), Some(_), _) => state.finished || ended_ms >= self.rules.close_timeout_ms,
+            (Some(_), None, End::Silence) => silent_ms >= self.rules.silence_timeout_ms,
+            (Some(_), None, _) if self.ended_ms.is_none() => {
                 silent_ms >= self.rules.silence_timeout_ms
             }
-            (Some(101), None, _) if self.ended_ms.is_none() => {
-                silent_ms >= self.rules.silence_timeout_ms
-            }
-            (Some(101), None, _) => ended_ms >= self.rules.close_timeout_ms,
-            (Some(_), ..) => state.finished || ended_ms >= self.rules.linger_timeout_ms,
+            (Some(_), None, _) => ended_ms >= self.rules.close_timeout_ms,
         };
         assert!(right, "{name}: cut at {now_ms} ms: {state:?} {self:?}");
     }
@@ -489,7 +505,7 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
             .field("stage", &self.stage)
-            .field("handshake", &self.script.handshake)
+            .field("handshake", &self.script.handshake.first_line())
             .field("end", &self.script.end)
             .field("steps_left", &self.script.steps.len())
             .field("rate", &self.script.rate)

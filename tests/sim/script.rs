@@ -5,13 +5,14 @@ use ringwire::ring::sim::{Dice, PeerRate};
 use std::collections::VecDeque;
 
 /// The life of one client.
-#[derive(Clone, Debug)]
 pub struct Script {
     pub start_ms: u64,
     pub handshake: Handshake,
     pub rate: PeerRate,
     pub steps: VecDeque<Step>,
     pub end: End,
+    /// Does not wait for the answer to its handshake.
+    pub eager: bool,
     /// Does not answer a Close frame of the server.
     pub never_closes: bool,
     /// Does not answer a FIN of the server.
@@ -51,7 +52,7 @@ pub enum End {
     Vanish,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Handshake {
     /// With this query.
     Good(String),
@@ -77,6 +78,12 @@ impl Handshake {
     /// Whether the handler shall swallow what it gets.
     pub fn is_sink(&self) -> bool {
         matches!(self, Self::Good(query) if query.contains("sink"))
+    }
+
+    /// The beginning of the request, for messages.
+    pub fn first_line(&self) -> String {
+        let request = String::from_utf8_lossy(&self.request()).into_owned();
+        request.lines().next().unwrap_or_default().chars().take(60).collect()
     }
 
     /// Statuses that may be answered.
@@ -143,9 +150,11 @@ impl Script {
         if dice.chance(500) {
             steps.push_back(Step::AwaitEchoes);
         }
+        let handshake = Handshake::from_dice(dice);
         Self {
             start_ms: dice.pick(&[0, 0, 1, 50, 3_000]),
-            handshake: Handshake::from_dice(dice),
+            eager: dice.chance(200) && matches!(handshake, Handshake::Good(_)),
+            handshake,
             rate,
             steps,
             end: end(dice),
