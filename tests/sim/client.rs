@@ -1,16 +1,21 @@
 //! One client: what it does, what it knows that the server must answer, and how it may end.
 
-use crate::handler::Tally;
+use crate::handler::{Gate, Tally};
 use crate::script::{End, Script, Step};
 use crate::wire::{self, Parser, Said};
 use ringwire::ring::sim::{Dice, PeerId, PeerRate, PeerState, SimNet};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The `Sec-WebSocket-Accept` for the key of every request here (RFC 6455 §1.3).
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Longer than any wait that the server may impose on a client.
 const PATIENCE_MS: u64 = 300_000;
+
+/// Longer than the server takes for what it can do at once, however late completions come; shorter
+/// than the close timeout, which would cover up what it forgot.
+const SOON_MS: u64 = 3_000;
 
 /// Longer than the server may take to go on while nothing is in its way. Below the interval of
 /// its pings, which would cover up a receive that it forgot to arm.
@@ -37,6 +42,8 @@ enum Stage {
     Open,
     /// It has ended, by `End`, or because the server did.
     Ending,
+    /// Both ends are closed; the server should give up its slot.
+    Leaving,
     /// The connection is over.
     Over,
 }
@@ -75,12 +82,20 @@ pub struct Client {
     /// The server drains: it may say 1001 or 503 to anybody.
     draining: bool,
     echoes: u64,
+    is_stalled: bool,
+    nags: u64,
+    /// Nags there were when a pause began in which there must be another.
+    nags_before_pause: Option<u64>,
+    /// Lets the handler begin; `None` once it may.
+    gate: Option<Arc<Gate>>,
+    closed_ms: u64,
+    left_ms: u64,
     /// What a handler that echoes nothing should have counted.
     tally: Option<Tally>,
 }
 
 impl Client {
-    pub fn new(name: String, script: Script, rules: Rules, dice: Dice) -> Self {
+    pub fn new(name: String, script: Script, rules: Rules, dice: Dice, gate: Arc<Gate>) -> Self {
         Self {
             name,
             dice,
@@ -91,7 +106,13 @@ impl Client {
             outgoing: VecDeque::new(),
             next_write_ms: 0,
             next_step_ms: script.start_ms,
-            tally: script.handshake.is_sink().then(Tally::default),
+            tally: script.reading.sink.then(Tally::default),
+            gate: script.reading.gate_ms.map(|_| gate),
+            is_stalled: false,
+            nags: 0,
+            nags_before_pause: None,
+            closed_ms: 0,
+            left_ms: 0,
             script,
             waiting_since_ms: None,
             connected_ms: 0,
@@ -112,7 +133,7 @@ impl Client {
     }
 
     pub fn is_over(&self) -> bool {
-        self.stage == Stage::Over
+        self.stage == Stage::Over && self.gate.is_none()
     }
 
     /// Echoes that came.
@@ -137,6 +158,21 @@ impl Client {
     /// Acts, if it is time; answers when it wants to act next.
     pub fn step(&mut self, net: &SimNet) -> Option<u64> {
         let now_ms = net.now().as_millis();
+        if let Some(gate) = &self.gate
+            && let Some(gate_ms) = self.script.reading.gate_ms
+        {
+            let opens_ms = self.script.start_ms + gate_ms;
+            if now_ms < opens_ms && !self.draining {
+                return self.step_on(net, now_ms).into_iter().chain([opens_ms]).min();
+            }
+            gate.open();
+            self.gate = None;
+            self.last_progress_ms = now_ms;
+        }
+        self.step_on(net, now_ms)
+    }
+
+    fn step_on(&mut self, net: &SimNet, now_ms: u64) -> Option<u64> {
         if self.stage == Stage::Over {
             return None;
         }
@@ -144,6 +180,9 @@ impl Client {
             return Some(self.script.start_ms);
         }
         let peer = self.peer.unwrap_or_else(|| self.connect(net, now_ms));
+        if self.stage == Stage::Leaving {
+            return self.leave(net, peer, now_ms);
+        }
         self.listen(&net.peer_read(peer), now_ms);
         let state = net.peer_state(peer);
         if std::mem::replace(&mut self.unread_bytes, state.unread_bytes) != state.unread_bytes {
@@ -156,6 +195,9 @@ impl Client {
             self.conclude(state, now_ms);
             if state.finished && !self.shut && !self.script.never_shuts {
                 net.peer_shutdown(peer);
+                self.stage = Stage::Leaving;
+                self.left_ms = now_ms;
+                return self.leave(net, peer, now_ms);
             }
             return None;
         }
@@ -164,6 +206,19 @@ impl Client {
             self.go_on(net, peer, now_ms);
         }
         self.next_ms(net, now_ms)
+    }
+
+    /// Waits until the server has given up the slot, which it should do soon.
+    fn leave(&mut self, net: &SimNet, peer: PeerId, now_ms: u64) -> Option<u64> {
+        let state = net.peer_state(peer);
+        if state.slot.is_none() || self.draining {
+            self.stage = Stage::Over;
+            return None;
+        }
+        let limit_ms = if self.rules.prompt { SOON_MS } else { PATIENCE_MS };
+        let soon = now_ms - self.left_ms < limit_ms;
+        assert!(soon, "{}: keeps its slot: {state:?} {self:?}", self.name);
+        Some(self.left_ms + limit_ms)
     }
 
     fn connect(&mut self, net: &SimNet, now_ms: u64) -> PeerId {
@@ -193,7 +248,7 @@ impl Client {
         };
         if let (Some(since_ms), Some(peer)) = (self.waiting_since_ms, self.peer) {
             let waited_ms = now_ms - since_ms.max(self.last_progress_ms);
-            let prompt = self.rules.prompt && self.stage == Stage::Open;
+            let prompt = self.rules.prompt && self.stage == Stage::Open && self.gate.is_none();
             let patient = waited_ms < if prompt { PROMPT_MS } else { PATIENCE_MS };
             assert!(patient, "{}: no answer: {:?} {self:?}", self.name, net.peer_state(peer));
         }
@@ -257,6 +312,12 @@ impl Client {
     }
 
     fn echoed(&mut self, kind: u8, payload: &[u8], now_ms: u64) {
+        if self.script.reading.nag && payload == b"nag" {
+            self.nags += 1;
+            let most = (now_ms - self.connected_ms) / self.script.reading.timeout_ms + 1;
+            assert!(self.nags <= most, "{}: {} time-outs of {most}", self.name, self.nags);
+            return;
+        }
         let Some((wanted, expected)) = self.expected.pop_front() else {
             panic!("{}: {} bytes that nobody wrote", self.name, payload.len());
         };
@@ -284,6 +345,7 @@ impl Client {
             assert!(self.expected.is_empty(), "{name}: {} echoes lost", self.expected.len());
         }
         self.close_received = Some(code);
+        self.closed_ms = now_ms;
         if !self.close_sent && !self.mute && !self.script.never_closes {
             let close = self.frame(wire::FIN | wire::CLOSE, &wire::close_payload(code, ""));
             self.outgoing.push_back((0, close));
@@ -313,6 +375,9 @@ impl Client {
 
     /// The next step of the script, or its end.
     fn go_on(&mut self, net: &SimNet, peer: PeerId, now_ms: u64) {
+        if let Some(before) = self.nags_before_pause.take() {
+            assert!(self.nags > before, "{}: no time-out in a long pause: {self:?}", self.name);
+        }
         self.next_step_ms = now_ms + self.pause_ms();
         match self.script.steps.pop_front() {
             Some(Step::Message { text, bytes, fragments }) => {
@@ -334,8 +399,18 @@ impl Client {
                 }
                 self.waiting_since_ms = (!self.awaited()).then_some(now_ms);
             }
-            Some(Step::Pause(pause_ms)) => self.next_step_ms = now_ms + pause_ms,
-            Some(Step::Rate(rate)) => net.peer_set_rate(peer, rate),
+            Some(Step::Flood(count)) => (0..count).for_each(|_| self.flood()),
+            Some(Step::Pause(pause_ms)) => {
+                self.next_step_ms = now_ms + pause_ms;
+                let nags = self.script.reading.nag && self.gate.is_none() && self.awaited();
+                let open = self.stage == Stage::Open && self.rules.prompt;
+                let watched = nags && pause_ms >= 2_000 && open;
+                self.nags_before_pause = (watched && !self.is_stalled).then_some(self.nags);
+            }
+            Some(Step::Rate(rate)) => {
+                self.is_stalled = rate == PeerRate::Stalled;
+                net.peer_set_rate(peer, rate);
+            }
             None => self.finish(net, peer, now_ms),
         }
         self.write(net, peer, now_ms);
@@ -366,7 +441,8 @@ impl Client {
             End::Reset => {
                 self.begin_a_message(net, peer);
                 net.peer_reset(peer);
-                self.stage = Stage::Over;
+                self.stage = Stage::Leaving;
+                self.left_ms = now_ms;
             }
             End::Silence => self.mute = true,
             End::Vanish => {
@@ -422,6 +498,12 @@ impl Client {
             }
             (Some(_), None, _) => ended_ms >= self.rules.close_timeout_ms,
         };
+        let polite =
+            !self.script.never_closes && !self.mute && self.script.rate == PeerRate::Instant;
+        if self.rules.prompt && polite && self.close_received.is_some() {
+            let soon = now_ms - self.closed_ms < SOON_MS;
+            assert!(soon, "{name}: FIN at {now_ms} ms, late after {} ms: {self:?}", self.closed_ms);
+        }
         assert!(right, "{name}: cut at {now_ms} ms: {state:?} {self:?}");
     }
 
@@ -480,11 +562,25 @@ impl Client {
                 bytes.extend(ping);
             }
         }
+        self.expect(kind, payload);
+        self.write_pieces(bytes);
+    }
+
+    /// A small message in one piece.
+    fn flood(&mut self) {
+        let bytes = self.dice.below(300);
+        let payload = self.payload(false, bytes);
+        let frame = self.frame(wire::FIN | wire::BINARY, &payload);
+        self.outgoing.push_back((0, frame));
+        self.expect(wire::BINARY, payload);
+    }
+
+    /// The handler must answer this message.
+    fn expect(&mut self, kind: u8, payload: Vec<u8>) {
         match &mut self.tally {
             Some(tally) => tally.add(&payload),
             None => self.expected.push_back((kind, payload)),
         }
-        self.write_pieces(bytes);
     }
 
     /// Cuts bytes anywhere and queues the pieces.

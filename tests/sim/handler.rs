@@ -4,22 +4,56 @@ use ringwire::{
     Closing, Data, Error, MessageKind, Opening, ReadError, Refusal, WebSocket, WebSocketServer,
     WriteError,
 };
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Poll;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// The panic of a handler that was asked to panic; the panic hook keeps quiet about it.
 pub struct Asked;
 
-/// What the handlers of one run have done.
+/// What the handlers of one run have done, and what holds them up.
 #[derive(Default)]
 pub struct Ledger {
     pub opened: AtomicU32,
     pub panicked: AtomicU32,
     pub ended: AtomicU32,
+    gates: Mutex<HashMap<usize, Arc<Gate>>>,
+}
+
+impl Ledger {
+    /// The gate of a client; closed until it is opened.
+    pub fn gate(&self, client: usize) -> Arc<Gate> {
+        Arc::clone(self.gates.lock().unwrap().entry(client).or_default())
+    }
+}
+
+/// Holds a handler up that does something else than its socket's work. Wakes it as any thread
+/// would: through a clone of its waker.
+#[derive(Default)]
+pub struct Gate(Mutex<(bool, Vec<Waker>)>);
+
+impl Gate {
+    pub fn open(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.0 = true;
+        state.1.drain(..).for_each(Waker::wake);
+    }
+
+    async fn passed(&self) {
+        poll_fn(|context| {
+            let mut state = self.0.lock().unwrap();
+            if state.0 {
+                return Poll::Ready(());
+            }
+            state.1.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 /// A message as it was read: in one part, or in several.
@@ -55,12 +89,17 @@ impl Message {
     }
 }
 
-/// Reads by the query: `len`, `timeout` in ms, and `fickle=1` drops futures half way.
+/// Reads by the query: `len`, `timeout` in ms, and what the fields say.
 pub struct Echo {
     ledger: Arc<Ledger>,
     len: usize,
     timeout: Duration,
+    /// Drops futures half way.
     fickle: bool,
+    /// Writes `nag` whenever a read times out.
+    nag: bool,
+    /// Does nothing until its gate is open.
+    gate: Option<Arc<Gate>>,
     /// Echoes nothing; tells the count and hash of the bytes when asked for the tally.
     sink: Option<Tally>,
 }
@@ -89,6 +128,8 @@ impl Echo {
             len: 32_656,
             timeout: Duration::from_secs(86_400),
             fickle: false,
+            nag: false,
+            gate: None,
             sink: None,
         }
     }
@@ -108,6 +149,8 @@ impl Echo {
                 }
             }
             match ws.read(self.len, self.timeout).await {
+                // Closed, or nearly so: the next read will tell.
+                Err(ReadError::Timeout) if self.nag => drop(ws.write("nag").await),
                 Err(ReadError::Timeout) => {}
                 result => return result,
             }
@@ -151,6 +194,10 @@ impl WebSocketServer for Echo {
                 Some(("len", len)) => self.len = len.parse().unwrap(),
                 Some(("timeout", ms)) => self.timeout = Duration::from_millis(ms.parse().unwrap()),
                 Some(("fickle", _)) => self.fickle = true,
+                Some(("nag", _)) => self.nag = true,
+                Some(("gate", client)) => {
+                    self.gate = Some(self.ledger.gate(client.parse().unwrap()));
+                }
                 Some(("sink", _)) => self.sink = Some(Tally::default()),
                 Some(("refuse", _)) => return Err(Refusal::new(403, "as you wish")),
                 _ => {}
@@ -161,6 +208,9 @@ impl WebSocketServer for Echo {
 
     async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error> {
         self.ledger.opened.fetch_add(1, Ordering::Relaxed);
+        if let Some(gate) = &self.gate {
+            gate.passed().await;
+        }
         loop {
             let message = match self.read_all(ws).await {
                 Ok(message) => message,

@@ -103,10 +103,12 @@ impl Run {
             prompt: options.faults.stall == 0,
             over_capacity: settings.connections_max.is_some_and(|most| most < count as u32),
         };
+        let ledger = Arc::new(Ledger::default());
         let clients = (0..count).map(|index| {
-            let script = Script::from_dice(dice);
+            let script = Script::from_dice(dice, index);
             let name = format!("seed {seed}, client {index}");
-            Client::new(name, script, rules.clone(), Dice::new(dice.bits()))
+            let gate = ledger.gate(index);
+            Client::new(name, script, rules.clone(), Dice::new(dice.bits()), gate)
         });
         let clients: Clients = Rc::new(RefCell::new(clients.collect()));
         let mut ring = SimRing::new(seed, options);
@@ -119,7 +121,6 @@ impl Run {
         });
         let drain_timeout = settings.timeouts.drain;
         let drain_limit = Moment::from_millis(u64::MAX);
-        let ledger = Arc::new(Ledger::default());
         let of_handlers = Arc::clone(&ledger);
         let engine = Engine::builder()
             .settings(settings)

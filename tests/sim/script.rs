@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 pub struct Script {
     pub start_ms: u64,
     pub handshake: Handshake,
+    /// How the handler reads; of no matter if there is none.
+    pub reading: Reading,
     pub rate: PeerRate,
     pub steps: VecDeque<Step>,
     pub end: End,
@@ -26,6 +28,8 @@ pub enum Step {
         bytes: usize,
         fragments: usize,
     },
+    /// So many small messages at once.
+    Flood(usize),
     Ping(usize),
     /// Goes on when every message and the last ping are answered.
     AwaitEchoes,
@@ -75,11 +79,6 @@ impl Handshake {
         matches!(self, Self::Bad(..))
     }
 
-    /// Whether the handler shall swallow what it gets.
-    pub fn is_sink(&self) -> bool {
-        matches!(self, Self::Good(query) if query.contains("sink"))
-    }
-
     /// The beginning of the request, for messages.
     pub fn first_line(&self) -> String {
         let request = String::from_utf8_lossy(&self.request()).into_owned();
@@ -95,7 +94,7 @@ impl Handshake {
         }
     }
 
-    fn from_dice(dice: &mut Dice) -> Self {
+    fn from_dice(dice: &mut Dice, reading: &Reading, client: usize) -> Self {
         let long = "x".repeat(9_000);
         match dice.below(40) {
             0 => Self::Silent(""),
@@ -106,18 +105,47 @@ impl Handshake {
             5 => Self::Bad(format!("GET /{long} HTTP/1.1\r\n\r\n"), 431),
             6 => Self::Bad("GET /echo HTTP/1.1\r\nHost: a\r\n\r\n".into(), 426),
             7 => Self::Bad(request("/echo?refuse=1", "13"), 403),
-            _ => Self::Good(query(dice)),
+            _ => Self::Good(reading.query(client)),
         }
     }
 }
 
 /// How the handler shall read.
-fn query(dice: &mut Dice) -> String {
-    let len = dice.pick(&[1_000_000, 32_656, 32_656, 1_000, 100]);
-    let timeout = dice.pick(&[86_400_000, 10_000, 100, 3]);
-    let fickle = if dice.chance(300) { "&fickle=1" } else { "" };
-    let sink = if dice.chance(200) { "&sink=1" } else { "" };
-    format!("len={len}&timeout={timeout}{fickle}{sink}")
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    len: usize,
+    pub timeout_ms: u64,
+    fickle: bool,
+    /// Echoes nothing, and tells the tally when asked for it.
+    pub sink: bool,
+    /// Says so whenever a read times out.
+    pub nag: bool,
+    /// Does nothing before that much time has passed since the client connected.
+    pub gate_ms: Option<u64>,
+}
+
+impl Reading {
+    fn from_dice(dice: &mut Dice) -> Self {
+        let nag = dice.chance(150);
+        let timeouts = if nag { [100, 1_000, 1_000, 300] } else { [86_400_000, 10_000, 100, 3] };
+        Self {
+            len: dice.pick(&[1_000_000, 32_656, 32_656, 1_000, 100]),
+            timeout_ms: dice.pick(&timeouts),
+            fickle: dice.chance(300),
+            sink: dice.chance(200),
+            nag,
+            gate_ms: dice.chance(150).then(|| dice.pick(&[10, 500, 3_000, 15_000])),
+        }
+    }
+
+    fn query(&self, client: usize) -> String {
+        let mut query = format!("len={}&timeout={}", self.len, self.timeout_ms);
+        let gated = self.gate_ms.is_some();
+        for (wanted, name) in [(self.fickle, "fickle"), (self.sink, "sink"), (self.nag, "nag")] {
+            query += &if wanted { format!("&{name}=1") } else { String::new() };
+        }
+        query + &if gated { format!("&gate={client}") } else { String::new() }
+    }
 }
 
 fn request(target: &str, version: &str) -> String {
@@ -129,7 +157,7 @@ fn request(target: &str, version: &str) -> String {
 }
 
 impl Script {
-    pub fn from_dice(dice: &mut Dice) -> Self {
+    pub fn from_dice(dice: &mut Dice, client: usize) -> Self {
         let mut steps = VecDeque::new();
         for _ in 0..dice.pick(&[0, 1, 3, 8, 20]) {
             steps.push_back(step(dice));
@@ -150,11 +178,13 @@ impl Script {
         if dice.chance(500) {
             steps.push_back(Step::AwaitEchoes);
         }
-        let handshake = Handshake::from_dice(dice);
+        let reading = Reading::from_dice(dice);
+        let handshake = Handshake::from_dice(dice, &reading, client);
         Self {
             start_ms: dice.pick(&[0, 0, 1, 50, 3_000]),
             eager: dice.chance(200) && matches!(handshake, Handshake::Good(_)),
             handshake,
+            reading,
             rate,
             steps,
             end: end(dice),
@@ -168,6 +198,7 @@ fn step(dice: &mut Dice) -> Step {
     match dice.below(20) {
         0..=2 => Step::Ping(dice.between(8, 125)),
         3..=5 => Step::AwaitEchoes,
+        7 => Step::Flood(dice.between(20, 300)),
         6 => Step::Pause(dice.pick(&[1, 100, 2_000, 2_000, 60_000])),
         _ => message(dice),
     }
