@@ -17,9 +17,9 @@ const PATIENCE_MS: u64 = 300_000;
 /// than the close timeout, which would cover up what it forgot.
 const SOON_MS: u64 = 3_000;
 
-/// Longer than the server may take to go on while nothing is in its way. Below the interval of
-/// its pings, which would cover up a receive that it forgot to arm.
-const PROMPT_MS: u64 = 20_000;
+/// Longer than the server may take to go on while nothing is in its way. Below its timers, which
+/// would cover up a receive that it forgot to arm or a doorbell that it did not hear.
+const PROMPT_MS: u64 = 4_000;
 
 /// What the server may do at all, in this run.
 #[derive(Clone, Debug)]
@@ -277,6 +277,9 @@ impl Client {
                 Said::Close(code) => self.closed(code, now_ms),
             }
         }
+        if !bytes.is_empty() && self.parser.is_inside_a_frame() {
+            self.last_progress_ms = now_ms;
+        }
         if self.stage == Stage::Open && self.awaited() {
             self.waiting_since_ms = None;
         }
@@ -481,7 +484,9 @@ impl Client {
             _ if refused => state.finished || ended_ms >= self.rules.linger_timeout_ms,
             (_, None, End::Fin) if self.shut => true,
             // It may have been told something that it does not see.
-            (None, None, End::Vanish) if self.mute => ended_ms >= self.rules.linger_timeout_ms,
+            (None, None, End::Vanish) if self.mute => {
+                now_ms - self.connected_ms >= self.rules.linger_timeout_ms
+            }
             (Some(_), None, End::Vanish) if self.mute => silent_ms >= self.rules.silence_timeout_ms,
             (None, ..) if self.script.handshake.is_bad() => {
                 now_ms - self.connected_ms >= self.rules.linger_timeout_ms

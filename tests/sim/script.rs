@@ -134,7 +134,7 @@ impl Reading {
             fickle: dice.chance(300),
             sink: dice.chance(200),
             nag,
-            gate_ms: dice.chance(150).then(|| dice.pick(&[10, 500, 3_000, 15_000])),
+            gate_ms: dice.chance(150).then(|| dice.pick(&[10, 3_000, 3_000, 15_000])),
         }
     }
 
@@ -158,9 +158,13 @@ fn request(target: &str, version: &str) -> String {
 
 impl Script {
     pub fn from_dice(dice: &mut Dice, client: usize) -> Self {
+        let reading = Reading::from_dice(dice);
         let mut steps = VecDeque::new();
         for _ in 0..dice.pick(&[0, 1, 3, 8, 20]) {
             steps.push_back(step(dice));
+        }
+        if reading.gate_ms.is_some() && dice.chance(500) {
+            steps.push_front(Step::Flood(300));
         }
         if dice.chance(100) {
             steps.push_back(Step::Rate(PeerRate::Stalled));
@@ -178,7 +182,6 @@ impl Script {
         if dice.chance(500) {
             steps.push_back(Step::AwaitEchoes);
         }
-        let reading = Reading::from_dice(dice);
         let handshake = Handshake::from_dice(dice, &reading, client);
         Self {
             start_ms: dice.pick(&[0, 0, 1, 50, 3_000]),

@@ -73,6 +73,11 @@ impl Parser {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Whether a part of a frame has come.
+    pub fn is_inside_a_frame(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
     /// The next thing that is whole.
     pub fn next(&mut self) -> Option<Said> {
         if !self.answered {
