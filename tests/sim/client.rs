@@ -291,7 +291,7 @@ impl Client {
 
     fn answered(&mut self, status: u16, head: &str, now_ms: u64) {
         let name = &self.name;
-        let late = now_ms - self.connected_ms >= self.rules.head_timeout_ms;
+        let late = open_ms >= self.rules.head_timeout_ms;
         match status {
             503 if self.rules.over_capacity || self.draining => {}
             408 => assert!(late, "{name}: 408 too soon"),
@@ -478,24 +478,25 @@ impl Client {
         }
         let name = &self.name;
         let silent_ms = now_ms - self.last_write_ms;
+        let open_ms = now_ms - self.connected_ms;
         let ended_ms = self.ended_ms.map_or(0, |ended_ms| now_ms - ended_ms);
         let refused = self.answer.is_some_and(|status| status != 101);
         let right = match (self.answer, self.close_received, &self.script.end) {
-            _ if refused => state.finished || ended_ms >= self.rules.linger_timeout_ms,
+            _ if refused => state.finished || open_ms >= self.rules.linger_timeout_ms,
             (_, None, End::Fin) if self.shut => true,
             // It may have been told something that it does not see.
             (None, None, End::Vanish) if self.mute => {
-                now_ms - self.connected_ms >= self.rules.linger_timeout_ms
+                open_ms >= self.rules.linger_timeout_ms
             }
             (Some(_), None, End::Vanish) if self.mute => silent_ms >= self.rules.silence_timeout_ms,
             (None, ..) if self.script.handshake.is_bad() => {
-                now_ms - self.connected_ms >= self.rules.linger_timeout_ms
+                open_ms >= self.rules.linger_timeout_ms
             }
             // Told that the server is full, and cut before it could take that.
             (None, ..) if self.rules.over_capacity => {
-                now_ms - self.connected_ms >= self.rules.linger_timeout_ms
+                open_ms >= self.rules.linger_timeout_ms
             }
-            (None, ..) => now_ms - self.connected_ms >= self.rules.head_timeout_ms,
+            (None, ..) => open_ms >= self.rules.head_timeout_ms,
             (Some(_), Some(_), _) => state.finished || ended_ms >= self.rules.close_timeout_ms,
             (Some(_), None, End::Silence) => silent_ms >= self.rules.silence_timeout_ms,
             (Some(_), None, _) if self.ended_ms.is_none() => {
