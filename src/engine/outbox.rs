@@ -59,12 +59,9 @@ impl Outbox {
         self.flying_bytes == 0 && (self.waiting_bytes > 0 || self.pong.is_some())
     }
 
-    /// Adds a frame; nothing comes behind a Close. Small payloads are copied behind each other; large ones stay where they are,
+    /// Adds a frame. Small payloads are copied behind each other; large ones stay where they are,
     /// with the header in front of them if there is room.
     pub(super) fn push_frame(&mut self, opcode: Opcode, payload: Payload<'_>) {
-        if opcode == Opcode::Close {
-            self.push_pending_pong();
-        }
         let (header, header_bytes) = server_header(opcode, true, payload.len() as u64);
         let header = &header[..header_bytes];
         match payload {
@@ -95,12 +92,6 @@ impl Outbox {
         }
     }
 
-    fn push_pending_pong(&mut self) {
-        if let Some(payload) = self.pong.take() {
-            self.push_frame(Opcode::Pong, Payload::Borrowed(&payload));
-        }
-    }
-
     fn copy(&mut self, header: &[u8], payload: &[u8]) {
         let bytes = header.len() + payload.len();
         self.waiting_bytes += bytes;
@@ -119,7 +110,9 @@ impl Outbox {
 
     /// Takes all that waits, for one send.
     pub(super) fn take_for_send(&mut self) -> SendData {
-        self.push_pending_pong();
+        if let Some(payload) = self.pong.take() {
+            self.push_frame(Opcode::Pong, Payload::Borrowed(&payload));
+        }
         self.flying_bytes = std::mem::take(&mut self.waiting_bytes);
         std::mem::take(&mut self.waiting)
     }

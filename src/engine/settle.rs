@@ -30,11 +30,6 @@ impl<R: Ring> Shard<R> {
         submit.finish(slot, &mut connection);
         if connection.flags.dead {
             submit.tear_down(slot, &mut connection);
-            let closing = slot.teardown == Teardown::Closing;
-            drop(connection);
-            if closing {
-                self.release(id);
-            }
             return;
         }
         match (connection.wants_receive(&self.core), slot.receive) {
@@ -48,15 +43,14 @@ impl<R: Ring> Shard<R> {
                 submit.push(slot, Operation::Cancel, Submission::CancelReceive);
                 slot.receive = Receive::Stopping;
             }
-            (false, Receive::Idle) if !connection.flags.end_of_stream => {
-                // Also if the receive ended by itself: the reader must know that it is to be
-                // armed again, and the silence is not the peer's.
-                connection.flags.paused = true;
-                if !slot.hangup_awaited {
-                    // Nobody reads, so nobody would notice the peer's end; this does.
-                    submit.push(slot, Operation::Hangup, Submission::AwaitHangup);
-                    slot.hangup_awaited = true;
-                }
+            (false, Receive::Idle)
+                if connection.flags.paused
+                    && !slot.hangup_awaited
+                    && !connection.flags.end_of_stream =>
+            {
+                // Nobody reads, so nobody would notice the peer's end; this does.
+                submit.push(slot, Operation::Hangup, Submission::AwaitHangup);
+                slot.hangup_awaited = true;
             }
             _ => {}
         }

@@ -5,7 +5,7 @@
 
 use super::connection::{Closer, Connection, Counts, Ended, Phase, Reading};
 use super::core::{Core, count};
-use super::inbox::{Inbox, Piece};
+use super::inbox::Piece;
 use super::outbox::Payload;
 use super::registry::Shared;
 use crate::clock::Moment;
@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The handler's end of a connection.
+#[derive(Clone)]
 pub(crate) struct Port {
     connection: Shared,
     core: Rc<Core>,
@@ -225,15 +226,6 @@ impl Port {
     /// The id of the socket, as `WebSocket::websocket_id` gives it.
     pub(crate) fn websocket_id(&self) -> String {
         self.core.ids.encode(self.state().id)
-    }
-}
-
-/// The handler is gone: nobody will read what has arrived.
-impl Drop for Port {
-    fn drop(&mut self) {
-        let mut state = self.state();
-        state.inbox = Inbox::default();
-        state.account(&self.core);
     }
 }
 
