@@ -3,12 +3,12 @@
 #
 # Starts the server on a free port of 127.0.0.1 with the given environment and
 # options, waits until it listens, runs COMMAND with RINGWIRE_URL, RINGWIRE_WS,
-# RINGWIRE_PID and RINGWIRE_LOG set, and stops the server with SIGTERM.
+# RINGWIRE_PID and SERVER_LOG set, and stops the server with SIGTERM.
 # Exit status: that of COMMAND; if it was 0, that of the server (COMMAND may
 # have stopped it itself); 2 if the server did not start.
 #
-# RINGWIRE_BIN   the program (default: target/release/ringwire)
-# RINGWIRE_LOG   where the server's log goes (default: a file under target/logs)
+# SERVER_BIN   the program (default: target/release/ringwire)
+# SERVER_LOG   where the server's log goes (default: a file under target/logs)
 # SERVER_WRAP    a command line put before the server, such as 'setpriv --reuid 65534'
 set -euo pipefail
 
@@ -23,10 +23,10 @@ done
 [ $# -ge 2 ] || die 'usage: with-server.sh [NAME=VALUE...] [SERVER-OPTION...] -- COMMAND...'
 shift
 
-binary=${RINGWIRE_BIN:-$root/target/release/ringwire}
+binary=${SERVER_BIN:-$root/target/release/ringwire}
 [ -x "$binary" ] || die "no program at $binary: run 'cargo build --release' first"
-export RINGWIRE_LOG=${RINGWIRE_LOG:-$root/target/logs/server-$$.log}
-mkdir -p "$(dirname "$RINGWIRE_LOG")"
+export SERVER_LOG=${SERVER_LOG:-$root/target/logs/server-$$.log}
+mkdir -p "$(dirname "$SERVER_LOG")"
 read -ra wrap <<<"${SERVER_WRAP:-}"
 
 # Ends the server, by force after 30 s, and leaves its exit status in `stopped`.
@@ -47,15 +47,15 @@ trap 'for p in $command $server; do kill -TERM "$p" 2>/dev/null || true; done' E
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-NO_COLOR=1 env "${settings[@]}" "${wrap[@]}" "$binary" serve --listen 127.0.0.1:0 "${options[@]}" 2>"$RINGWIRE_LOG" &
+NO_COLOR=1 env "${settings[@]}" "${wrap[@]}" "$binary" serve --listen 127.0.0.1:0 "${options[@]}" 2>"$SERVER_LOG" &
 server=$!
 address=
 for _ in $(seq 150); do
-  address=$(grep -aom1 'listening on 127\.0\.0\.1:[0-9]*' "$RINGWIRE_LOG" | grep -o '127.*') && break
+  address=$(grep -aom1 'listening on 127\.0\.0\.1:[0-9]*' "$SERVER_LOG" | grep -o '127.*') && break
   kill -0 "$server" 2>/dev/null || break
   sleep 0.1
 done
-[ -n "$address" ] || { tail -n 20 "$RINGWIRE_LOG" >&2; die "the server did not start; its log is $RINGWIRE_LOG"; }
+[ -n "$address" ] || { tail -n 20 "$SERVER_LOG" >&2; die "the server did not start; its log is $SERVER_LOG"; }
 
 status=0
 RINGWIRE_URL=http://$address/ RINGWIRE_WS=ws://$address RINGWIRE_PID=$server "$@" &
@@ -65,8 +65,8 @@ command=
 stop_server
 server=
 if [ "$stopped" != 0 ]; then
-  tail -n 20 "$RINGWIRE_LOG" >&2
-  echo "with-server.sh: the server ended with status $stopped; its log is $RINGWIRE_LOG" >&2
+  tail -n 20 "$SERVER_LOG" >&2
+  echo "with-server.sh: the server ended with status $stopped; its log is $SERVER_LOG" >&2
   [ "$status" != 0 ] || status=$stopped
 fi
 exit "$status"

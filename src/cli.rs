@@ -15,6 +15,7 @@ Exit codes:
    2  the command line is wrong
    3  the drain deadline passed and connections were cut
   69  an address is in use or not available
+  71  no thread can be started
   74  the output could not be written
   77  permission denied
   78  the configuration is wrong, or this host cannot carry the server

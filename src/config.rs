@@ -65,6 +65,7 @@ pub struct LimitsSection {
     pub inbox_messages_max: usize,
     pub inbox_growth_bytes_max: usize,
     pub outbox_high_water_bytes: usize,
+    pub socket_send_buffer_bytes: usize,
 }
 
 /// Section `[timeouts]`, in milliseconds.
@@ -189,6 +190,7 @@ impl Config {
                 inbox_messages_max: limits.inbox_messages_max,
                 inbox_growth_bytes_max: limits.inbox_growth_bytes_max,
                 outbox_high_water_bytes: limits.outbox_high_water_bytes,
+                socket_send_buffer_bytes: limits.socket_send_buffer_bytes,
             },
             timeouts: TimeoutsSection {
                 request_head_ms: as_millis(timeouts.request_head),
@@ -231,6 +233,7 @@ impl Config {
                 inbox_messages_max: limits.inbox_messages_max,
                 inbox_growth_bytes_max: limits.inbox_growth_bytes_max,
                 outbox_high_water_bytes: limits.outbox_high_water_bytes,
+                socket_send_buffer_bytes: limits.socket_send_buffer_bytes,
             },
             timeouts: Timeouts {
                 request_head: Duration::from_millis(timeouts.request_head_ms),

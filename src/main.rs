@@ -9,6 +9,7 @@
 //! | 2 | the command line is wrong |
 //! | 3 | the drain deadline passed and connections were cut |
 //! | 69 | an address is in use or not available |
+//! | 71 | no thread can be started |
 //! | 74 | the output could not be written |
 //! | 77 | permission denied |
 //! | 78 | the configuration is wrong, or this host cannot carry the server (`ringwire doctor`) |
@@ -28,6 +29,8 @@ use ringwire::serve::{self, Outcome};
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+// Without huge pages: thousands of small idle connections scattered over them would hold three
+// times their memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 ///     .route("/hello", Hello::default)
 ///     .start()?;
 /// println!("listening on {}", engine.addresses()[0]);
-/// engine.handle().drain(); // A server would wait for a signal here.
+/// engine.handle().drain(); // A program of its own has `.drain_on_signal()` above instead.
 /// engine.join();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -44,6 +44,7 @@ impl Engine {
             settings: Settings::default(),
             listen: Vec::new(),
             routes: Routes::default(),
+            drain_on_signal: false,
         }
     }
 
@@ -97,6 +98,7 @@ pub struct EngineBuilder {
     settings: Settings,
     listen: Vec<ListenAddress>,
     routes: Routes,
+    drain_on_signal: bool,
 }
 
 impl EngineBuilder {
@@ -115,6 +117,14 @@ impl EngineBuilder {
     /// Sets the number of shards. Default: one per core.
     pub fn shards(mut self, shards: usize) -> Self {
         self.settings.shards = shards;
+        self
+    }
+
+    /// Drains at SIGINT or SIGTERM, after which [`Engine::join`] returns; a second signal ends the
+    /// process at once with exit code 3. The signals are caught before anything is bound, and stay
+    /// caught. Default: they are left alone.
+    pub fn drain_on_signal(mut self) -> Self {
+        self.drain_on_signal = true;
         self
     }
 
@@ -154,8 +164,13 @@ impl EngineBuilder {
         if !self.listen.is_empty() {
             self.settings.listen = self.listen;
         }
+        let signals = self.drain_on_signal.then(super::signals::Signals::catch).transpose();
+        let signals = signals.map_err(StartError::Thread)?;
         let running = launch(self.settings, self.routes)?;
         let handle = EngineHandle { drain: running.drainer() };
+        if let Some(signals) = signals {
+            running.runtime().spawn(signals.drain(handle.clone()));
+        }
         Ok(Engine { running, handle })
     }
 }

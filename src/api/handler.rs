@@ -94,26 +94,33 @@ impl Closing {
 
 /// The task of one connection: the three callbacks in order.
 pub(crate) fn task<H: WebSocketServer>(handler: H, arrival: Arrival) -> Task {
-    Box::pin(serve(handler, arrival))
+    let Arrival { port, request, upgrade } = arrival;
+    let opening = Box::new(Opening::new(request, upgrade, port.peer()));
+    let (mut handler, mut ws, mut opening) = (handler, WebSocket::new(port), Some(opening));
+    Box::pin(async move {
+        if open(&mut handler, ws.port(), &mut opening).await {
+            let result = handler.server(&mut ws).await;
+            leave(ws.port(), result);
+            let (ended, counts) = ws.port().gone().await;
+            handler.on_post_server(&Closing::new(ended, counts)).await;
+        }
+    })
 }
 
-async fn serve<H: WebSocketServer>(mut handler: H, arrival: Arrival) {
-    let Arrival { port, request, upgrade } = arrival;
-    let mut opening = Box::new(Opening::new(request, upgrade, port.peer()));
-    if let Err(refusal) = handler.on_pre_server(&mut opening).await {
-        port.refuse(&refusal);
-        return;
+/// Lets the handler decide about the request, and answers it. `false`: that was all.
+async fn open<H: WebSocketServer>(
+    handler: &mut H,
+    port: &Port,
+    opening: &mut Option<Box<Opening>>,
+) -> bool {
+    let Some(mut opening) = opening.take() else { return false };
+    match handler.on_pre_server(&mut opening).await {
+        Ok(()) => port.accept(opening.answer()),
+        Err(refusal) => {
+            port.refuse(&refusal);
+            false
+        }
     }
-    if !port.accept(opening.answer()) {
-        return;
-    }
-    drop(opening);
-    let mut ws = WebSocket::new(port);
-    let result = handler.server(&mut ws).await;
-    let port = ws.into_port();
-    leave(&port, result);
-    let (ended, counts) = port.gone().await;
-    handler.on_post_server(&Closing::new(ended, counts)).await;
 }
 
 /// Closes the socket, unless it is closed already.

@@ -6,6 +6,7 @@ mod engine;
 mod error;
 mod handler;
 mod opening;
+mod signals;
 mod websocket;
 
 pub use data::{Data, Message};

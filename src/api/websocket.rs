@@ -4,7 +4,10 @@ use super::data::{Data, Message};
 use super::error::{Error, ReadError, WriteError};
 use crate::engine::{Port, ReadFailure, WriteFailure};
 use crate::proto::CloseCode;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 /// An open WebSocket, in the hands of its handler (`%CSP.WebSocket`).
@@ -20,8 +23,8 @@ impl WebSocket {
         Self { port }
     }
 
-    pub(crate) fn into_port(self) -> Port {
-        self.port
+    pub(crate) fn port(&self) -> &Port {
+        &self.port
     }
 
     /// Waits for a message and returns it, or its first `len` characters (bytes, if it is binary)
@@ -36,14 +39,22 @@ impl WebSocket {
     ///
     /// [`ReadError::Timeout`] when `timeout` has passed: the socket lives and nothing is lost.
     /// [`ReadError::Closed`] when the conversation is over and everything received was read.
-    pub async fn read(&mut self, len: usize, timeout: Duration) -> Result<Data, ReadError> {
-        match self.port.read(len, timeout).await {
-            Ok(piece) => Ok(Data::new(piece.kind, piece.payload)),
-            Err(ReadFailure::Timeout) => Err(ReadError::Timeout),
-            Err(ReadFailure::Ended(ended)) => {
-                Err(ReadError::Closed { code: ended.code, reason: ended.reason })
-            }
-        }
+    pub fn read(
+        &mut self,
+        len: usize,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Data, ReadError>> {
+        let mut read = self.port.read(len, timeout);
+        // By hand, because the future of an `async fn` would be larger than the whole connection.
+        poll_fn(move |context| {
+            Pin::new(&mut read).poll(context).map(|result| match result {
+                Ok(piece) => Ok(Data::new(piece.kind, piece.payload)),
+                Err(ReadFailure::Timeout) => Err(ReadError::Timeout),
+                Err(ReadFailure::Ended(ended)) => {
+                    Err(ReadError::Closed { code: ended.code, reason: ended.reason })
+                }
+            })
+        })
     }
 
     /// Whether the last [`read`](Self::read) reached the end of its message; `true` before the
@@ -58,10 +69,16 @@ impl WebSocket {
     /// # Errors
     ///
     /// [`WriteError::Closed`], [`WriteError::TooLong`].
-    pub async fn write<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), WriteError> {
-        let message = message.into();
-        self.port.writable().await;
-        self.push(message)
+    pub fn write<'m>(
+        &mut self,
+        message: impl Into<Message<'m>>,
+    ) -> impl Future<Output = Result<(), WriteError>> {
+        let mut message = Some(message.into());
+        poll_fn(move |context| {
+            std::task::ready!(self.port.poll_writable(context));
+            let message = message.take().expect("polled after it was ready");
+            Poll::Ready(self.push(message))
+        })
     }
 
     /// Sends one message if there is room for it, without waiting.

@@ -91,7 +91,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "limits.message_fragments_max",
         Kind::Integer(1, u32::MAX as i64),
-        "Fragments of a message; empty ones count, because they weigh nothing and cost time. Passed: close 1008.",
+        "Fragments of a message after the first; empty ones count, because they weigh nothing and cost time. Passed: close 1008.",
     ),
     key(
         "limits.inbox_bytes_max",
@@ -112,6 +112,11 @@ pub(super) const KEYS: &[Key] = &[
         "limits.outbox_high_water_bytes",
         Kind::Integer(4_096, 1 << 30),
         "Bytes that wait for a slow peer before a write waits too.",
+    ),
+    key(
+        "limits.socket_send_buffer_bytes",
+        Kind::ZeroOr(2_048, 1 << 30),
+        "SO_SNDBUF of every connection, which bounds the kernel's memory for slow peers. 0: the kernel sizes it.",
     ),
     key(
         "timeouts.request_head_ms",

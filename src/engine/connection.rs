@@ -14,16 +14,17 @@
 //! ([`super::deadlines`]), and after each batch asks what the ring is to do ([`super::settle`]);
 //! the handler's verbs are in [`super::verbs`]. No ring, no clock.
 
+use super::conversation::Conversation;
 use super::core::{Core, count};
 use super::executor::TaskId;
-use super::inbox::Inbox;
-use super::outbox::{Outbox, Payload};
+use super::outbox::Payload;
 use super::registry::SlotId;
 use super::transport::Transport;
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
-use crate::proto::{self, CloseCode, Refusal, RequestReader, Session};
-use std::net::SocketAddr;
+use crate::proto::{self, CloseCode, Refusal, RequestReader};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -34,28 +35,24 @@ pub(super) const NEVER: Moment = Moment::from_millis(u64::MAX);
 pub(crate) struct Connection {
     pub(super) id: SlotId,
     pub(super) phase: Phase,
-    pub(super) session: Session,
+    pub(super) talk: Conversation,
     pub(super) transport: Transport,
-    pub(super) inbox: Inbox,
-    pub(super) outbox: Outbox,
     /// The handler, while there is one.
     pub(super) task: Option<TaskId>,
     /// A waker that is not the task's own: of a combinator inside the handler.
-    pub(super) waker: Option<Waker>,
+    pub(super) waker: Option<Box<Waker>>,
     /// The read that waits.
     pub(super) reading: Option<Reading>,
-    /// When the phase is over, whatever happens.
-    pub(super) phase_deadline: Moment,
     /// The earliest entry in the wheel.
     pub(super) scheduled: Moment,
-    pub(super) last_received: Moment,
     pub(super) opened: Moment,
     pub(super) counts: Counts,
     /// How the conversation ended, once it has.
     pub(super) ended: Option<Box<Ended>>,
-    pub(super) peer: Option<SocketAddr>,
+    /// As IPv6, IPv4 mapped, which is half of a `SocketAddr`.
+    peer: Option<(Ipv6Addr, u16)>,
     /// Bytes of this inbox in the shard's growth account.
-    pub(super) excess_bytes: usize,
+    pub(super) excess_bytes: u32,
     /// The route, for the log; `u16::MAX` before it is known.
     pub(super) route: u16,
     /// The HTTP status of the answer, 0 before it is known.
@@ -63,27 +60,57 @@ pub(crate) struct Connection {
     pub(super) flags: Flags,
 }
 
+// With its reference counts and its borrow flag it is what an idle connection costs beside its
+// handler's future and two entries in tables.
+const _: () = assert!(size_of::<Connection>() <= 168);
+
 /// What is to happen next with a connection's bytes.
 pub(super) enum Phase {
     /// The request head is being received.
-    Head(RequestReader),
+    Head(Box<Head>),
     /// The handler decides; what the peer sends meanwhile waits.
-    Deciding(Vec<u8>),
-    /// Messages.
-    Open,
-    /// Our Close is out, the peer's is awaited; its messages are dropped.
-    Closing,
-    /// Nothing more is said or heard: send the rest and FIN, wait for the peer's FIN.
-    Lingering,
+    Deciding(Box<Early>),
+    /// Messages. The last bytes came then.
+    Open(Moment),
+    /// Our Close is out, the peer's is awaited until then; its messages are dropped.
+    Closing(Moment),
+    /// Nothing more is said or heard: send the rest and FIN, wait for the peer's FIN until then.
+    Lingering(Moment),
     /// The slot is no longer ours.
     Gone,
+}
+
+/// A request head on its way.
+pub(super) struct Head {
+    pub(super) reader: RequestReader,
+    pub(super) deadline: Moment,
+}
+
+/// What the peer sent before the handshake was answered: the first frames, at the earliest.
+#[derive(Default)]
+pub(super) struct Early {
+    pub(super) bytes: Vec<u8>,
 }
 
 /// A read that waits.
 #[derive(Clone, Copy)]
 pub(super) struct Reading {
-    pub(super) len: usize,
+    /// What it wants at once, cut to 4 GiB; one for a read of nothing, which also waits for a
+    /// message.
+    len: NonZeroU32,
     pub(super) deadline: Moment,
+}
+
+impl Reading {
+    pub(super) fn new(len: usize, deadline: Moment) -> Self {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        Self { len: NonZeroU32::new(len).unwrap_or(NonZeroU32::MIN), deadline }
+    }
+
+    /// What it wants at once, in characters or bytes.
+    pub(super) fn len(self) -> usize {
+        self.len.get() as usize
+    }
 }
 
 /// What went each way.
@@ -146,17 +173,16 @@ impl Connection {
         let now = core.now.get();
         let mut connection = Self {
             id,
-            phase: Phase::Head(RequestReader::new()),
-            session: Session::new(),
+            phase: Phase::Head(Box::new(Head {
+                reader: RequestReader::new(),
+                deadline: now + core.settings.timeouts.request_head,
+            })),
+            talk: Conversation::default(),
             transport: Transport::Plain,
-            inbox: Inbox::default(),
-            outbox: Outbox::default(),
             task: None,
             waker: None,
             reading: None,
-            phase_deadline: now + core.settings.timeouts.request_head,
             scheduled: NEVER,
-            last_received: now,
             opened: now,
             counts: Counts::default(),
             ended: None,
@@ -173,9 +199,10 @@ impl Connection {
     /// The peer has sent FIN.
     pub(super) fn handle_end_of_stream(&mut self, core: &Core) {
         self.flags.end_of_stream = true;
+        self.conclude(core);
         match self.phase {
             // What is left to send is sent; the shard sees when that is done.
-            Phase::Lingering => self.mark_dirty(core),
+            Phase::Lingering(_) => self.mark_dirty(core),
             _ => self.lose(core),
         }
     }
@@ -184,7 +211,7 @@ impl Connection {
     pub(super) fn lose(&mut self, core: &Core) {
         self.end(Ended { code: CloseCode::ABNORMAL, reason: "".into(), by: Closer::Network }, core);
         self.flags.dead = true;
-        self.outbox.clear();
+        self.drop_outbox();
         self.mark_dirty(core);
     }
 
@@ -197,15 +224,15 @@ impl Connection {
     /// Answers the request with these bytes, and closes.
     pub(super) fn answer(&mut self, status: u16, response: Vec<u8>, core: &Core) {
         self.status = status;
-        self.outbox.push_bytes(response);
+        self.talk.outbox.push_bytes(response);
         self.linger(core.settings.timeouts.linger, core);
     }
 
     /// Ends the conversation because of what the peer sent (RFC 6455 §7.1.7).
     pub(super) fn fail(&mut self, code: CloseCode, reason: &str, core: &Core) {
-        if matches!(self.phase, Phase::Open) {
+        if matches!(self.phase, Phase::Open(_)) {
             let payload = proto::close::encode(code, reason);
-            self.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+            self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
         }
         self.linger(core.settings.timeouts.close, core);
         self.end(Ended { code, reason: reason.into(), by: Closer::Server }, core);
@@ -213,13 +240,12 @@ impl Connection {
 
     /// Sends our Close and waits for the peer's.
     pub(super) fn start_close(&mut self, code: CloseCode, reason: &str, core: &Core) {
-        if !matches!(self.phase, Phase::Open) {
+        if !matches!(self.phase, Phase::Open(_)) {
             return;
         }
         let payload = proto::close::encode(code, reason);
-        self.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
-        self.phase = Phase::Closing;
-        self.phase_deadline = core.now.get() + core.settings.timeouts.close;
+        self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+        self.phase = Phase::Closing(core.now.get() + core.settings.timeouts.close);
         self.end(Ended { code, reason: reason.into(), by: Closer::Server }, core);
         self.reschedule(core);
         self.mark_dirty(core);
@@ -227,13 +253,13 @@ impl Connection {
 
     /// Whether it has not been told to go.
     pub(super) fn is_welcome(&self) -> bool {
-        matches!(self.phase, Phase::Head(_) | Phase::Deciding(_) | Phase::Open)
+        matches!(self.phase, Phase::Head(_) | Phase::Deciding(_) | Phase::Open(_))
     }
 
     /// The server ends: says so in the language of the phase.
     pub(super) fn send_away(&mut self, core: &Core) {
         match self.phase {
-            Phase::Open => self.start_close(CloseCode::GOING_AWAY, "server is going away", core),
+            Phase::Open(_) => self.start_close(CloseCode::GOING_AWAY, "server is going away", core),
             _ => self.refuse(&Refusal::new(503, "the server is going away"), core),
         }
     }
@@ -241,15 +267,14 @@ impl Connection {
     /// The handler has panicked and is no more.
     pub(super) fn handle_panic(&mut self, core: &Core) {
         match self.phase {
-            Phase::Open => self.fail(CloseCode::INTERNAL_ERROR, "the handler failed", core),
+            Phase::Open(_) => self.fail(CloseCode::INTERNAL_ERROR, "the handler failed", core),
             Phase::Deciding(_) => self.refuse(&Refusal::new(500, "the handler failed"), core),
             _ => {}
         }
     }
 
     pub(super) fn linger(&mut self, patience: Duration, core: &Core) {
-        self.phase = Phase::Lingering;
-        self.phase_deadline = core.now.get() + patience;
+        self.phase = Phase::Lingering(core.now.get() + patience);
         self.reschedule(core);
         self.mark_dirty(core);
     }
@@ -263,25 +288,33 @@ impl Connection {
     /// A send has ended.
     pub(super) fn handle_sent(&mut self, sent: usize, data: crate::ring::SendData, core: &Core) {
         self.counts.bytes_out += sent as u64;
-        self.outbox.sent(sent, data);
-        if self.flags.writing && !self.outbox.is_full(core.settings.limits.outbox_high_water_bytes)
+        self.talk.outbox.sent(sent, data);
+        if self.flags.writing
+            && !self.talk.outbox.is_full(core.settings.limits.outbox_high_water_bytes)
         {
             self.wake(core);
         }
         if self.flags.dead {
-            self.outbox.clear();
+            self.drop_outbox();
         }
         // Otherwise there is nothing for the shard to do, and this is the path of every echo.
-        if self.outbox.wants_send() || !matches!(self.phase, Phase::Open) {
+        if self.talk.outbox.wants_send() || !matches!(self.phase, Phase::Open(_)) {
             self.mark_dirty(core);
+        }
+        self.talk.rest();
+    }
+
+    /// Drops what waits to be sent: nobody will take it.
+    pub(super) fn drop_outbox(&mut self) {
+        if !self.talk.outbox.is_idle() {
+            self.talk.outbox.clear();
         }
     }
 
     /// The slot is free; the connection only lives on in its handler, if at all.
     pub(super) fn handle_gone(&mut self, core: &Core) {
         self.phase = Phase::Gone;
-        self.phase_deadline = NEVER;
-        self.outbox.clear();
+        self.drop_outbox();
         self.wake(core);
     }
 
@@ -290,13 +323,15 @@ impl Connection {
         let limits = &core.settings.limits;
         match &self.phase {
             _ if self.flags.end_of_stream || self.flags.dead => false,
-            Phase::Head(_) | Phase::Closing | Phase::Lingering => true,
-            Phase::Deciding(early) => early.len() < limits.inbox_bytes_max,
-            Phase::Open => {
-                let room = self.inbox.cost_bytes() < limits.inbox_bytes_max
-                    && self.inbox.messages() < limits.inbox_messages_max;
+            Phase::Head(_) | Phase::Closing(_) | Phase::Lingering(_) => true,
+            Phase::Deciding(early) => early.bytes.len() < limits.inbox_bytes_max,
+            Phase::Open(_) => {
+                let room = self.talk.inbox.cost_bytes() < limits.inbox_bytes_max
+                    && self.talk.inbox.messages() < limits.inbox_messages_max;
                 let binary_data = self.flags.binary_data;
-                room || self.reading.is_some_and(|r| !self.inbox.is_readable(r.len, binary_data))
+                room || self
+                    .reading
+                    .is_some_and(|r| !self.talk.inbox.is_readable(r.len(), binary_data))
             }
             Phase::Gone => false,
         }
@@ -308,6 +343,19 @@ impl Connection {
             self.flags.dirty = true;
             core.dirty.borrow_mut().push(self.id);
         }
+    }
+
+    /// Who the peer is, where the kernel told.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer.map(|(ip, port)| SocketAddr::new(IpAddr::V6(ip).to_canonical(), port))
+    }
+
+    pub(super) fn set_peer(&mut self, peer: Option<SocketAddr>) {
+        let mapped = |ip| match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        self.peer = peer.map(|address| (mapped(address.ip()), address.port()));
     }
 
     /// Lets the handler look again.
@@ -323,10 +371,11 @@ impl Connection {
     /// Brings the shard's account of grown inboxes up to date.
     pub(super) fn account(&mut self, core: &Core) {
         let limit = core.settings.limits.inbox_bytes_max;
-        let excess = self.inbox.cost_bytes().saturating_sub(limit);
+        let excess = self.talk.inbox.cost_bytes().saturating_sub(limit);
+        let excess = u32::try_from(excess).unwrap_or(u32::MAX);
         if excess != self.excess_bytes {
-            let total = core.inbox_growth_bytes.get() - self.excess_bytes + excess;
-            core.inbox_growth_bytes.set(total);
+            let others = core.inbox_growth_bytes.get() - self.excess_bytes as usize;
+            core.inbox_growth_bytes.set(others + excess as usize);
             self.excess_bytes = excess;
         }
     }

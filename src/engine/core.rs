@@ -31,7 +31,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(settings: Arc<Settings>, remote: Arc<Remote>, ids: Ids) -> Self {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        remote: Arc<Remote>,
+        ids: Ids,
+        connections: u32,
+    ) -> Self {
         let session_limits = SessionLimits {
             message_bytes_max: settings.limits.message_bytes_max,
             message_fragments_max: settings.limits.message_fragments_max,
@@ -40,7 +45,7 @@ impl Core {
             settings,
             session_limits,
             now: Cell::new(Moment::default()),
-            executor: Executor::new(remote),
+            executor: Executor::new(remote, connections as usize),
             timers: RefCell::new(Timers::new()),
             dirty: RefCell::new(Vec::new()),
             inbox_growth_bytes: Cell::new(0),

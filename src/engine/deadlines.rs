@@ -16,8 +16,7 @@ impl Connection {
             return;
         }
         self.scheduled = NEVER;
-        if self.phase_deadline <= now {
-            self.phase_deadline = NEVER;
+        if self.phase_deadline() <= now {
             match self.phase {
                 Phase::Head(_) => {
                     self.refuse(&Refusal::new(408, "the request head took too long"), core);
@@ -40,30 +39,40 @@ impl Connection {
             return;
         }
         if self.flags.paused {
-            self.last_received = core.now.get();
+            self.phase = Phase::Open(core.now.get());
         } else if self.flags.pinged {
             self.lose(core);
         } else {
             self.flags.pinged = true;
-            self.outbox.push_frame(Opcode::Ping, Payload::Borrowed(&[]));
+            self.talk.outbox.push_frame(Opcode::Ping, Payload::Borrowed(&[]));
             self.mark_dirty(core);
         }
     }
 
     fn keep_alive_due(&self, core: &Core) -> Option<Moment> {
         let timeouts = &core.settings.timeouts;
-        if !matches!(self.phase, Phase::Open) || timeouts.ping_interval.is_zero() {
+        let Phase::Open(last_received) = self.phase else { return None };
+        if timeouts.ping_interval.is_zero() {
             return None;
         }
         let patience = if self.flags.pinged { timeouts.pong } else { Duration::ZERO };
-        Some(self.last_received + timeouts.ping_interval + patience)
+        Some(last_received + timeouts.ping_interval + patience)
+    }
+
+    /// When the phase is over, whatever happens.
+    fn phase_deadline(&self) -> Moment {
+        match &self.phase {
+            Phase::Head(head) => head.deadline,
+            Phase::Closing(deadline) | Phase::Lingering(deadline) if !self.flags.dead => *deadline,
+            _ => NEVER,
+        }
     }
 
     /// Makes sure the wheel looks at this connection no later than its next deadline.
     pub(super) fn reschedule(&mut self, core: &Core) {
         let reading = self.reading.map_or(NEVER, |read| read.deadline);
         let keep_alive = self.keep_alive_due(core).unwrap_or(NEVER);
-        let next = self.phase_deadline.min(reading).min(keep_alive);
+        let next = self.phase_deadline().min(reading).min(keep_alive);
         if next < self.scheduled && !matches!(self.phase, Phase::Gone) {
             self.scheduled = core.timers.borrow_mut().schedule(self.id, next);
         }

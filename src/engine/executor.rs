@@ -56,10 +56,11 @@ struct Current {
 }
 
 impl Executor {
-    pub(super) fn new(remote: Arc<Remote>) -> Self {
+    /// An executor for so many tasks without moving any.
+    pub(super) fn new(remote: Arc<Remote>, tasks: usize) -> Self {
         let current = Current::new(&remote);
         Self {
-            tasks: RefCell::new(slab::Slab::new()),
+            tasks: RefCell::new(slab::Slab::with_capacity(tasks)),
             ready: RefCell::new(Vec::new()),
             generation: Cell::new(0),
             current: RefCell::new(current),
@@ -219,7 +220,7 @@ mod tests {
 
     fn executor() -> (Executor, Arc<Remote>) {
         let remote = Arc::new(Remote::new());
-        (Executor::new(Arc::clone(&remote)), remote)
+        (Executor::new(Arc::clone(&remote), 4), remote)
     }
 
     fn run(executor: &Executor) -> Vec<Ended> {

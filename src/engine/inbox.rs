@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 const TRUST_BYTES: usize = 64 * 1024;
 
 /// Messages in order of arrival; the last one may be incomplete.
-#[derive(Default)]
 pub(super) struct Inbox {
     /// The first message stands apart, so that an inbox of one (the usual) needs no queue.
     front: Option<Incoming>,
@@ -42,6 +41,10 @@ impl Incoming {
 }
 
 impl Inbox {
+    pub(super) const fn new() -> Self {
+        Self { front: None, rest: VecDeque::new(), cost_bytes: 0 }
+    }
+
     /// What the messages cost: the memory they hold and something for each.
     pub(super) fn cost_bytes(&self) -> usize {
         self.cost_bytes
@@ -146,7 +149,7 @@ mod tests {
     use super::*;
 
     fn inbox(parts: &[(&str, bool)]) -> Inbox {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new();
         for (text, complete) in parts {
             inbox.begin(MessageKind::Text);
             inbox.append(text.as_bytes(), 0, TRUST_BYTES);
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_header_reserves_little_and_arrived_bytes_earn_the_rest() {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new();
         inbox.begin(MessageKind::Binary);
         inbox.append(&[0], 16 << 20, 16 << 20);
         assert!(inbox.cost_bytes() < 2 * TRUST_BYTES, "{}", inbox.cost_bytes());
@@ -206,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_endless_message_read_in_pieces_stays_small() {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new();
         inbox.begin(MessageKind::Binary);
         for _ in 0..1_000 {
             inbox.append(&[7; 16 * 1024], u64::MAX / 2, TRUST_BYTES);

@@ -26,9 +26,12 @@ const SLOTS_RESERVED_MAX: u32 = 1_024;
 /// Slots of a ring at most (`IORING_MAX_FIXED_FILES`).
 const SLOTS_MAX: u64 = 1 << 20;
 
-/// Bytes of an incremental and of a classic receive buffer.
-const INCREMENTAL_BUFFER_BYTES: u32 = 256 * 1024;
-const CLASSIC_BUFFER_BYTES: u32 = 4 * 1024;
+/// Into how many incremental buffers the pool is cut: enough that some are free while others are
+/// read, few enough that each holds a burst.
+const INCREMENTAL_BUFFERS: usize = 16;
+
+/// Bytes of a classic receive buffer, and of an incremental one at least.
+const CLASSIC_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Why an engine did not start: cause and remedy on one line.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +113,7 @@ impl Running {
 pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, StartError> {
     let limits = probe::raise_nofile();
     let shards = if settings.shards == 0 { limits.cores } else { settings.shards };
-    let bound = listener::bind(&settings.listen, shards)?;
+    let bound = listener::bind(&settings.listen, shards, settings.limits.socket_send_buffer_bytes)?;
     let addresses = bound[0].iter().map(|listener| listener.address.clone()).collect();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -255,22 +258,13 @@ fn ring_options(
     nofile: u64,
 ) -> Result<KernelRingOptions, StartError> {
     let ring = &settings.ring;
-    let receive = receive_mode(ring).or_else(|errno| {
+    let receive = receive_mode(ring).map_err(|errno| {
         let report = probe::probe_for(plan(settings, shards));
         let step = crate::ring::SetupStep::Buffers;
         let error = StartError::Ring(KernelRingError { step, errno });
-        Err(report.fatal().cloned().map_or(error, StartError::Blocked))
+        report.fatal().cloned().map_or(error, StartError::Blocked)
     })?;
-    let buffer_bytes = match receive {
-        ReceiveMode::Incremental => INCREMENTAL_BUFFER_BYTES,
-        ReceiveMode::Classic => CLASSIC_BUFFER_BYTES,
-    };
-    let count = match ring.buffer_count {
-        0 => (ring.buffer_pool_bytes / buffer_bytes as usize).clamp(1, 1 << 15),
-        count => usize::from(count).min(1 << 15),
-    };
-    // The kernel takes powers of two; down, so that the memory is not above what was asked for.
-    let buffer_count = 1_u16 << count.ilog2();
+    let (buffer_count, buffer_bytes) = buffers(ring, receive);
     Ok(KernelRingOptions {
         submission_entries: ring.submission_entries,
         completion_entries: ring.completion_entries,
@@ -280,6 +274,23 @@ fn ring_options(
         receive,
         send_waitall: ring.send_waitall,
     })
+}
+
+/// How the pool is cut: count, a power of two, and bytes of each.
+fn buffers(ring: &RingSettings, receive: ReceiveMode) -> (u16, u32) {
+    let pool = ring.buffer_pool_bytes;
+    let usual = match receive {
+        ReceiveMode::Incremental => INCREMENTAL_BUFFERS,
+        ReceiveMode::Classic => pool / CLASSIC_BUFFER_BYTES,
+    };
+    let count = if ring.buffer_count > 0 { usize::from(ring.buffer_count) } else { usual };
+    // Down, so that the memory is not above what was asked for.
+    let count = 1 << count.clamp(1, 1 << 15).ilog2();
+    let bytes = match receive {
+        ReceiveMode::Incremental => (pool / count).max(CLASSIC_BUFFER_BYTES),
+        ReceiveMode::Classic => CLASSIC_BUFFER_BYTES,
+    };
+    (count as u16, bytes as u32)
 }
 
 fn receive_mode(ring: &RingSettings) -> Result<ReceiveMode, Errno> {

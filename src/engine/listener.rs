@@ -105,7 +105,7 @@ impl BindError {
 }
 
 /// Binds all `addresses` for `shards` shards (at least one) and answers the listeners of each
-/// shard.
+/// shard. `send_buffer_bytes` above 0 becomes their `SO_SNDBUF`, which accepted sockets inherit.
 ///
 /// TCP: with several shards, each gets its own socket (`SO_REUSEPORT`, socket(7)), among which
 /// the kernel spreads connections. An IPv6 address takes IPv6 only, so that `0.0.0.0` and `[::]`
@@ -115,7 +115,11 @@ impl BindError {
 ///
 /// # Errors
 /// The first address that cannot be listened on.
-pub fn bind(addresses: &[ListenAddress], shards: usize) -> Result<Vec<Vec<Listener>>, BindError> {
+pub fn bind(
+    addresses: &[ListenAddress],
+    shards: usize,
+    send_buffer_bytes: usize,
+) -> Result<Vec<Vec<Listener>>, BindError> {
     let shards = shards.max(1);
     let mut of_shards: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     for address in addresses {
@@ -123,6 +127,12 @@ pub fn bind(addresses: &[ListenAddress], shards: usize) -> Result<Vec<Vec<Listen
             ListenAddress::Tcp(tcp) => bind_tcp(*tcp, shards),
             ListenAddress::Unix(path) => bind_unix(path, shards),
         }?;
+        if send_buffer_bytes > 0 {
+            for listener in &listeners {
+                sockopt::set_socket_send_buffer_size(&listener.socket, send_buffer_bytes)
+                    .map_err(|errno| BindError::new(address, errno))?;
+            }
+        }
         for (shard, listener) in of_shards.iter_mut().zip(listeners) {
             shard.push(listener);
         }
@@ -283,25 +293,25 @@ mod tests {
 
     #[test]
     fn the_shards_share_one_port_and_nobody_else_does() {
-        let first = bind(&[tcp("127.0.0.1:0")], 3).expect("a free port");
+        let first = bind(&[tcp("127.0.0.1:0")], 3, 0).expect("a free port");
         assert_eq!(first.len(), 3);
         let address = port_of(&first[0][0]);
         assert_ne!(address.port(), 0);
         assert!(first.iter().all(|shard| port_of(&shard[0]) == address));
         let again = ListenAddress::Tcp(address);
         for shards in [1, 2] {
-            let error = bind(std::slice::from_ref(&again), shards).expect_err("in use");
+            let error = bind(std::slice::from_ref(&again), shards, 0).expect_err("in use");
             assert_eq!(error, BindError::InUse(again.clone()));
             assert_eq!(error.exit_code(), 69);
         }
         drop(first);
-        bind(&[again], 2).expect("free again");
+        bind(&[again], 2, 0).expect("free again");
     }
 
     #[test]
     fn accepted_sockets_inherit_the_options() {
         for shards in [1, 2] {
-            let listeners = bind(&[tcp("127.0.0.1:0")], shards).expect("a free port");
+            let listeners = bind(&[tcp("127.0.0.1:0")], shards, 0).expect("a free port");
             let address = port_of(&listeners[0][0]);
             // Each connect goes to one of the shards; the peer's own options stay as they were.
             let client = TcpStream::connect(address).expect("somebody listens");
@@ -321,9 +331,9 @@ mod tests {
 
     #[test]
     fn both_families_may_be_listed_with_one_port() {
-        let v4 = bind(&[tcp("0.0.0.0:0")], 1).expect("a free port");
+        let v4 = bind(&[tcp("0.0.0.0:0")], 1, 0).expect("a free port");
         let port = port_of(&v4[0][0]).port();
-        match bind(&[tcp(&format!("[::]:{port}"))], 2) {
+        match bind(&[tcp(&format!("[::]:{port}"))], 2, 0) {
             Ok(_) | Err(BindError::NotAvailable(_)) => {}
             Err(error) => panic!("{error}"),
         }
@@ -331,10 +341,10 @@ mod tests {
 
     #[test]
     fn causes_are_told_apart() {
-        let foreign = bind(&[tcp("192.0.2.1:9")], 1).expect_err("a documentation address");
+        let foreign = bind(&[tcp("192.0.2.1:9")], 1, 0).expect_err("a documentation address");
         assert!(matches!(foreign, BindError::NotAvailable(_)), "{foreign}");
         let (_, long) = unix(&"x".repeat(120));
-        let error = bind(&[long], 1).expect_err("too long");
+        let error = bind(&[long], 1, 0).expect_err("too long");
         assert!(matches!(error, BindError::PathTooLong(_)), "{error}");
         assert_eq!(error.exit_code(), 78);
         let denied = BindError::new(&tcp("0.0.0.0:80"), Errno::ACCESS);
@@ -348,7 +358,7 @@ mod tests {
     #[test]
     fn a_unix_socket_is_private_and_removed_with_its_last_listener() {
         let (path, address) = unix("private");
-        let mut shards = bind(&[address], 2).expect("a free path");
+        let mut shards = bind(&[address], 2, 0).expect("a free path");
         let metadata = std::fs::metadata(&path).expect("the file is there");
         assert!(metadata.file_type().is_socket());
         assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
@@ -363,13 +373,13 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let (path, address) = unix("stale");
         let live = UnixListener::bind(&path).expect("a free path");
-        let error = bind(std::slice::from_ref(&address), 1).expect_err("live");
+        let error = bind(std::slice::from_ref(&address), 1, 0).expect_err("live");
         assert_eq!(error, BindError::InUse(address.clone()));
         assert!(path.exists(), "a live server's file was removed");
         drop(live);
         let refused = UnixStream::connect(&path).expect_err("nobody listens");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-        let ours = bind(std::slice::from_ref(&address), 1).expect("the stale file is replaced");
+        let ours = bind(std::slice::from_ref(&address), 1, 0).expect("the stale file is replaced");
         // A newer server's file must survive us.
         std::fs::remove_file(&path).expect("ours");
         let _newer = UnixListener::bind(&path).expect("free");
@@ -382,7 +392,7 @@ mod tests {
     fn a_file_that_is_no_socket_is_left_alone() {
         let (path, address) = unix("file");
         std::fs::write(&path, "precious").expect("a free path");
-        let error = bind(std::slice::from_ref(&address), 1).expect_err("no socket");
+        let error = bind(std::slice::from_ref(&address), 1, 0).expect_err("no socket");
         assert_eq!(error, BindError::NotASocket(address));
         assert_eq!(std::fs::read_to_string(&path).expect("still there"), "precious");
         let _ = std::fs::remove_file(&path);

@@ -14,7 +14,7 @@ pub(super) fn access(connection: &Connection, core: &Core, routes: &Routes) {
     };
     tracing::info!(
         target: "ringwire::access",
-        peer = %Peer(connection.peer),
+        peer = %Peer(connection.peer()),
         route = routes.pattern(connection.route),
         status = connection.status,
         code,

@@ -15,6 +15,7 @@
 mod accepting;
 mod arrivals;
 mod connection;
+mod conversation;
 mod core;
 mod deadlines;
 mod draining;

@@ -29,7 +29,6 @@ impl Payload<'_> {
 }
 
 /// Bytes waiting, and the count of those in flight.
-#[derive(Default)]
 pub(super) struct Outbox {
     waiting: SendData,
     waiting_bytes: usize,
@@ -39,6 +38,10 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    pub(super) const fn new() -> Self {
+        Self { waiting: SendData::new(), waiting_bytes: 0, flying_bytes: 0, pong: None }
+    }
+
     /// Bytes that have not been sent.
     pub(super) fn bytes(&self) -> usize {
         self.waiting_bytes + self.flying_bytes
@@ -146,7 +149,7 @@ mod tests {
 
     #[test]
     fn many_small_frames_leave_as_one_piece() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new();
         for _ in 0..16 {
             outbox.push_frame(Opcode::Text, Payload::Borrowed(&[b'x'; 32]));
         }
@@ -160,7 +163,7 @@ mod tests {
         let mut payload = Buffer::with_headroom(70_000);
         payload.extend_from_slice(&[7; 70_000]);
         let address = payload.as_ptr();
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new();
         outbox.push_frame(Opcode::Binary, Payload::Owned(payload));
         let data = outbox.take_for_send();
         let piece = data.iter().next().unwrap();
@@ -170,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_short_send_goes_on_where_it_stopped() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new();
         outbox.push_frame(Opcode::Text, Payload::Borrowed(b"first"));
         let data = outbox.take_for_send();
         outbox.push_frame(Opcode::Text, Payload::Borrowed(b"second"));
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_ping_is_answered_while_a_send_is_in_flight() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new();
         outbox.push_frame(Opcode::Text, Payload::Borrowed(b"x"));
         let data = outbox.take_for_send();
         for payload in [b"1", b"2", b"3"] {

@@ -1,11 +1,21 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
 
-use super::connection::{Closer, Connection, Ended, NEVER, Phase, Reading};
+use super::connection::{Closer, Connection, Early, Ended, Phase, Reading};
 use super::core::Core;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Payload};
 use crate::proto::frame::Opcode;
-use crate::proto::{self, CloseCode, Events, MessageKind, Progress, Refusal, Refused, Request};
+use crate::proto::{
+    self, CloseCode, Events, MessageKind, Progress, ProtocolError, Refusal, Refused, Request,
+};
+
+/// How the session ended what the peer had to say.
+pub(super) enum Verdict {
+    /// By a violation.
+    Failed(ProtocolError),
+    /// By a Close frame.
+    Closed(CloseCode, Box<str>),
+}
 
 impl Connection {
     /// Bytes arrived. A request that is complete with them comes back.
@@ -14,66 +24,83 @@ impl Connection {
         bytes: &mut [u8],
         core: &Core,
     ) -> Option<Box<Request>> {
-        self.last_received = core.now.get();
         self.flags.pinged = false;
         self.counts.bytes_in += bytes.len() as u64;
         match &mut self.phase {
-            Phase::Open | Phase::Closing => self.handle_frames(bytes, core),
-            Phase::Head(reader) => {
+            Phase::Open(last_received) => {
+                *last_received = core.now.get();
+                self.handle_frames(bytes, core);
+            }
+            Phase::Closing(_) => self.handle_frames(bytes, core),
+            Phase::Head(head) => {
                 let limit = core.settings.limits.request_head_bytes_max;
-                match reader.handle_input(bytes, limit) {
+                match head.reader.handle_input(bytes, limit) {
                     Ok(Progress::Incomplete) => {}
                     Ok(Progress::Complete { request, consumed }) => {
-                        self.phase = Phase::Deciding(bytes[consumed..].to_vec());
-                        self.phase_deadline = NEVER;
+                        self.phase =
+                            Phase::Deciding(Box::new(Early { bytes: bytes[consumed..].to_vec() }));
                         return Some(Box::new(request));
                     }
                     Err(error) => self.refuse(&Refusal::from(error), core),
                 }
             }
             Phase::Deciding(early) => {
-                early.extend_from_slice(bytes);
+                early.bytes.extend_from_slice(bytes);
                 self.mark_dirty(core);
             }
-            Phase::Lingering | Phase::Gone => {}
+            Phase::Lingering(_) | Phase::Gone => {}
         }
         None
     }
 
     /// Frames, of the open connection or of one that waits for the peer's Close.
     pub(super) fn handle_frames(&mut self, bytes: &mut [u8], core: &Core) {
-        let open = matches!(self.phase, Phase::Open);
+        let open = matches!(self.phase, Phase::Open(_));
+        let talk = &mut *self.talk;
         let mut sink = Sink {
-            inbox: open.then_some(&mut self.inbox),
-            outbox: &mut self.outbox,
+            inbox: open.then_some(&mut talk.inbox),
+            outbox: &mut talk.outbox,
             messages_in: &mut self.counts.messages_in,
             wanted_bytes: wanted_bytes(self.reading, core),
-            growth_left_bytes: growth_left_bytes(self.excess_bytes, core),
+            growth_left_bytes: growth_left_bytes(self.excess_bytes as usize, core),
             inbox_bytes_max: core.settings.limits.inbox_bytes_max,
             close: None,
         };
-        let result = self.session.handle_input(bytes, &core.session_limits, &mut sink);
+        let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
         let close = sink.close;
-        self.account(core);
         match (result, close) {
-            (Err(error), _) => self.fail(error.close_code(), error.reason(), core),
-            (Ok(()), Some((code, reason))) => self.handle_close(code, reason, core),
+            (Err(error), _) => talk.verdict = Some(Verdict::Failed(error)),
+            (Ok(()), Some((code, reason))) => talk.verdict = Some(Verdict::Closed(code, reason)),
             (Ok(()), None) => {}
         }
+        self.account(core);
         let binary_data = self.flags.binary_data;
-        if self.reading.is_some_and(|read| self.inbox.is_readable(read.len, binary_data)) {
+        if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {
             self.wake(core);
         }
         self.mark_dirty(core);
+    }
+
+    /// Acts on the end of the conversation that the session has found. Called when the batch is
+    /// settled, so that the handler could answer the messages that came before it.
+    pub(super) fn conclude(&mut self, core: &Core) {
+        if self.talk.verdict.is_none() {
+            return;
+        }
+        match self.talk.verdict.take() {
+            Some(Verdict::Failed(error)) => self.fail(error.close_code(), error.reason(), core),
+            Some(Verdict::Closed(code, reason)) => self.handle_close(code, reason, core),
+            None => {}
+        }
     }
 
     /// The peer's Close frame: the first one answers ours, or is answered by ours
     /// (RFC 6455 §5.5.1).
     fn handle_close(&mut self, code: CloseCode, reason: Box<str>, core: &Core) {
         self.flags.close_received = true;
-        if matches!(self.phase, Phase::Open) {
+        if matches!(self.phase, Phase::Open(_)) {
             let payload = proto::close::encode(code, &reason);
-            self.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+            self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
         }
         self.linger(core.settings.timeouts.close, core);
         self.end(Ended { code, reason, by: Closer::Peer }, core);
@@ -85,7 +112,7 @@ fn wanted_bytes(reading: Option<Reading>, core: &Core) -> usize {
     let limits = &core.settings.limits;
     let message = usize::try_from(limits.message_bytes_max).unwrap_or(usize::MAX);
     // A character has up to four bytes.
-    let asked = reading.map_or(0, |read| read.len.saturating_mul(4)).min(message);
+    let asked = reading.map_or(0, |read| read.len().saturating_mul(4)).min(message);
     asked.max(limits.inbox_bytes_max)
 }
 

@@ -60,7 +60,8 @@ pub(super) enum Teardown {
 
 /// The slots of a shard.
 ///
-/// The list grows with use: the kernel gives the lowest free slot.
+/// The list grows with use, for the kernel gives the lowest free slot; its memory is reserved for
+/// all and touched as it grows, so that growing moves nothing.
 pub(super) struct Registry {
     slots: Vec<Slot>,
     slots_max: u32,
@@ -72,7 +73,7 @@ impl Registry {
     pub(super) const NO_SLOT: u32 = crate::ring::Token::GENERATION_MASK;
 
     pub(super) fn new(slots: u32) -> Self {
-        Self { slots: Vec::new(), slots_max: slots, used: 0 }
+        Self { slots: Vec::with_capacity(slots as usize), slots_max: slots, used: 0 }
     }
 
     /// Connections that have a slot.

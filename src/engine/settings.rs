@@ -72,6 +72,9 @@ pub struct Limits {
     pub inbox_growth_bytes_max: usize,
     /// See [`limits::OUTBOX_HIGH_WATER_BYTES`].
     pub outbox_high_water_bytes: usize,
+    /// `SO_SNDBUF` of every connection (socket(7)), which the kernel doubles. 0, the default: the
+    /// kernel sizes it as it goes.
+    pub socket_send_buffer_bytes: usize,
 }
 
 impl Default for Limits {
@@ -84,6 +87,7 @@ impl Default for Limits {
             inbox_messages_max: limits::INBOX_MESSAGES_MAX,
             inbox_growth_bytes_max: limits::INBOX_GROWTH_BYTES_MAX,
             outbox_high_water_bytes: limits::OUTBOX_HIGH_WATER_BYTES,
+            socket_send_buffer_bytes: 0,
         }
     }
 }
@@ -131,7 +135,8 @@ pub struct RingSettings {
     pub completion_entries: u32,
     /// How receive buffers are provided.
     pub buffers: ReceiveBuffers,
-    /// Bytes of receive buffers per shard. Default 4 MiB: 16 of 256 KiB, or 1,024 of 4 KiB.
+    /// Bytes of receive buffers per shard. Default 2 MiB, which fits the second-level cache: 16 of
+    /// 128 KiB, or 512 of 4 KiB.
     pub buffer_pool_bytes: usize,
     /// Receive buffers per shard; 0, the default: as many as `buffer_pool_bytes` holds.
     pub buffer_count: u16,
@@ -145,7 +150,7 @@ pub enum ReceiveBuffers {
     /// Incremental where the self-test at start passes, else classic.
     #[default]
     Auto,
-    /// 256 KiB buffers that the kernel fills bit by bit (`IOU_PBUF_RING_INC`, kernel 6.12).
+    /// 16 buffers that the kernel fills bit by bit (`IOU_PBUF_RING_INC`, kernel 6.12).
     Incremental,
     /// 4 KiB buffers, one per receive.
     Classic,
@@ -157,7 +162,7 @@ impl Default for RingSettings {
             submission_entries: 4_096,
             completion_entries: 65_536,
             buffers: ReceiveBuffers::Auto,
-            buffer_pool_bytes: 4 << 20,
+            buffer_pool_bytes: 2 << 20,
             buffer_count: 0,
             send_waitall: true,
         }

@@ -24,10 +24,12 @@ impl<R: Ring> Shard<R> {
         let Some(slot) = self.registry.find(id) else { return };
         let Some(shared) = slot.connection.clone() else { return };
         let mut connection = shared.borrow_mut();
+        connection.conclude(&self.core);
         connection.flags.dirty = false;
         let mut submit = Submit { ring: &mut self.ring, id };
         submit.send(slot, &mut connection);
         submit.finish(slot, &mut connection);
+        connection.talk.rest();
         if connection.flags.dead {
             submit.tear_down(slot, &mut connection);
             return;
@@ -43,14 +45,14 @@ impl<R: Ring> Shard<R> {
                 submit.push(slot, Operation::Cancel, Submission::CancelReceive);
                 slot.receive = Receive::Stopping;
             }
-            (false, Receive::Idle)
-                if connection.flags.paused
-                    && !slot.hangup_awaited
-                    && !connection.flags.end_of_stream =>
-            {
-                // Nobody reads, so nobody would notice the peer's end; this does.
-                submit.push(slot, Operation::Hangup, Submission::AwaitHangup);
-                slot.hangup_awaited = true;
+            (false, Receive::Idle) if !connection.flags.end_of_stream => {
+                // Stopped by us, or ended by itself in the batch that filled the inbox.
+                connection.flags.paused = true;
+                if !slot.hangup_awaited {
+                    // Nobody reads, so nobody would notice the peer's end; this does.
+                    submit.push(slot, Operation::Hangup, Submission::AwaitHangup);
+                    slot.hangup_awaited = true;
+                }
             }
             _ => {}
         }
@@ -71,8 +73,8 @@ impl<R: Ring> Submit<'_, R> {
 
     /// Sends what waits, if nothing is in flight.
     fn send(&mut self, slot: &mut Slot, connection: &mut Connection) {
-        if connection.outbox.wants_send() && !slot.sending && !connection.flags.dead {
-            let said = connection.outbox.take_for_send();
+        if connection.talk.outbox.wants_send() && !slot.sending && !connection.flags.dead {
+            let said = connection.talk.outbox.take_for_send();
             let data = connection.transport.outgoing(said);
             self.push(slot, Operation::Send, Submission::Send(data));
             slot.sending = true;
@@ -82,8 +84,8 @@ impl<R: Ring> Submit<'_, R> {
     /// Sends FIN once everything is sent, and declares the socket dead once the peer's FIN has
     /// come as well.
     fn finish(&mut self, slot: &mut Slot, connection: &mut Connection) {
-        let said_all = connection.outbox.is_idle() && !slot.sending;
-        if !matches!(connection.phase, Phase::Lingering) || !said_all || connection.flags.dead {
+        let said_all = connection.talk.outbox.is_idle() && !slot.sending;
+        if !matches!(connection.phase, Phase::Lingering(_)) || !said_all || connection.flags.dead {
             return;
         }
         if connection.flags.end_of_stream {
@@ -109,7 +111,7 @@ impl<R: Ring> Submit<'_, R> {
             Teardown::None | Teardown::Quieting if slot.operations == 0 => {
                 self.push(slot, Operation::Close, Submission::Close);
                 slot.teardown = Teardown::Closing;
-                connection.outbox.clear();
+                connection.drop_outbox();
             }
             _ => {}
         }

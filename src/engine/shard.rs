@@ -54,7 +54,8 @@ pub struct ShardParts {
 impl<R: Ring> Shard<R> {
     /// A shard that accepts on every listener of `ring`.
     pub fn new(ring: R, parts: ShardParts) -> Self {
-        let core = Rc::new(Core::new(parts.settings, Arc::clone(&parts.remote), parts.ids));
+        let core =
+            Rc::new(Core::new(parts.settings, Arc::clone(&parts.remote), parts.ids, ring.slots()));
         core.now.set(ring.now());
         let registry = Registry::new(ring.slots());
         let mut shard = Self {
@@ -170,7 +171,7 @@ impl<R: Ring> Shard<R> {
                 }
                 connection.mark_dirty(&self.core);
             }
-            (_, Outcome::PeerAddress(peer)) => connection.borrow_mut().peer = peer,
+            (_, Outcome::PeerAddress(peer)) => connection.borrow_mut().set_peer(peer),
             // A FIN comes behind what is unread, and is seen when that is read. A reset is not.
             (_, Outcome::HungUp { reset: true }) => connection.borrow_mut().lose(&self.core),
             (Operation::Close, _) => {

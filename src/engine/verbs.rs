@@ -14,6 +14,7 @@ use crate::proto::{CloseCode, MessageKind, Refusal};
 use std::cell::RefMut;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -53,12 +54,11 @@ impl Port {
         let mut state = self.state();
         let state = &mut *state;
         let Phase::Deciding(early) = &mut state.phase else { return false };
-        let mut early = std::mem::take(early);
+        let mut early = std::mem::take(&mut early.bytes);
         count(&self.core.counters.opened);
         state.status = 101;
-        state.phase = Phase::Open;
-        state.last_received = self.core.now.get();
-        state.outbox.push_bytes(response);
+        state.phase = Phase::Open(self.core.now.get());
+        state.talk.outbox.push_bytes(response);
         state.reschedule(&self.core);
         state.mark_dirty(&self.core);
         if !early.is_empty() {
@@ -75,58 +75,22 @@ impl Port {
         }
     }
 
-    /// The next message or part of one.
-    pub(crate) async fn read(&self, len: usize, timeout: Duration) -> Result<Piece, ReadFailure> {
-        let deadline = self.core.now.get() + timeout;
-        let waiting = Waiting(self);
-        poll_fn(|context| waiting.0.poll_read(context, len, deadline)).await
+    /// The next message or part of one. The deadline counts from now.
+    pub(crate) fn read(&self, len: usize, timeout: Duration) -> Read<'_> {
+        Read { port: self, len, deadline: self.core.now.get() + timeout }
     }
 
-    fn poll_read(
-        &self,
-        context: &Context<'_>,
-        len: usize,
-        deadline: Moment,
-    ) -> Poll<Result<Piece, ReadFailure>> {
+    /// Ready when there is room in the outbox, or nothing more can be written.
+    pub(crate) fn poll_writable(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        let as_bytes = state.flags.binary_data;
-        if let Some(piece) = state.inbox.take(len, as_bytes) {
-            state.flags.at_end = piece.at_end;
-            state.account(&self.core);
-            if state.flags.paused {
-                state.mark_dirty(&self.core);
-            }
-            return Poll::Ready(Ok(piece));
+        let high_water = self.core.settings.limits.outbox_high_water_bytes;
+        if !matches!(state.phase, Phase::Open(_)) || !state.talk.outbox.is_full(high_water) {
+            state.flags.writing = false;
+            return Poll::Ready(());
         }
-        if let Some(ended) = &state.ended {
-            return Poll::Ready(Err(ReadFailure::Ended(ended.clone())));
-        }
-        if deadline <= self.core.now.get() {
-            return Poll::Ready(Err(ReadFailure::Timeout));
-        }
-        state.reading = Some(Reading { len, deadline });
-        state.reschedule(&self.core);
-        if state.flags.paused {
-            state.mark_dirty(&self.core);
-        }
+        state.flags.writing = true;
         self.wait(&mut state, context);
         Poll::Pending
-    }
-
-    /// Waits until there is room in the outbox.
-    pub(crate) async fn writable(&self) {
-        poll_fn(|context| {
-            let mut state = self.state();
-            let high_water = self.core.settings.limits.outbox_high_water_bytes;
-            if !matches!(state.phase, Phase::Open) || !state.outbox.is_full(high_water) {
-                state.flags.writing = false;
-                return Poll::Ready(());
-            }
-            state.flags.writing = true;
-            self.wait(&mut state, context);
-            Poll::Pending
-        })
-        .await;
     }
 
     /// Adds a message to what is to be sent, if there is room.
@@ -137,20 +101,20 @@ impl Port {
     ) -> Result<(), WriteFailure> {
         let mut state = self.state();
         let limits = &self.core.settings.limits;
-        if !matches!(state.phase, Phase::Open) {
+        if !matches!(state.phase, Phase::Open(_)) {
             return Err(WriteFailure::Ended);
         }
         if payload.len() as u64 > limits.message_bytes_max {
             return Err(WriteFailure::TooLong);
         }
-        if state.outbox.is_full(limits.outbox_high_water_bytes) {
+        if state.talk.outbox.is_full(limits.outbox_high_water_bytes) {
             return Err(WriteFailure::Full);
         }
         let opcode = match kind {
             MessageKind::Text if !state.flags.binary_data => Opcode::Text,
             _ => Opcode::Binary,
         };
-        state.outbox.push_frame(opcode, payload);
+        state.talk.outbox.push_frame(opcode, payload);
         state.counts.messages_out += 1;
         state.mark_dirty(&self.core);
         Ok(())
@@ -166,7 +130,7 @@ impl Port {
         self.leave(|state| {
             state.flags.close_received
                 || state.flags.dead
-                || matches!(state.phase, Phase::Lingering | Phase::Gone)
+                || matches!(state.phase, Phase::Lingering(_) | Phase::Gone)
         })
         .await;
     }
@@ -195,7 +159,7 @@ impl Port {
     /// The engine wakes the task; whoever polls under another waker is woken through that.
     fn wait(&self, state: &mut Connection, context: &Context<'_>) {
         let own = self.core.executor.is_current(context.waker());
-        state.waker = (!own).then(|| context.waker().clone());
+        state.waker = (!own).then(|| Box::new(context.waker().clone()));
     }
 
     pub(crate) fn at_end(&self) -> bool {
@@ -211,16 +175,16 @@ impl Port {
     }
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.state().peer
+        self.state().peer()
     }
 
     /// Bytes that were written and not yet sent.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.state().outbox.bytes()
+        self.state().talk.outbox.bytes()
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state().phase, Phase::Open)
+        matches!(self.state().phase, Phase::Open(_))
     }
 
     /// The id of the socket, as `WebSocket::websocket_id` gives it.
@@ -229,11 +193,50 @@ impl Port {
     }
 }
 
-/// Forgets the read that waits, also when its future is dropped.
-struct Waiting<'a>(&'a Port);
+/// A read that waits. It borrows nothing but the port: what arrives meanwhile belongs to the inbox,
+/// so that dropping it loses nothing.
+pub(crate) struct Read<'a> {
+    port: &'a Port,
+    len: usize,
+    deadline: Moment,
+}
 
-impl Drop for Waiting<'_> {
+impl Future for Read<'_> {
+    type Output = Result<Piece, ReadFailure>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { port, len, deadline } = *self;
+        let core = &port.core;
+        let mut state = port.state();
+        if state.talk.inbox.messages() > 0
+            && let as_bytes = state.flags.binary_data
+            && let Some(piece) = state.talk.inbox.take(len, as_bytes)
+        {
+            state.flags.at_end = piece.at_end;
+            state.account(core);
+            if state.flags.paused {
+                state.mark_dirty(core);
+            }
+            return Poll::Ready(Ok(piece));
+        }
+        if let Some(ended) = &state.ended {
+            return Poll::Ready(Err(ReadFailure::Ended(ended.clone())));
+        }
+        if deadline <= core.now.get() {
+            return Poll::Ready(Err(ReadFailure::Timeout));
+        }
+        state.reading = Some(Reading::new(len, deadline));
+        state.reschedule(core);
+        if state.flags.paused {
+            state.mark_dirty(core);
+        }
+        port.wait(&mut state, context);
+        Poll::Pending
+    }
+}
+
+impl Drop for Read<'_> {
     fn drop(&mut self) {
-        self.0.state().reading = None;
+        self.port.state().reading = None;
     }
 }

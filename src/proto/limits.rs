@@ -17,8 +17,8 @@ pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a message, all fragments together. Passed: close 1009, from the frame header alone.
 pub const MESSAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Fragments of a message; empty ones count. Passed: close 1008. The Autobahn cases 9.3.1 and
-/// 9.4.1 send 65,536.
+/// Fragments of a message after the first (continuation frames); empty ones count. Passed: close
+/// 1008. The Autobahn cases 9.3.1 and 9.4.1 send 65,536 and a first one.
 pub const MESSAGE_FRAGMENTS_MAX: u32 = 65_536;
 
 /// Bytes of a control frame's payload (RFC 6455 §5.5). Passed: close 1002.

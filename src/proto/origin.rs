@@ -44,7 +44,7 @@ fn parse_port(digits: &str) -> Option<u16> {
 fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[') {
         let address = address.strip_suffix(']').unwrap_or_default();
-        return address.parse::<std::net::Ipv6Addr>().is_ok();
+        return address.parse::<core::net::Ipv6Addr>().is_ok();
     }
     let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !host.is_empty() && host.bytes().all(name) && !host.starts_with('.') && !host.contains("..")

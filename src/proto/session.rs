@@ -42,7 +42,7 @@ pub struct Session {
     message_bytes: u64,
     /// A control payload of which a part has arrived.
     control: Option<Box<ControlPayload>>,
-    message_frames: u32,
+    continuations: u32,
     utf8: Utf8Validator,
     /// The message that is open between the first frame and the one with FIN.
     message: Option<MessageKind>,
@@ -96,11 +96,17 @@ impl Session {
             place: Place::BETWEEN_FRAMES,
             message_bytes: 0,
             control: None,
-            message_frames: 0,
+            continuations: 0,
             utf8: Utf8Validator::new(),
             message: None,
             ended: false,
         }
+    }
+
+    /// Whether it is as a new one: between two messages, with nothing kept.
+    pub fn is_idle(&self) -> bool {
+        let between = matches!(self.place, Place::Header(PartialHeader { length: 0, .. }));
+        between && self.message.is_none() && !self.ended
     }
 
     /// Takes in the next bytes from the peer, all of them, cut anywhere. They are unmasked in
@@ -261,7 +267,7 @@ impl Session {
         }
         self.message = Some(kind);
         self.message_bytes = header.payload_bytes;
-        self.message_frames = 1;
+        self.continuations = 0;
         events.message_begin(kind);
         Ok(())
     }
@@ -278,11 +284,11 @@ impl Session {
         if declared_bytes > limits.message_bytes_max {
             return Err(ProtocolError::MessageTooLong { declared_bytes });
         }
-        if self.message_frames >= limits.message_fragments_max {
+        if self.continuations >= limits.message_fragments_max {
             return Err(ProtocolError::TooManyFragments);
         }
         self.message_bytes = declared_bytes;
-        self.message_frames += 1;
+        self.continuations += 1;
         Ok(())
     }
 

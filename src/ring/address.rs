@@ -25,6 +25,7 @@ const ADDRESS_BYTES_MAX: usize = 28;
 #[derive(Default)]
 pub(super) struct AddressTable {
     pending: HashMap<u32, Box<[u8; ADDRESS_BYTES_MAX]>>,
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept, so that none is allocated")]
     spare: Vec<Box<[u8; ADDRESS_BYTES_MAX]>>,
 }
 

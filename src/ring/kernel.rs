@@ -75,7 +75,7 @@ impl KernelRing {
             _instance: instance,
             buffer_ring,
             pool: Pool::new(options.buffer_count, options.buffer_bytes),
-            sends: SendTable::new(),
+            sends: SendTable::new(options.slots),
             addresses: AddressTable::default(),
             listeners,
             bell,

@@ -4,7 +4,7 @@
 //! those it was provided; what it has written becomes a [`Lease`]. A buffer goes back to the
 //! kernel when the kernel is done with it *and* every lease of it was dropped.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -43,9 +43,13 @@ impl Pool {
         let layout = Layout::from_size_align(bytes, 4_096).expect("a pool smaller than memory");
         // SAFETY: the layout has a size above zero. The region is owned by this pool and freed
         // in its `drop`, which runs after the ring and every lease are gone.
-        let base = unsafe { alloc_zeroed(layout) };
+        let base = unsafe { alloc(layout) };
+        let base = NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout));
+        // Touches every page, so that none is first touched while a message arrives.
+        // SAFETY: `base` is the region of `bytes` bytes made just now; nobody else knows it.
+        unsafe { base.write_bytes(0, bytes) };
         Rc::new(Self {
-            base: NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout)),
+            base,
             layout,
             buffer_bytes,
             states: vec![Cell::new(State::default()); usize::from(count)].into(),
@@ -77,10 +81,10 @@ impl Pool {
     }
 
     /// Where buffer `id` begins.
-    pub(super) fn address(&self, id: u16) -> *mut u8 {
+    pub(super) fn address(&self, id: u16) -> NonNull<u8> {
         assert!(id < self.count(), "a buffer that does not exist");
         // SAFETY: `id` is below the count, so the address is inside the region owned by `self`.
-        unsafe { self.base.as_ptr().add(usize::from(id) * self.buffer_bytes as usize) }
+        unsafe { self.base.add(usize::from(id) * self.buffer_bytes as usize) }
     }
 
     /// The kernel has written `bytes` more into buffer `id`; `more` if it may write again.
@@ -100,10 +104,9 @@ impl Pool {
             self.provided.set(self.provided.get() - 1);
         }
         // SAFETY: `filled + bytes` is at most the size of the buffer (asserted above).
-        let start = unsafe { NonNull::new_unchecked(address.add(filled as usize)) };
+        let start = unsafe { address.add(filled as usize) };
         Lease { pool: Rc::clone(self), start, bytes, id }
     }
-
 
     /// Never frees the memory: the kernel may still write to it.
     pub(super) fn leak(&self) {

@@ -78,6 +78,7 @@ impl SendData {
 /// and for nothing else.
 pub(super) struct SendTable {
     records: Vec<Option<Box<Record>>>,
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept, so that none is allocated")]
     spare: Vec<Box<Record>>,
     in_flight: usize,
 }
@@ -98,8 +99,10 @@ pub(super) enum SendRange {
 }
 
 impl SendTable {
-    pub(super) fn new() -> Self {
-        Self { records: Vec::new(), spare: Vec::new(), in_flight: 0 }
+    /// A table for so many slots; its memory is reserved now and touched as it is used.
+    pub(super) fn new(slots: u32) -> Self {
+        let records = Vec::with_capacity(slots as usize);
+        Self { records, spare: Vec::new(), in_flight: 0 }
     }
 
     /// Keeps `data` for the send of `slot` that is about to be pushed.
@@ -199,14 +202,14 @@ mod tests {
     #[test]
     #[should_panic(expected = "second send")]
     fn one_send_per_slot() {
-        let mut table = SendTable::new();
+        let mut table = SendTable::new(2);
         table.begin(1, data(&["a"]));
         table.begin(1, data(&["b"]));
     }
 
     #[test]
     fn what_begins_comes_back() {
-        let mut table = SendTable::new();
+        let mut table = SendTable::new(2);
         assert!(matches!(table.begin(1, data(&["a"])), SendRange::One(_, 1)));
         assert!(matches!(table.begin(0, data(&["a", "b"])), SendRange::Several(_)));
         assert_eq!(text(&table.finish(0)), "ab");

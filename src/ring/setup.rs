@@ -162,8 +162,11 @@ impl BufferRing {
         while let Some(id) = pool.provide() {
             let index = usize::from(self.tail & self.mask);
             // SAFETY: `index` is below the number of entries, which `self` owns.
-            let entry = unsafe { self.entries.add(index).as_mut() };
-            entry.set_addr(pool.address(id) as u64);
+            let mut entry = unsafe { self.entries.add(index) };
+            // SAFETY: inside the entries, aligned, and past the tail, where the kernel does not
+            // look until the tail is moved below.
+            let entry = unsafe { entry.as_mut() };
+            entry.set_addr(pool.address(id).as_ptr() as u64);
             entry.set_len(pool.buffer_bytes());
             entry.set_bid(id);
             self.tail = self.tail.wrapping_add(1);

@@ -8,7 +8,6 @@ use crate::{Engine, EngineBuilder, Settings, StartError};
 use chat::Room;
 use csp::MyWebSocketServer;
 use echo::Echo;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The path of the class in the documentation of `%CSP.WebSocket`.
 pub const CSP_PATH: &str = "/csp/user/MyApp.MyWebSocketServer.cls";
@@ -33,25 +32,16 @@ pub fn builder(settings: Settings) -> EngineBuilder {
         .page("/", "text/html; charset=utf-8", include_bytes!("../page/index.html"))
 }
 
-/// Serves until SIGINT or SIGTERM, then drains.
+/// Serves until SIGINT or SIGTERM, then drains; a second signal ends the process with exit code 3.
 ///
 /// # Errors
 ///
 /// What kept the engine from starting.
 pub fn run(settings: Settings) -> Result<Outcome, StartError> {
-    let engine = builder(settings).start()?;
+    let engine = builder(settings).drain_on_signal().start()?;
     for address in engine.addresses() {
         tracing::info!("listening on {address}");
     }
-    let handle = engine.handle();
-    engine.runtime().spawn(async move {
-        wait_for_signal().await;
-        tracing::info!("draining; a second signal cuts");
-        handle.drain();
-        wait_for_signal().await;
-        tracing::warn!("cut by a second signal");
-        std::process::exit(3);
-    });
     let totals = engine.join().totals;
     let ring = totals.ring;
     tracing::info!(
@@ -72,18 +62,4 @@ pub fn run(settings: Settings) -> Result<Outcome, StartError> {
         "ring_counters"
     );
     Ok(if totals.cut == 0 { Outcome::Drained } else { Outcome::Cut })
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn wait_for_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals cannot be caught; the default action will end the process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }

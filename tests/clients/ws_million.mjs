@@ -1,11 +1,11 @@
 // Echoes N messages and checks every byte: node ws_million.mjs [N]  (1,000,000 by default)
-// RINGWIRE_WS names the server; RINGWIRE_PATH another route than /echo. 30 connections with 64
-// messages in flight each; 0 to 2,000 bytes, and 100 KiB now and then.
+// RINGWIRE_WS names the server, RINGWIRE_PATH another route than /echo, CONNECTIONS another number
+// than 30. Each has 64 messages in flight; 0 to 2,000 bytes, and 100 KiB now and then.
 import WebSocket from 'ws';
 
 const TOTAL = Number(process.argv[2] ?? 1_000_000);
 const URL_ECHO = (process.env.RINGWIRE_WS ?? '') + (process.env.RINGWIRE_PATH ?? '/echo');
-const CONNECTIONS = 30;
+const CONNECTIONS = Number(process.env.CONNECTIONS ?? 30);
 const IN_FLIGHT = 64;
 const BIG_BYTES = 100 * 1024;
 const BIG_EVERY = 2_000;

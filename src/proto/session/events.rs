@@ -18,7 +18,7 @@ pub struct SessionLimits {
     /// Bytes of all fragments together. Passed: 1009, from the header of the frame that would
     /// pass it.
     pub message_bytes_max: u64,
-    /// Frames of a message, the first included, empty ones too. Passed: 1008.
+    /// Fragments of a message after the first; empty ones count. Passed: 1008.
     pub message_fragments_max: u32,
 }
 

@@ -1,0 +1,198 @@
+//! Many runs in one table: medians, spreads, ratios to the better floor.
+//!
+//! `main` calls [`run`] on a file of JSON lines that `echo --json` and `idle --json` wrote. It
+//! judges nothing: overlapping spreads are for the reader to see.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::idle::IdleReport;
+use crate::report::Report;
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Echo(Box<Report>),
+    Idle(IdleReport),
+}
+
+/// The values of one contender in one scenario.
+#[derive(Default)]
+struct Series {
+    values: Vec<f64>,
+    rates: Vec<f64>,
+    /// Runs in which the generator was never idle but the server was.
+    generator_bound: usize,
+    /// Runs in which others used the same cores.
+    contended: usize,
+}
+
+/// Scenario, then contender; both in the order in which they first appeared.
+#[derive(Default)]
+struct Table {
+    scenarios: Vec<String>,
+    contenders: Vec<String>,
+    cells: BTreeMap<(usize, usize), Series>,
+}
+
+/// Prints the table of a file.
+pub fn run(file: &Path) -> Result<()> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let (mut costs, mut memory) = (Table::default(), Table::default());
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let place = || format!("{}, line {number}", file.display());
+        match serde_json::from_str(line).with_context(place)? {
+            Line::Echo(report) => {
+                let server = report.server.with_context(|| format!("{}: no server", place()))?;
+                let scenario = format!(
+                    "{} x {}, {} B",
+                    report.connections, report.depth, report.payload_bytes
+                );
+                let series = costs.series(&scenario, &report.label);
+                series.values.push(server.cpu_ns_per_message);
+                series.rates.push(report.messages_per_second);
+                series.contended += usize::from(report.is_contended());
+                series.generator_bound += usize::from(report.generator_bound);
+            }
+            Line::Idle(report) => {
+                let server = report.server.with_context(|| format!("{}: no server", place()))?;
+                let scenario = format!("{} idle", report.connections);
+                let series = memory.series(&scenario, &report.label);
+                series.values.push(server.rss_bytes_per_connection);
+                series.rates.push(report.handshakes_per_second);
+            }
+        }
+    }
+    ensure!(!costs.cells.is_empty() || !memory.cells.is_empty(), "{}: empty", file.display());
+    costs.print("server CPU ns/message", "messages/s");
+    memory.print("server RSS bytes/connection", "handshakes/s");
+    Ok(())
+}
+
+impl Table {
+    fn series(&mut self, scenario: &str, contender: &str) -> &mut Series {
+        let row = place(&mut self.scenarios, scenario);
+        let column = place(&mut self.contenders, contender);
+        self.cells.entry((row, column)).or_default()
+    }
+
+    fn print(&self, what: &str, rate: &str) {
+        if self.cells.is_empty() {
+            return;
+        }
+        println!(
+            "{what}: median [min-max], ratio to the better floor (median over the rounds); {rate}"
+        );
+        for (row, scenario) in self.scenarios.iter().enumerate() {
+            println!("{scenario}");
+            let floor = self.better_floor(row);
+            for (column, contender) in self.contenders.iter().enumerate() {
+                let Some(series) = self.cells.get(&(row, column)) else { continue };
+                let (low, high) = spread(&series.values);
+                let ratio = floor.and_then(|floor| ratio(&series.values, &floor.values));
+                println!(
+                    "  {contender:<16}{:>10.0} [{low:.0}-{high:.0}] {:>7} {:>12.0}/s  n={}{}",
+                    median(&series.values),
+                    ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}x")),
+                    median(&series.rates),
+                    series.values.len(),
+                    series.remarks(),
+                );
+            }
+        }
+    }
+
+    /// The floor with the lower median.
+    fn better_floor(&self, row: usize) -> Option<&Series> {
+        let names = self.contenders.iter().enumerate();
+        names
+            .filter(|(_, name)| name.starts_with("floor"))
+            .filter_map(|(column, _)| self.cells.get(&(row, column)))
+            .min_by(|one, other| median(&one.values).total_cmp(&median(&other.values)))
+    }
+}
+
+impl Series {
+    fn remarks(&self) -> String {
+        let mut remarks = String::new();
+        if self.contended > 0 {
+            remarks += &format!(", cores contended in {}", self.contended);
+        }
+        if self.generator_bound > 0 {
+            remarks += &format!(", generator the bottleneck in {}", self.generator_bound);
+        }
+        remarks
+    }
+}
+
+/// Round against round if both have all of them, so that a noisy minute weighs on both; median
+/// against median otherwise.
+fn ratio(values: &[f64], floor: &[f64]) -> Option<f64> {
+    if floor.iter().any(|value| *value <= 0.0) {
+        return None;
+    }
+    if values.len() != floor.len() {
+        return Some(median(values) / median(floor));
+    }
+    let pairs: Vec<f64> = values.iter().zip(floor).map(|(value, floor)| value / floor).collect();
+    Some(median(&pairs))
+}
+
+fn place(names: &mut Vec<String>, name: &str) -> usize {
+    names.iter().position(|known| known == name).unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    })
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        len if len % 2 == 1 => sorted[len / 2],
+        len => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),
+    }
+}
+
+fn spread(values: &[f64]) -> (f64, f64) {
+    let low = values.iter().copied().min_by(f64::total_cmp);
+    let high = values.iter().copied().max_by(f64::total_cmp);
+    (low.unwrap_or(0.0), high.unwrap_or(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_spreads() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), (1.0, 3.0));
+    }
+
+    #[test]
+    fn the_better_floor_is_the_lower_median() {
+        let mut table = Table::default();
+        for (contender, value) in
+            [("floor-epoll", 10.0), ("floor-uring", 8.0), ("engine", 5.0), ("floor-uring", 9.0)]
+        {
+            table.series("one", contender).values.push(value);
+        }
+        table.series("two", "engine").values.push(1.0);
+        assert_eq!(table.better_floor(0).map(|floor| median(&floor.values)), Some(8.5));
+        assert!(table.better_floor(1).is_none());
+    }
+
+    #[test]
+    fn ratios_pair_the_rounds() {
+        assert_eq!(ratio(&[2.0, 40.0, 6.0], &[1.0, 20.0, 2.0]), Some(2.0));
+        assert_eq!(ratio(&[4.0], &[1.0, 3.0]), Some(2.0));
+        assert_eq!(ratio(&[4.0], &[0.0]), None);
+    }
+}

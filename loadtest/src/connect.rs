@@ -1,0 +1,114 @@
+//! Opens connections in waves: connect all, ask all, then read all answers.
+//!
+//! `echo` and `idle` call it. Plain blocking sockets, because nothing is measured per connection
+//! here; a wave keeps the server busy while the client reads. Source addresses change every few
+//! thousand connections, since looking for a free port in a full range costs far more than the
+//! connection itself.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with};
+
+use crate::handshake::{Target, check_response};
+
+/// Connections opened at once.
+pub const WAVE: u32 = 128;
+/// Connections from one source address.
+const PER_SOURCE: u32 = 4_000;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// An open connection, and what the server said right behind its handshake.
+#[derive(Debug)]
+pub struct Opened {
+    pub stream: TcpStream,
+    pub early: Vec<u8>,
+}
+
+/// Opens `count` connections numbered from `first` on; without handshake if `raw`.
+pub fn open_wave(target: &Target, first: u32, count: u32, raw: bool) -> Result<Vec<Opened>> {
+    let mut wave = Vec::with_capacity(count as usize);
+    for index in first..first + count {
+        let mut stream = open_socket(target.address, index)
+            .with_context(|| format!("cannot connect to {}", target.address))?;
+        stream.set_nodelay(true)?;
+        if !raw {
+            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            stream
+                .write_all(target.request(index).as_bytes())
+                .with_context(|| format!("connection {index} lost in the handshake"))?;
+        }
+        wave.push(Opened { stream, early: Vec::new() });
+    }
+    if !raw {
+        for (index, opened) in (first..).zip(&mut wave) {
+            opened.early = finish_handshake(&mut opened.stream, index)
+                .with_context(|| format!("connection {index} to {}", target.address))?;
+            opened.stream.set_read_timeout(None)?;
+        }
+    }
+    Ok(wave)
+}
+
+fn open_socket(address: SocketAddr, index: u32) -> Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::TCP))?;
+    if let Some(source) = source_address(address, index) {
+        bind(&socket, &SocketAddr::from((source, 0)))?;
+    }
+    connect(&socket, &address)?;
+    Ok(TcpStream::from(socket))
+}
+
+/// The first connections leave the choice to the kernel; later ones to loopback come from
+/// 127.0.0.2, 127.0.0.3 and so on.
+fn source_address(address: SocketAddr, index: u32) -> Option<Ipv4Addr> {
+    let loopback = matches!(address.ip(), IpAddr::V4(ip) if ip.is_loopback());
+    match index / PER_SOURCE {
+        0 => None,
+        block if loopback => Some(Ipv4Addr::from(0x7F00_0001 + block)),
+        _ => None,
+    }
+}
+
+fn finish_handshake(stream: &mut TcpStream, index: u32) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut chunk = [0; 1024];
+    loop {
+        if let Some(at) = head.windows(4).position(|window| window == b"\r\n\r\n") {
+            check_response(&head[..at], index)?;
+            return Ok(head.split_off(at + 4));
+        }
+        ensure!(head.len() < HEAD_BYTES_MAX, "handshake: an answer longer than 16 KiB");
+        let count = match stream.read(&mut chunk) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(error).context("handshake: no answer within 20 s");
+            }
+            Err(error) => return Err(error).context("handshake: connection lost"),
+        };
+        if count == 0 {
+            check_response(&head, index)?;
+        }
+        ensure!(count > 0, "handshake: the server closed the connection without an answer");
+        head.extend_from_slice(&chunk[..count]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_change_only_on_loopback() {
+        let loopback = "127.0.0.1:1".parse().unwrap();
+        assert_eq!(source_address(loopback, 3_999), None);
+        assert_eq!(source_address(loopback, 4_000), Some(Ipv4Addr::new(127, 0, 0, 2)));
+        assert_eq!(source_address(loopback, 8_000), Some(Ipv4Addr::new(127, 0, 0, 3)));
+        assert_eq!(source_address("10.0.0.1:1".parse().unwrap(), 8_000), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! What a connection needs while something is being said: session, inbox, outbox.
+//!
+//! An idle connection has none of it. It is taken from a store of the thread when bytes arrive or
+//! are written, and goes back when everything was read and sent, so that a million idle
+//! connections cost little more than their entry in the table.
+
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+use super::receiving::Verdict;
+use crate::proto::Session;
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
+/// Conversations that the store of one thread keeps: more than are busy in one batch.
+const STORE_ITEMS_MAX: usize = 1_024;
+
+thread_local! {
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept, so that none is allocated")]
+    static STORE: RefCell<Vec<Box<Busy>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What every idle connection has.
+static IDLE: Busy = Busy::new();
+
+/// The parts of a conversation.
+pub(super) struct Busy {
+    pub(super) session: Session,
+    pub(super) inbox: Inbox,
+    pub(super) outbox: Outbox,
+    /// What the session has found and is acted on when the batch is settled.
+    pub(super) verdict: Option<Verdict>,
+}
+
+impl Busy {
+    const fn new() -> Self {
+        Self { session: Session::new(), inbox: Inbox::new(), outbox: Outbox::new(), verdict: None }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.inbox.messages() == 0
+            && self.outbox.is_idle()
+            && self.session.is_idle()
+            && self.verdict.is_none()
+    }
+}
+
+/// A conversation, busy or idle. Looking at it costs nothing; changing it makes it busy.
+#[derive(Default)]
+pub(super) struct Conversation(Option<Box<Busy>>);
+
+impl Conversation {
+    /// Gives back what an idle conversation does not need.
+    pub(super) fn rest(&mut self) {
+        if self.0.as_ref().is_some_and(|busy| busy.is_idle())
+            && let Some(busy) = self.0.take()
+        {
+            STORE.with_borrow_mut(|store| {
+                if store.len() < STORE_ITEMS_MAX {
+                    store.push(busy);
+                }
+            });
+        }
+    }
+}
+
+impl Deref for Conversation {
+    type Target = Busy;
+
+    fn deref(&self) -> &Busy {
+        self.0.as_deref().unwrap_or(&IDLE)
+    }
+}
+
+impl DerefMut for Conversation {
+    fn deref_mut(&mut self) -> &mut Busy {
+        self.0.get_or_insert_with(|| {
+            let spare = STORE.with_borrow_mut(Vec::pop);
+            spare.unwrap_or_else(|| Box::new(Busy::new()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Payload;
+    use crate::proto::frame::Opcode;
+
+    #[test]
+    fn rest_keeps_what_is_said_and_gives_back_the_rest() {
+        let mut conversation = Conversation::default();
+        assert!(conversation.outbox.is_idle() && conversation.0.is_none());
+        conversation.outbox.push_frame(Opcode::Text, Payload::Borrowed(b"x"));
+        conversation.rest();
+        assert_eq!(conversation.outbox.bytes(), 3);
+        let data = conversation.outbox.take_for_send();
+        conversation.rest();
+        assert!(conversation.0.is_some());
+        conversation.outbox.sent(3, data);
+        conversation.rest();
+        assert!(conversation.0.is_none());
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine on a real ring, on loopback, with clients nobody here wrote: what the verbs, the
+//! callbacks and the handshake promise.
+
+mod support;
+
+#[path = "wire/closing.rs"]
+mod closing;
+#[path = "wire/idling.rs"]
+mod idling;
+#[path = "wire/reading.rs"]
+mod reading;
+#[path = "wire/writing.rs"]
+mod writing;
