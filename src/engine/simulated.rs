@@ -44,7 +44,7 @@ impl SimulatedEngine {
         self.shard.turn()
     }
 
-    /// Starts a drain, as [`EngineHandle::drain`](crate::EngineHandle::drain) does.
+    /// Starts a drain, as a running engine is drained.
     pub fn drain(&self) {
         self.remote.send(Command::Drain);
     }

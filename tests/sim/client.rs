@@ -291,7 +291,7 @@ impl Client {
 
     fn answered(&mut self, status: u16, head: &str, now_ms: u64) {
         let name = &self.name;
-        let late = open_ms >= self.rules.head_timeout_ms;
+        let late = now_ms - self.connected_ms >= self.rules.head_timeout_ms;
         match status {
             503 if self.rules.over_capacity || self.draining => {}
             408 => assert!(late, "{name}: 408 too soon"),
@@ -485,17 +485,11 @@ impl Client {
             _ if refused => state.finished || open_ms >= self.rules.linger_timeout_ms,
             (_, None, End::Fin) if self.shut => true,
             // It may have been told something that it does not see.
-            (None, None, End::Vanish) if self.mute => {
-                open_ms >= self.rules.linger_timeout_ms
-            }
+            (None, None, End::Vanish) if self.mute => open_ms >= self.rules.linger_timeout_ms,
             (Some(_), None, End::Vanish) if self.mute => silent_ms >= self.rules.silence_timeout_ms,
-            (None, ..) if self.script.handshake.is_bad() => {
-                open_ms >= self.rules.linger_timeout_ms
-            }
+            (None, ..) if self.script.handshake.is_bad() => open_ms >= self.rules.linger_timeout_ms,
             // Told that the server is full, and cut before it could take that.
-            (None, ..) if self.rules.over_capacity => {
-                open_ms >= self.rules.linger_timeout_ms
-            }
+            (None, ..) if self.rules.over_capacity => open_ms >= self.rules.linger_timeout_ms,
             (None, ..) => open_ms >= self.rules.head_timeout_ms,
             (Some(_), Some(_), _) => state.finished || ended_ms >= self.rules.close_timeout_ms,
             (Some(_), None, End::Silence) => silent_ms >= self.rules.silence_timeout_ms,

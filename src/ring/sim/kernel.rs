@@ -148,7 +148,7 @@ impl Kernel {
             listeners,
             sockets: Vec::new(),
             memory: Memory::new(options.buffer_count, options.buffer_bytes, options.receive),
-            sends: SendTable::new(),
+            sends: SendTable::new(options.slots),
             counters: RingCounters::default(),
             violations: Vec::new(),
             trace: 0xcbf2_9ce4_8422_2325,

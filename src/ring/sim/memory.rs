@@ -8,6 +8,7 @@ use super::super::ReceiveMode;
 use super::super::pool::{Lease, Pool};
 use super::super::sends::SendRange;
 use std::collections::VecDeque;
+use std::ptr::NonNull;
 use std::rc::Rc;
 
 /// The receive buffers as the kernel sees them: those it was provided, in order.
@@ -69,7 +70,7 @@ impl Memory {
         let Written { buffer, start, bytes, more } = written;
         self.provided[usize::from(buffer)] = more;
         let lease = self.pool.take(buffer, bytes, more);
-        let written = self.pool.address(buffer).addr() + start as usize;
+        let written = self.pool.address(buffer).addr().get() + start as usize;
         assert_eq!(lease.as_ptr().addr(), written, "a lease of what was not written");
         lease
     }
@@ -96,7 +97,7 @@ impl Memory {
         let start = unsafe { start.add(from as usize) };
         // SAFETY: the range is inside the buffer; the buffer was provided and its completion not
         // taken (asserted above), and leases cover only what earlier completions delivered.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) };
+        unsafe { start.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
     }
 }
 
