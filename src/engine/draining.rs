@@ -30,7 +30,7 @@ impl Drain {
     }
 
     pub(super) fn next(&self) -> Moment {
-        self.next.min(self.deadline)
+        if self.over { self.deadline } else { self.next.min(self.deadline) }
     }
 
     /// How many more connections are to be told to go by now; all, when the time is over.
