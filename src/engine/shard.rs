@@ -138,6 +138,8 @@ impl<R: Ring> Shard<R> {
         match token.operation {
             Operation::Accept => self.handle_accept(token.slot as usize, outcome, more),
             Operation::Doorbell => {}
+            // The slot was given up when the close was pushed, and may have a new owner.
+            Operation::Close => {}
             _ => self.handle_slot_completion(token, outcome, more),
         }
     }
@@ -174,10 +176,6 @@ impl<R: Ring> Shard<R> {
             (_, Outcome::PeerAddress(peer)) => connection.borrow_mut().set_peer(peer),
             // A FIN comes behind what is unread, and is seen when that is read. A reset is not.
             (_, Outcome::HungUp { reset: true }) => connection.borrow_mut().lose(&self.core),
-            (Operation::Close, _) => {
-                self.release(id);
-                return;
-            }
             _ => {}
         }
         if self.registry.find(id).is_some_and(|slot| slot.teardown == Teardown::Quieting) {
@@ -290,8 +288,9 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// The kernel has closed the slot: it is free for the next connection.
-    fn release(&mut self, id: SlotId) {
+    /// The close of the slot is pushed. The kernel may give it to the next connection before that
+    /// has completed, so it is free from here on.
+    pub(super) fn release(&mut self, id: SlotId) {
         let Some(connection) = self.registry.remove(id) else { return };
         count(&self.core.counters.closed);
         let mut connection = connection.borrow_mut();
