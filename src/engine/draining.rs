@@ -98,7 +98,8 @@ impl<R: Ring> Shard<R> {
     /// Whether a drain has come to its end.
     pub(super) fn is_drained(&self) -> bool {
         let Some(drain) = &self.drain else { return false };
+        let quiet = self.closing == 0 && self.acceptors.iter().all(|acceptor| acceptor.is_quiet());
         let empty = self.registry.used() == 0 && self.core.executor.len() == 0;
-        empty || (drain.over && self.core.now.get() >= drain.deadline)
+        (empty && quiet) || (drain.over && self.core.now.get() >= drain.deadline)
     }
 }

@@ -33,6 +33,8 @@ pub struct Shard<R: Ring> {
     pub(super) drain: Option<super::draining::Drain>,
     /// Connections taken; above it they are told 503.
     pub(super) connections_max: u32,
+    /// Closes whose completion has not come.
+    pub(super) closing: u32,
     /// Receives that ended for want of buffers.
     starved: Vec<SlotId>,
     batch: Vec<TaskId>,
@@ -68,6 +70,7 @@ impl<R: Ring> Shard<R> {
             acceptors: parts.families.into_iter().map(super::accepting::Acceptor::new).collect(),
             drain: None,
             connections_max: parts.connections_max,
+            closing: 0,
             starved: Vec::new(),
             batch: Vec::new(),
             wakes: Vec::new(),
@@ -139,7 +142,10 @@ impl<R: Ring> Shard<R> {
             Operation::Accept => self.handle_accept(token.slot as usize, outcome, more),
             Operation::Doorbell => {}
             // The slot was given up when the close was pushed, and may have a new owner.
-            Operation::Close => {}
+            Operation::Close => self.closing -= 1,
+            Operation::Cancel if token.generation == Registry::NO_SLOT => {
+                self.acceptors[token.slot as usize].handle_cancelled();
+            }
             _ => self.handle_slot_completion(token, outcome, more),
         }
     }
@@ -293,6 +299,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn release(&mut self, id: SlotId) {
         let Some(connection) = self.registry.remove(id) else { return };
         count(&self.core.counters.closed);
+        self.closing += 1;
         let mut connection = connection.borrow_mut();
         connection.handle_gone(&self.core);
         log::access(&connection, &self.core, &self.routes);
