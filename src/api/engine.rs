@@ -1,7 +1,10 @@
 //! Building, running and ending an engine.
 
 use super::handler::{self, WebSocketServer};
-use crate::engine::{ListenAddress, Routes, Running, Settings, StartError, Target, Totals, launch};
+use crate::engine::{
+    ListenAddress, Routes, Running, Settings, SimulatedEngine, StartError, Target, Totals, launch,
+};
+use crate::ring::sim::SimRing;
 use std::sync::Arc;
 
 /// A running server: shards that accept and serve until they are drained.
@@ -142,6 +145,12 @@ impl EngineBuilder {
     pub fn page(mut self, path: &str, content_type: &'static str, body: &'static [u8]) -> Self {
         self.routes.add(path, Target::Page { content_type, body });
         self
+    }
+
+    /// One shard on a simulated ring, to be turned by hand; for tests.
+    #[doc(hidden)]
+    pub fn simulate(self, ring: SimRing) -> SimulatedEngine {
+        SimulatedEngine::new(self.settings, self.routes, ring)
     }
 
     /// Binds, starts the shards, and returns when all of them accept.

@@ -20,6 +20,8 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Acceptor {
     family: Option<AddressFamily>,
     state: State,
+    /// Operations of the listener whose terminal completion has not come: the accept, its cancel.
+    operations: u8,
     pause: Duration,
     /// When the next failure may be logged.
     silent_until: Moment,
@@ -37,7 +39,13 @@ enum State {
 
 impl Acceptor {
     pub(super) fn new(family: Option<AddressFamily>) -> Self {
-        Self { family, state: State::Idle, pause: PAUSE_MIN, silent_until: Moment::default() }
+        Self {
+            family,
+            state: State::Idle,
+            operations: 0,
+            pause: PAUSE_MIN,
+            silent_until: Moment::default(),
+        }
     }
 
     /// When to try again.
@@ -46,6 +54,16 @@ impl Acceptor {
             State::Paused(until) => Some(until),
             _ => None,
         }
+    }
+
+    /// Whether the kernel has nothing of the listener.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.operations == 0
+    }
+
+    /// The cancel of the accept has completed.
+    pub(super) fn handle_cancelled(&mut self) {
+        self.operations -= 1;
     }
 
     /// A connection has ended: what was full has room.
@@ -68,6 +86,7 @@ impl<R: Ring> Shard<R> {
             };
             if ready {
                 acceptor.state = State::Armed;
+                acceptor.operations += 1;
                 self.ring.push(
                     Token::new(Operation::Accept, index as u32, Registry::NO_SLOT),
                     Submission::Accept,
@@ -78,6 +97,7 @@ impl<R: Ring> Shard<R> {
 
     pub(super) fn handle_accept(&mut self, listener: usize, outcome: Outcome, more: bool) {
         let acceptor = &mut self.acceptors[listener];
+        acceptor.operations -= u8::from(!more);
         if !more && acceptor.state == State::Armed {
             acceptor.state = State::Idle;
         }
@@ -109,6 +129,7 @@ impl<R: Ring> Shard<R> {
             if acceptor.state == State::Armed {
                 let token = Token::new(Operation::Cancel, index as u32, Registry::NO_SLOT);
                 self.ring.push(token, Submission::CancelAccept);
+                acceptor.operations += 1;
             }
             acceptor.state = State::Stopped;
         }

@@ -30,7 +30,7 @@ impl Drain {
     }
 
     pub(super) fn next(&self) -> Moment {
-        self.next.min(self.deadline)
+        if self.over { self.deadline } else { self.next.min(self.deadline) }
     }
 
     /// How many more connections are to be told to go by now; all, when the time is over.
@@ -98,7 +98,8 @@ impl<R: Ring> Shard<R> {
     /// Whether a drain has come to its end.
     pub(super) fn is_drained(&self) -> bool {
         let Some(drain) = &self.drain else { return false };
+        let quiet = self.closing == 0 && self.acceptors.iter().all(|acceptor| acceptor.is_quiet());
         let empty = self.registry.used() == 0 && self.core.executor.len() == 0;
-        empty || (drain.over && self.core.now.get() >= drain.deadline)
+        (empty && quiet) || (drain.over && self.core.now.get() >= drain.deadline)
     }
 }

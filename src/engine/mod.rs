@@ -33,6 +33,7 @@ mod routes;
 mod settings;
 mod settle;
 pub mod shard;
+mod simulated;
 mod timers;
 mod transport;
 mod verbs;
@@ -47,4 +48,5 @@ pub(crate) use routes::{Arrival, Routes, Target};
 pub use settings::{
     Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
 };
+pub use simulated::SimulatedEngine;
 pub(crate) use verbs::{Port, ReadFailure, WriteFailure};

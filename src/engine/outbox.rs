@@ -62,9 +62,13 @@ impl Outbox {
         self.flying_bytes == 0 && (self.waiting_bytes > 0 || self.pong.is_some())
     }
 
-    /// Adds a frame. Small payloads are copied behind each other; large ones stay where they are,
-    /// with the header in front of them if there is room.
+    /// Adds a frame; before a Close, the Pong that waits, because nothing may come behind it. Small
+    /// payloads are copied behind each other; large ones stay where they are, with the header in
+    /// front of them if there is room.
     pub(super) fn push_frame(&mut self, opcode: Opcode, payload: Payload<'_>) {
+        if opcode == Opcode::Close {
+            self.push_pending_pong();
+        }
         let (header, header_bytes) = server_header(opcode, true, payload.len() as u64);
         let header = &header[..header_bytes];
         match payload {
@@ -111,11 +115,15 @@ impl Outbox {
         self.waiting.push(buffer);
     }
 
-    /// Takes all that waits, for one send.
-    pub(super) fn take_for_send(&mut self) -> SendData {
+    fn push_pending_pong(&mut self) {
         if let Some(payload) = self.pong.take() {
             self.push_frame(Opcode::Pong, Payload::Borrowed(&payload));
         }
+    }
+
+    /// Takes all that waits, for one send.
+    pub(super) fn take_for_send(&mut self) -> SendData {
+        self.push_pending_pong();
         self.flying_bytes = std::mem::take(&mut self.waiting_bytes);
         std::mem::take(&mut self.waiting)
     }

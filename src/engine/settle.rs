@@ -33,6 +33,11 @@ impl<R: Ring> Shard<R> {
         connection.talk.rest();
         if connection.flags.dead {
             submit.tear_down(slot, &mut connection);
+            let closing = slot.teardown == Teardown::Closing;
+            drop(connection);
+            if closing {
+                self.release(id);
+            }
             return;
         }
         match (connection.wants_receive(&self.core), slot.receive) {

@@ -33,6 +33,8 @@ pub struct Shard<R: Ring> {
     pub(super) drain: Option<super::draining::Drain>,
     /// Connections taken; above it they are told 503.
     pub(super) connections_max: u32,
+    /// Closes whose completion has not come.
+    pub(super) closing: u32,
     /// Receives that ended for want of buffers.
     starved: Vec<SlotId>,
     batch: Vec<TaskId>,
@@ -68,6 +70,7 @@ impl<R: Ring> Shard<R> {
             acceptors: parts.families.into_iter().map(super::accepting::Acceptor::new).collect(),
             drain: None,
             connections_max: parts.connections_max,
+            closing: 0,
             starved: Vec::new(),
             batch: Vec::new(),
             wakes: Vec::new(),
@@ -138,6 +141,11 @@ impl<R: Ring> Shard<R> {
         match token.operation {
             Operation::Accept => self.handle_accept(token.slot as usize, outcome, more),
             Operation::Doorbell => {}
+            // The slot was given up when the close was pushed, and may have a new owner.
+            Operation::Close => self.closing -= 1,
+            Operation::Cancel if token.generation == Registry::NO_SLOT => {
+                self.acceptors[token.slot as usize].handle_cancelled();
+            }
             _ => self.handle_slot_completion(token, outcome, more),
         }
     }
@@ -174,10 +182,6 @@ impl<R: Ring> Shard<R> {
             (_, Outcome::PeerAddress(peer)) => connection.borrow_mut().set_peer(peer),
             // A FIN comes behind what is unread, and is seen when that is read. A reset is not.
             (_, Outcome::HungUp { reset: true }) => connection.borrow_mut().lose(&self.core),
-            (Operation::Close, _) => {
-                self.release(id);
-                return;
-            }
             _ => {}
         }
         if self.registry.find(id).is_some_and(|slot| slot.teardown == Teardown::Quieting) {
@@ -290,10 +294,12 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// The kernel has closed the slot: it is free for the next connection.
-    fn release(&mut self, id: SlotId) {
+    /// The close of the slot is pushed. The kernel may give it to the next connection before that
+    /// has completed, so it is free from here on.
+    pub(super) fn release(&mut self, id: SlotId) {
         let Some(connection) = self.registry.remove(id) else { return };
         count(&self.core.counters.closed);
+        self.closing += 1;
         let mut connection = connection.borrow_mut();
         connection.handle_gone(&self.core);
         log::access(&connection, &self.core, &self.routes);

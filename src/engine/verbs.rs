@@ -5,7 +5,7 @@
 
 use super::connection::{Closer, Connection, Counts, Ended, Phase, Reading};
 use super::core::{Core, count};
-use super::inbox::Piece;
+use super::inbox::{Inbox, Piece};
 use super::outbox::Payload;
 use super::registry::Shared;
 use crate::clock::Moment;
@@ -20,7 +20,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The handler's end of a connection.
-#[derive(Clone)]
 pub(crate) struct Port {
     connection: Shared,
     core: Rc<Core>,
@@ -190,6 +189,17 @@ impl Port {
     /// The id of the socket, as `WebSocket::websocket_id` gives it.
     pub(crate) fn websocket_id(&self) -> String {
         self.core.ids.encode(self.state().id)
+    }
+}
+
+/// The handler is gone, and nobody will read what has arrived: it must not count any more.
+impl Drop for Port {
+    fn drop(&mut self) {
+        let mut state = self.state();
+        if state.talk.inbox.messages() > 0 {
+            state.talk.inbox = Inbox::new();
+            state.account(&self.core);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod probe;
 mod selftest;
 mod sends;
 mod setup;
+pub mod sim;
 mod token;
 
 pub use buffer::{BUFFER_HEADROOM, Buffer};

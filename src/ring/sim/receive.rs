@@ -1,0 +1,89 @@
+//! Receives and the wait for a hang-up.
+
+use super::super::Errno;
+use super::kernel::{Answer, Event, Kernel};
+
+/// Shots that a receive makes before others have their turn, as in the real kernel.
+const SHOTS_MAX: usize = 32;
+
+impl Kernel {
+    pub(super) fn wake_receive(&mut self, socket: usize) {
+        let place = &mut self.sockets[socket];
+        if !place.checking_receive && place.receive.is_some() && place.readable() {
+            place.checking_receive = true;
+            self.soon(Event::Receive(socket));
+        }
+    }
+
+    /// Lets the armed receive of a socket take what is there.
+    pub(super) fn check_receive(&mut self, socket: usize) {
+        self.sockets[socket].checking_receive = false;
+        if self.sockets[socket].receive.is_some() && self.dice.chance(self.faults.connection_error)
+        {
+            self.break_connection(socket);
+        }
+        for _ in 0..self.dice.between(1, SHOTS_MAX) {
+            let Some(receive) = self.sockets[socket].receive else { return };
+            if !self.sockets[socket].readable() {
+                return;
+            }
+            self.receive_once(socket, receive);
+        }
+        self.wake_receive(socket);
+    }
+
+    fn receive_once(&mut self, socket: usize, receive: u64) {
+        let place = &mut self.sockets[socket];
+        if place.received.is_empty() {
+            let end = match place.error.take() {
+                Some(errno) => Answer::Plain(Err(errno)),
+                None => self.end_of_stream(socket),
+            };
+            return self.post(receive, end, false);
+        }
+        let waiting = place.received.len();
+        let most = match self.dice.chance(self.faults.short_receive) {
+            true => self.dice.part(waiting),
+            false => waiting,
+        };
+        if self.dice.chance(self.faults.out_of_buffers) {
+            return self.post(receive, Answer::Plain(Err(Errno::NOBUFS)), false);
+        }
+        let place = &mut self.sockets[socket];
+        let Some(written) = self.memory.write(&mut place.received, most) else {
+            return self.post(receive, Answer::Plain(Err(Errno::NOBUFS)), false);
+        };
+        place.flow();
+        let more = !self.completions_full() && !self.dice.chance(self.faults.early_end);
+        self.post(receive, Answer::Received(written), more);
+        self.wake_hangup(socket);
+    }
+
+    /// The end of a stream names no buffer, or one with nothing in it.
+    fn end_of_stream(&mut self, socket: usize) -> Answer {
+        match self.dice.chance(self.faults.end_with_buffer) {
+            true => Answer::Ended(self.memory.write(&mut self.sockets[socket].received, 0)),
+            false => Answer::Ended(None),
+        }
+    }
+
+    pub(super) fn wake_hangup(&mut self, socket: usize) {
+        let place = &mut self.sockets[socket];
+        if !place.checking_hangup && place.hangup.is_some() && place.ended() {
+            place.checking_hangup = true;
+            self.soon(Event::Hangup(socket));
+        }
+    }
+
+    pub(super) fn check_hangup(&mut self, socket: usize) {
+        let place = &mut self.sockets[socket];
+        place.checking_hangup = false;
+        if place.ended()
+            && let Some(hangup) = place.hangup
+        {
+            // POLLHUP: both directions are shut, by whomever.
+            let reset = place.dead || place.shut_write;
+            self.post(hangup, Answer::HungUp { reset }, false);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One seed: a ring, an engine, clients; turned until all is over, and looked over then.
+
+use crate::client::{Client, Rules};
+use crate::handler::{Echo, Ledger};
+use crate::script::Script;
+use ringwire::clock::Moment;
+use ringwire::engine::SimulatedEngine;
+use ringwire::ring::sim::{Dice, SimNet, SimOptions, SimRing};
+use ringwire::{Engine, Settings, Totals};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Batches that no seed needs.
+const TURNS_MAX: u64 = 3_000_000;
+
+/// Batches in a row without a completion in one millisecond.
+const IDLE_TURNS_MAX: u64 = 100;
+
+/// What a run has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub trace: u64,
+    pub runs: u64,
+    pub turns: u64,
+    pub echoes: u64,
+    pub virtual_ms: u64,
+    pub totals: Totals,
+}
+
+impl Report {
+    pub fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.turns += other.turns;
+        self.echoes += other.echoes;
+        self.virtual_ms += other.virtual_ms;
+        self.totals += other.totals;
+    }
+}
+
+type Clients = Rc<RefCell<Vec<Client>>>;
+
+struct Run {
+    seed: u64,
+    engine: SimulatedEngine,
+    net: SimNet,
+    clients: Rc<RefCell<Vec<Client>>>,
+    ledger: Arc<Ledger>,
+    turns: u64,
+    idle_turns: u64,
+    drain_timeout: Duration,
+    /// When a drain ends, come what may.
+    drain_limit: Moment,
+}
+
+/// Runs a seed to its end.
+pub fn run(seed: u64) -> Report {
+    let mut dice = Dice::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d) ^ 0x5eed);
+    let mut options = SimOptions::from_seed(seed);
+    // The doorbell of a drain and the accept need a place as well.
+    options.slots = options.slots.max(2);
+    let settings = settings(&mut dice, options.slots);
+    let drains_at_ms = dice.chance(200).then(|| dice.between(1, 8_000) as u64);
+    let mut run = Run::new(seed, options, settings, &mut dice);
+    let drained = run.until_all_are_over(drains_at_ms);
+    run.net.stop_faults();
+    run.settle(drained);
+    run.check();
+    let echoes = run.clients.borrow().iter().map(Client::echoes).sum();
+    Report {
+        trace: run.net.trace_hash(),
+        runs: 1,
+        turns: run.turns,
+        echoes,
+        virtual_ms: run.net.now().as_millis(),
+        totals: run.engine.totals(),
+    }
+}
+
+/// Limits that are sometimes tight.
+fn settings(dice: &mut Dice, slots: u32) -> Settings {
+    let mut settings = Settings::default();
+    settings.connections_max = Some(dice.pick(&[slots, slots, slots - 1]));
+    settings.limits.inbox_bytes_max = dice.pick(&[64 * 1024, 64 * 1024, 4 * 1024]);
+    settings.limits.inbox_messages_max = dice.pick(&[1_024, 1_024, 4]);
+    settings.limits.outbox_high_water_bytes = dice.pick(&[64 * 1024, 64 * 1024, 1_024]);
+    settings.timeouts.drain = Duration::from_millis(dice.pick(&[10_000, 3_000]));
+    settings
+}
+
+impl Run {
+    fn new(seed: u64, options: SimOptions, settings: Settings, dice: &mut Dice) -> Self {
+        let count = dice.pick(&[1, 2, 4, 10]);
+        let millis = |duration: Duration| duration.as_millis() as u64;
+        let timeouts = &settings.timeouts;
+        let rules = Rules {
+            close_timeout_ms: millis(timeouts.close),
+            silence_timeout_ms: millis(timeouts.ping_interval) + millis(timeouts.pong),
+            head_timeout_ms: millis(timeouts.request_head),
+            linger_timeout_ms: millis(timeouts.linger),
+            prompt: options.faults.stall == 0,
+            over_capacity: settings.connections_max.is_some_and(|most| most < count as u32),
+        };
+        let ledger = Arc::new(Ledger::default());
+        let clients = (0..count).map(|index| {
+            let script = Script::from_dice(dice, index);
+            let name = format!("seed {seed}, client {index}");
+            let gate = ledger.gate(index);
+            Client::new(name, script, rules.clone(), Dice::new(dice.bits()), gate)
+        });
+        let clients: Clients = Rc::new(RefCell::new(clients.collect()));
+        let mut ring = SimRing::new(seed, options);
+        let net = ring.net();
+        let driven = Rc::clone(&clients);
+        ring.set_driver(move |net| {
+            let mut clients = driven.borrow_mut();
+            let next = clients.iter_mut().filter_map(|client| client.step(net)).min();
+            next.map(Moment::from_millis)
+        });
+        let drain_timeout = settings.timeouts.drain;
+        let drain_limit = Moment::from_millis(u64::MAX);
+        let of_handlers = Arc::clone(&ledger);
+        let engine = Engine::builder()
+            .settings(settings)
+            .route("/echo", move || Echo::new(Arc::clone(&of_handlers)))
+            .simulate(ring);
+        Self {
+            seed,
+            engine,
+            net,
+            clients,
+            ledger,
+            turns: 0,
+            idle_turns: 0,
+            drain_timeout,
+            drain_limit,
+        }
+    }
+
+    /// One batch; `false` once a drain is complete.
+    fn turn(&mut self) -> bool {
+        self.turns += 1;
+        let before = (self.net.now(), self.engine.totals().ring.completions);
+        assert!(self.turns < TURNS_MAX, "seed {}: does not end", self.seed);
+        let goes_on = self.engine.turn().unwrap();
+        // A wait may end for nothing now and then, but not for ever.
+        let idle = before == (self.net.now(), self.engine.totals().ring.completions);
+        self.idle_turns = if idle { self.idle_turns + 1 } else { 0 };
+        assert!(self.idle_turns < IDLE_TURNS_MAX, "seed {}: spins", self.seed);
+        goes_on
+    }
+
+    /// Whether the engine has drained meanwhile.
+    fn until_all_are_over(&mut self, drains_at_ms: Option<u64>) -> bool {
+        let mut drains_at_ms = drains_at_ms;
+        while !self.clients.borrow().iter().all(Client::is_over) {
+            if drains_at_ms.is_some_and(|at_ms| at_ms <= self.net.now().as_millis()) {
+                drains_at_ms = None;
+                self.drain();
+            }
+            if !self.turn() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn drain(&mut self) {
+        self.clients.borrow_mut().iter_mut().for_each(Client::drain_started);
+        self.engine.drain();
+        self.drain_limit = self.net.now() + self.drain_timeout + Duration::from_secs(1);
+    }
+
+    /// Time for everything to end that ends by itself, then a drain.
+    fn settle(&mut self, drained: bool) {
+        if drained {
+            return;
+        }
+        let limit_ms = self.net.now().as_millis() + 120_000;
+        // What is left is the accept, unless it pauses.
+        while self.engine.population() != (0, 0) || self.net.quiescent().operations_in_flight > 1 {
+            let left = (self.engine.population(), self.net.quiescent());
+            assert!(self.net.now().as_millis() < limit_ms, "seed {}: {left:?}", self.seed);
+            self.turn();
+        }
+        self.drain();
+        while self.turn() {}
+    }
+
+    /// Everything is zero.
+    fn check(&mut self) {
+        let seed = self.seed;
+        let totals = self.engine.totals();
+        if self.net.now() >= self.drain_limit {
+            // The drain's last limit passed before everything was quiet: the thread stalled.
+            return;
+        }
+        assert_eq!(self.engine.population(), (0, 0), "seed {seed}");
+        for client in self.clients.borrow_mut().iter_mut() {
+            client.step(&self.net);
+            assert!(client.is_over() || client.is_left_alone(&self.net), "{client:?}");
+        }
+        assert_eq!(self.engine.inbox_growth_bytes(), 0, "seed {seed}");
+        let [opened, panicked, ended] =
+            [&self.ledger.opened, &self.ledger.panicked, &self.ledger.ended]
+                .map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(totals.accepted, totals.closed, "seed {seed}");
+        assert_eq!(totals.panics, u64::from(panicked), "seed {seed}");
+        assert!(u64::from(opened) <= totals.opened, "seed {seed}");
+        if totals.cut == 0 {
+            assert_eq!(opened, panicked + ended, "seed {seed}: OnPostServer");
+        }
+        assert!(self.net.quiescent().is_zero(), "seed {seed}: {:?}", self.net.quiescent());
+    }
+}
