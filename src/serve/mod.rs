@@ -8,7 +8,7 @@ use crate::{Engine, EngineBuilder, Settings, StartError};
 use chat::Room;
 use csp::MyWebSocketServer;
 use echo::Echo;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The path of the class in the documentation of `%CSP.WebSocket`.
 pub const CSP_PATH: &str = "/csp/user/MyApp.MyWebSocketServer.cls";
@@ -40,15 +40,20 @@ pub fn builder(settings: Settings) -> EngineBuilder {
 /// What kept the engine from starting.
 pub fn run(settings: Settings) -> Result<Outcome, StartError> {
     let engine = builder(settings).start()?;
+    // Before the first line: who has read it may send a signal.
+    let mut signals = {
+        let _entered = engine.runtime().enter();
+        Signals::catch()
+    };
     for address in engine.addresses() {
         tracing::info!("listening on {address}");
     }
     let handle = engine.handle();
     engine.runtime().spawn(async move {
-        wait_for_signal().await;
+        signals.next().await;
         tracing::info!("draining; a second signal cuts");
         handle.drain();
-        wait_for_signal().await;
+        signals.next().await;
         tracing::warn!("cut by a second signal");
         std::process::exit(3);
     });
@@ -74,16 +79,28 @@ pub fn run(settings: Settings) -> Result<Outcome, StartError> {
     Ok(if totals.cut == 0 { Outcome::Drained } else { Outcome::Cut })
 }
 
-/// Waits for SIGINT or SIGTERM.
-async fn wait_for_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals cannot be caught; the default action will end the process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// SIGINT and SIGTERM; `None` if they cannot be caught.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    /// Catches them from now on. Needs a tokio runtime that was entered.
+    fn catch() -> Self {
+        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let (Ok(interrupt), Ok(terminate)) = signals else {
+            tracing::error!("signals cannot be caught; the default action will end the process");
+            return Self(None);
+        };
+        Self(Some((interrupt, terminate)))
+    }
+
+    /// Waits for one of them.
+    async fn next(&mut self) {
+        let Some((interrupt, terminate)) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
