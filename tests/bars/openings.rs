@@ -12,14 +12,21 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A good request with one part replaced, and the statuses that are right for it.
-fn malformed() -> Vec<(Vec<u8>, &'static [u16])> {
-    let good = upgrade("/echo", "X-Last: y\r\n");
-    let mut heads: Vec<(Vec<u8>, &'static [u16])> = Vec::new();
-    let mut replace = |from: &str, to: &[u8], statuses| {
+/// Requests, and the statuses that are right for each.
+#[derive(Default)]
+struct Heads(Vec<(Vec<u8>, &'static [u16])>);
+
+impl Heads {
+    /// Adds a good request with one part replaced.
+    fn replace(&mut self, from: &str, to: &[u8], statuses: &'static [u16]) {
+        let good = upgrade("/echo", "X-Last: y\r\n");
         let (before, after) = good.split_once(from).expect("a part of it");
-        heads.push(([before.as_bytes(), to, after.as_bytes()].concat(), statuses));
-    };
+        self.0.push(([before.as_bytes(), to, after.as_bytes()].concat(), statuses));
+    }
+}
+
+fn malformed_request_lines(heads: &mut Heads) {
+    let mut replace = |from: &str, to: &[u8], statuses| heads.replace(from, to, statuses);
     for method in ["POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH"] {
         replace("GET", method.as_bytes(), &[405]);
     }
@@ -35,6 +42,10 @@ fn malformed() -> Vec<(Vec<u8>, &'static [u16])> {
     for path in ["/", "/ech", "/echo/", "/echo/x", "/ECHO", "/%65cho", "/../echo"] {
         replace("/echo", path.as_bytes(), &[404]);
     }
+}
+
+fn malformed_handshakes(heads: &mut Heads) {
+    let mut replace = |from: &str, to: &[u8], statuses| heads.replace(from, to, statuses);
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     replace(key, b"", &[400]);
     replace(key, key.repeat(2).as_bytes(), &[400]);
@@ -59,6 +70,10 @@ fn malformed() -> Vec<(Vec<u8>, &'static [u16])> {
     for connection in ["keep-alive", "close", "Upgraded", ""] {
         replace(": Upgrade\r", format!(": {connection}\r").as_bytes(), &[400]);
     }
+}
+
+fn malformed_fields(heads: &mut Heads) {
+    let mut replace = |from: &str, to: &[u8], statuses| heads.replace(from, to, statuses);
     replace("Host: localhost\r\n", b"", &[400]);
     replace("Host: localhost\r\n", b"Host: a\r\nHost: a\r\n", &[400]);
     for host in ["", "a b", "a/b", "u@h", "h:x", "h:99999", "[::1", "a,b"] {
@@ -94,7 +109,6 @@ fn malformed() -> Vec<(Vec<u8>, &'static [u16])> {
     replace("X-Last: y\r\n", "X: y\r\n".repeat(65).as_bytes(), &[431]);
     replace("X-Last: y", &[b"X: ".as_slice(), &[b'y'; 9_000]].concat(), &[431]);
     replace("/echo", &[b"/", &[b'y'; 9_000][..]].concat(), &[414, 431]);
-    heads
 }
 
 #[test]
@@ -108,7 +122,11 @@ fn malformed_heads_are_refused_and_nothing_behind_them_is_heard() {
         });
         builder.route("/echo", on(echo)).route("/canary", canary)
     });
-    let heads = malformed();
+    let mut heads = Heads::default();
+    malformed_request_lines(&mut heads);
+    malformed_handshakes(&mut heads);
+    malformed_fields(&mut heads);
+    let heads = heads.0;
     assert!(heads.len() >= 600, "{}", heads.len());
     in_threads(THREADS, |thread| {
         for (head, statuses) in heads.iter().skip(thread).step_by(THREADS) {
@@ -146,6 +164,7 @@ fn a_head_that_dribbles_for_ever_ends_at_its_limit() {
     // The answer takes its time; what is sent meanwhile is beyond the limit.
     assert!((8_192..40_000).contains(&sent), "{sent}");
     let cpu = program.cpu() - before;
+    println!("{sent} bytes, one by one: {cpu:?} of CPU time");
     assert!(cpu < Duration::from_secs(1), "{cpu:?}");
 }
 
@@ -238,6 +257,9 @@ fn fifteen_thousand_silent_connections_are_cut_in_time_and_in_nobodys_way() {
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408 "), "{answer:?}");
     }
     let late = started.elapsed().saturating_sub(connected + HEAD_TIMEOUT);
+    println!(
+        "{silent} silent: {grown} bytes each, slowest echo {slowest:?}, last cut {late:?} late"
+    );
     assert!(late < Duration::from_secs(4), "{late:?} late");
     for raw in &mut live {
         raw.send(&frame(FIN | TEXT, b"alive"));

@@ -56,8 +56,8 @@ impl Program {
     /// How many lines of the log have `text`, and what follows it in the last of them.
     fn count_and_find(&self, text: &str) -> (usize, Option<String>) {
         let lines = self.lines.lock().expect("not poisoned");
-        let found = lines.iter().filter_map(|line| line.split_once(text));
-        (found.clone().count(), found.last().map(|(_, rest)| rest.to_owned()))
+        let mut found = lines.iter().filter_map(|line| line.split_once(text));
+        (found.clone().count(), found.next_back().map(|(_, rest)| rest.to_owned()))
     }
 
     /// Lines of the log that have `text`.
