@@ -1,8 +1,6 @@
 //! Many connections at once: threads, descriptors, and numbers that are random and repeatable.
 
 use ringwire::ring::probe;
-use rustix::net::{AddressFamily, SocketType};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 
@@ -68,14 +66,4 @@ impl Drop for Descriptors {
         *TAKEN.lock().expect("not poisoned") -= self.0;
         RETURNED.notify_all();
     }
-}
-
-/// A connection from the `number`th of several addresses of the loopback.
-pub fn connect_from(number: usize, address: SocketAddr) -> TcpStream {
-    let own = SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, 1 + (number % 20) as u8), 0);
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
-    let socket = socket.expect("a socket");
-    rustix::net::bind(&socket, &own).expect("an address of the loopback");
-    rustix::net::connect(&socket, &address).expect("it accepts");
-    TcpStream::from(socket)
 }

@@ -60,6 +60,13 @@ impl Program {
         (found.clone().count(), found.next_back().map(|(_, rest)| rest.to_owned()))
     }
 
+    /// Every address it listens on.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let lines = self.lines.lock().expect("not poisoned");
+        let listening = lines.iter().filter_map(|line| line.split_once("listening on "));
+        listening.filter_map(|(_, address)| address.parse().ok()).collect()
+    }
+
     /// Lines of the log that have `text`.
     pub fn lines_with(&self, text: &str) -> usize {
         self.count_and_find(text).0
