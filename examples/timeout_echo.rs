@@ -40,7 +40,6 @@ impl WebSocketServer for MyWebSocketServer {
                     break,                             //             Quit }
                 Ok(data) =>                            //         Else {
                     ws.write(data).await?,             //             Do ..Write(data) }
-                Err(error) => return Err(error.into()),  // (what a later version may add)
             }
         }                                              //     }
         ws.end_server().await                          //     Quit ..EndServer()

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ringwire");
 
+/// Entries of a default ring of buffers: classic ones, of which there are most.
+const BUFFERS: u16 = 512;
+
 /// Runs `blocked.py` with `arguments`.
 fn blocked(arguments: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocked.py");
@@ -84,7 +87,7 @@ fn a_small_memlock_limit_is_named_with_what_is_needed() {
     let program = Reachable::new("small");
     let line =
         refusal(&blocked(&["memlock", "65536", &uid(0), program.path(), "serve", "--shards=2"]));
-    let needed_kib = 2 * memlock_needed_bytes(4_096, 4_096, 1_024) / 1_024;
+    let needed_kib = 2 * memlock_needed_bytes(4_096, 4_096, BUFFERS) / 1_024;
     assert!(line.contains("RLIMIT_MEMLOCK is too small"), "{line}");
     assert!(
         line.contains(&format!("2 shards need {needed_kib} KiB, the limit is 64 KiB")),
@@ -112,7 +115,7 @@ fn a_directory_of_somebody_else_is_a_matter_of_permission() {
 #[test]
 fn the_arithmetic_of_memlock_is_right_to_the_page() {
     let program = Reachable::new("exact");
-    let needed = memlock_needed_bytes(4_096, 4_096, 1_024);
+    let needed = memlock_needed_bytes(4_096, 4_096, BUFFERS);
     let config = std::env::temp_dir().join(format!("ringwire-{}-one.toml", std::process::id()));
     std::fs::write(&config, "shards = 1\n").expect("the temporary directory takes a file");
     let one_shard = |limit: u64, uid: &str| {

@@ -107,6 +107,9 @@ struct Floor {
     listen: SocketAddr,
     #[arg(long, value_enum, default_value_t = Driver::Epoll)]
     driver: Driver,
+    /// Provided buffers of 256 KiB for io_uring; a power of two.
+    #[arg(long, default_value_t = 16, value_parser = power_of_two)]
+    buffers: u16,
 }
 
 impl Cli {
@@ -115,7 +118,7 @@ impl Cli {
         match self.command {
             Command::Echo(echo) => echo.run(),
             Command::Idle(idle) => idle.run(),
-            Command::Floor(floor) => floor::run(floor.listen, floor.driver),
+            Command::Floor(floor) => floor::run(floor.listen, floor.driver, floor.buffers),
             Command::Compare { file } => compare::run(&file),
         }
     }
@@ -161,6 +164,13 @@ impl Idle {
             false => report.print(),
         }
         Ok(())
+    }
+}
+
+fn power_of_two(text: &str) -> Result<u16, String> {
+    match text.parse::<u16>() {
+        Ok(count) if count.is_power_of_two() => Ok(count),
+        _ => Err(format!("{text} is not a power of two up to 32768")),
     }
 }
 

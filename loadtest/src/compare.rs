@@ -27,8 +27,8 @@ struct Series {
     rates: Vec<f64>,
     /// Runs in which the generator was never idle but the server was.
     generator_bound: usize,
-    /// Runs in which others used the same cores.
-    contended: usize,
+    /// The values of runs in which nobody else used the cores.
+    quiet: Vec<f64>,
 }
 
 /// Scenario, then contender; both in the order in which they first appeared.
@@ -55,7 +55,9 @@ pub fn run(file: &Path) -> Result<()> {
                 let series = costs.series(&scenario, &report.label);
                 series.values.push(server.cpu_ns_per_message);
                 series.rates.push(report.messages_per_second);
-                series.contended += usize::from(report.is_contended());
+                if !report.is_contended() {
+                    series.quiet.push(server.cpu_ns_per_message);
+                }
                 series.generator_bound += usize::from(report.generator_bound);
             }
             Line::Idle(report) => {
@@ -63,6 +65,7 @@ pub fn run(file: &Path) -> Result<()> {
                 let scenario = format!("{} idle", report.connections);
                 let series = memory.series(&scenario, &report.label);
                 series.values.push(server.rss_bytes_per_connection);
+                series.quiet.push(server.rss_bytes_per_connection);
                 series.rates.push(report.handshakes_per_second);
             }
         }
@@ -119,8 +122,12 @@ impl Table {
 impl Series {
     fn remarks(&self) -> String {
         let mut remarks = String::new();
-        if self.contended > 0 {
-            remarks += &format!(", cores contended in {}", self.contended);
+        let disturbed = self.values.len() - self.quiet.len();
+        if disturbed > 0 {
+            remarks += &format!(", {disturbed} disturbed");
+        }
+        if disturbed > 0 && !self.quiet.is_empty() {
+            remarks += &format!(" (median of the others {:.0})", median(&self.quiet));
         }
         if self.generator_bound > 0 {
             remarks += &format!(", generator the bottleneck in {}", self.generator_bound);

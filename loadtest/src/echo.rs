@@ -45,7 +45,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     }
     let mut session = Session::open(plan, &target)?;
     session.drive().map_err(|error| match plan.server_pid {
-        Some(pid) if !server_cpu::is_alive(pid) => {
+        Some(pid) if server_cpu::has_ended(pid) => {
             error.context(format!("the server (process {pid}) has ended"))
         }
         _ => error,

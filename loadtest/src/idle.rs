@@ -119,7 +119,7 @@ pub fn run(plan: &Plan) -> Result<IdleReport> {
 
 fn explain(plan: &Plan, error: anyhow::Error) -> anyhow::Error {
     match plan.server_pid {
-        Some(pid) if !server_cpu::is_alive(pid) => {
+        Some(pid) if server_cpu::has_ended(pid) => {
             error.context(format!("the server (process {pid}) has ended"))
         }
         _ => error,

@@ -60,7 +60,7 @@ pub struct Completion {
     pub lease: Option<Lease>,
 }
 
-/// Own memory for exact receives. It belongs to the ring from [`Ring::recv_exact`] until the
+/// Own memory for exact receives. It belongs to the ring from `Ring::recv_exact` until the
 /// completion, so nobody can read it while the kernel writes.
 #[derive(Debug)]
 pub struct Region(Box<[u8]>);

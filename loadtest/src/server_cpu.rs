@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -104,8 +106,18 @@ impl Memory {
     }
 }
 
-/// Whether the process still runs.
-pub fn is_alive(pid: u32) -> bool {
+/// Whether the process has ended or does so now. A dying process closes its sockets first, so
+/// this looks for a moment.
+pub fn has_ended(pid: u32) -> bool {
+    (0..30).any(|look| {
+        if look > 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        !is_alive(pid)
+    })
+}
+
+fn is_alive(pid: u32) -> bool {
     let state = fs::read_to_string(format!("/proc/{pid}/stat"));
     state.is_ok_and(|text| after_name(&text).is_some_and(|rest| !rest.starts_with(['Z', 'X'])))
 }
@@ -163,7 +175,7 @@ mod tests {
         for step in 0..20_000_000_u64 {
             sum = std::hint::black_box(sum ^ step);
         }
-        std::thread::yield_now();
+        thread::yield_now();
         let spent = Usage::of_tree(pid).unwrap().since(&before);
         assert!(spent.cpu_ns > 100_000, "{spent:?}");
         assert!(spent.busiest_thread_ns() > 100_000, "{spent:?}");

@@ -4,8 +4,9 @@ use crate::proto::CloseCode;
 use std::fmt;
 
 /// Why [`read`](super::WebSocket::read) has nothing to give.
+///
+/// There will be no other: handlers match both, as in `%CSP.WebSocket`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ReadError {
     /// No message (nor `len` of one) came in time: `CSPWebSocketTimeout`. The socket lives, and
     /// what has arrived of a message is still there.

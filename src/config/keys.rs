@@ -166,7 +166,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "ring.buffers",
         Kind::Word(&["auto", "incremental", "classic"]),
-        "Receive buffers: incremental (256 KiB, kernel 6.12), classic (4 KiB), or auto: the first that passes the self-test.",
+        "Receive buffers: incremental (16 of them, kernel 6.12), classic (4 KiB), or auto: the first that passes the self-test.",
     ),
     key(
         "ring.buffer_pool_bytes",

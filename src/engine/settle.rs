@@ -4,6 +4,7 @@
 //! teardown on. Idempotent: it compares what should be armed with what is.
 
 use super::connection::{Connection, Phase};
+use super::core::Core;
 use super::registry::{Receive, Slot, SlotId, Teardown};
 use super::shard::Shard;
 use crate::ring::{Operation, Ring, Submission, Token};
@@ -28,7 +29,7 @@ impl<R: Ring> Shard<R> {
         connection.flags.dirty = false;
         let mut submit = Submit { ring: &mut self.ring, id };
         submit.send(slot, &mut connection);
-        submit.finish(slot, &mut connection);
+        submit.finish(slot, &mut connection, &self.core);
         connection.talk.rest();
         if connection.flags.dead {
             submit.tear_down(slot, &mut connection);
@@ -88,7 +89,7 @@ impl<R: Ring> Submit<'_, R> {
 
     /// Sends FIN once everything is sent, and declares the socket dead once the peer's FIN has
     /// come as well.
-    fn finish(&mut self, slot: &mut Slot, connection: &mut Connection) {
+    fn finish(&mut self, slot: &mut Slot, connection: &mut Connection, core: &Core) {
         let said_all = connection.talk.outbox.is_idle() && !slot.sending;
         if !matches!(connection.phase, Phase::Lingering(_)) || !said_all || connection.flags.dead {
             return;
@@ -98,6 +99,11 @@ impl<R: Ring> Submit<'_, R> {
         } else if !slot.finished {
             self.push(slot, Operation::Shutdown, Submission::ShutdownWrite);
             slot.finished = true;
+            // Both have said that they are done: a peer that keeps its end open is not waited for
+            // as one that may still be reading.
+            if connection.flags.close_received {
+                connection.linger(core.settings.timeouts.linger, core);
+            }
         }
     }
 

@@ -45,9 +45,10 @@ impl Pool {
         // in its `drop`, which runs after the ring and every lease are gone.
         let base = unsafe { alloc(layout) };
         let base = NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout));
-        // Touches every page, so that none is first touched while a message arrives.
+        // Touches every page, so that none is first touched while a message arrives. Not with
+        // zeroes: the compiler would ask the allocator for zeroed memory, which is untouched.
         // SAFETY: `base` is the region of `bytes` bytes made just now; nobody else knows it.
-        unsafe { base.write_bytes(0, bytes) };
+        unsafe { base.write_bytes(0xee, bytes) };
         Rc::new(Self {
             base,
             layout,
@@ -185,7 +186,7 @@ mod tests {
         let second = pool.take(id, 20, false);
         assert_eq!(pool.free_eighths(), 4);
         first[9] = 1;
-        assert_eq!((first.len(), second.len(), second[0]), (10, 20, 0));
+        assert_eq!((first.len(), second.len(), second[0]), (10, 20, 0xee));
         drop(first);
         assert_eq!(pool.returned.borrow().len(), 1);
         drop(second);

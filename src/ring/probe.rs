@@ -32,7 +32,7 @@ impl Default for Plan {
             shards: 0,
             submission_entries: 4_096,
             completion_entries: 65_536,
-            buffer_entries: 1_024,
+            buffer_entries: 512,
         }
     }
 }

@@ -22,13 +22,14 @@ pub enum Driver {
     Uring,
 }
 
-/// Serves until the process ends. Prints the address once connections are accepted.
-pub fn run(address: SocketAddr, driver: Driver) -> Result<()> {
+/// Serves until the process ends. Prints the address once connections are accepted. `buffers` of
+/// 256 KiB are for io_uring.
+pub fn run(address: SocketAddr, driver: Driver, buffers: u16) -> Result<()> {
     let listener = open_listener(address).with_context(|| format!("cannot listen on {address}"))?;
     println!("listening on {}", listener.local_addr()?);
     match driver {
         Driver::Epoll => epoll::serve(&listener),
-        Driver::Uring => uring::serve(&listener),
+        Driver::Uring => uring::serve(&listener, buffers),
     }
 }
 

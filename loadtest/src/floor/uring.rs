@@ -14,20 +14,19 @@ use rustix::process::{Resource, getrlimit};
 use crate::operation::{Completion, Op, Sizes, Token};
 use crate::ring::{Lease, Ring};
 
-const BUFFERS: u16 = 16;
 const BUFFER_BYTES: u32 = 256 * 1024;
 /// A send up to this size is expected to fit into the socket and completes silently.
 const SILENT_BYTES_MAX: usize = 32 * 1024;
 
 /// Echoes on every connection of `listener`.
-pub fn serve(listener: &TcpListener) -> Result<()> {
+pub fn serve(listener: &TcpListener, buffers: u16) -> Result<()> {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
     let slots = descriptors.min(1 << 20) as u32;
     let sizes = Sizes {
         submissions: 4_096,
         completions: 65_536,
         slots,
-        buffers: BUFFERS,
+        buffers,
         buffer_bytes: BUFFER_BYTES,
     };
     let ring = Ring::leak(sizes).context("cannot set up the io_uring")?;
