@@ -79,8 +79,8 @@ pub fn run(seed: u64) -> Report {
 fn settings(dice: &mut Dice, slots: u32) -> Settings {
     let connections_max = Some(dice.pick(&[slots, slots, slots - 1]));
     let mut settings = Settings { connections_max, ..Settings::default() };
-    settings.limits.inbox_bytes_max = dice.pick(&[64 * 1024, 64 * 1024, 4 * 1024]);
-    settings.limits.inbox_messages_max = dice.pick(&[1_024, 1_024, 4]);
+    settings.limits.inbox_bytes_max = dice.pick(&[64 * 1024, 4 * 1024, 4 * 1024]);
+    settings.limits.inbox_messages_max = dice.pick(&[1_024, 4, 4]);
     settings.limits.outbox_high_water_bytes = dice.pick(&[64 * 1024, 64 * 1024, 1_024]);
     settings.timeouts.drain = Duration::from_millis(dice.pick(&[10_000, 3_000]));
     settings

@@ -8,6 +8,7 @@ use ringwire::ring::sim::{PeerId, PeerRate, SimNet};
 impl Client {
     pub(super) fn finish(&mut self, net: &SimNet, peer: PeerId, now_ms: u64) {
         self.end(now_ms);
+        let last_words = self.last_words();
         // So little that nothing keeps the handler from answering it before it hears of the end.
         let bytes: usize = self.expected.iter().map(|(_, payload)| payload.len() + 10).sum();
         let easy = bytes < 500 && !self.script.reading.nag && self.gate.is_none();
@@ -18,12 +19,12 @@ impl Client {
                 let payload = code.map_or(vec![], |code| wire::close_payload(code, "bye"));
                 let close = self.frame(wire::FIN | wire::CLOSE, &payload);
                 self.close_sent = true;
-                self.write_pieces(close);
+                self.outgoing.push_back((0, [last_words, close].concat()));
             }
             End::Violate(violation) => {
                 let bytes = violation.bytes(&mut self.dice);
                 self.close_sent = true;
-                self.write_pieces(bytes);
+                self.write_pieces([last_words, bytes].concat());
             }
             End::Exit => self.command("exit"),
             End::Fail => self.command("fail"),
@@ -45,6 +46,18 @@ impl Client {
                 net.peer_set_rate(peer, PeerRate::Stalled);
             }
         }
+    }
+
+    /// A message that arrives together with the end, or nothing.
+    fn last_words(&mut self) -> Vec<u8> {
+        let speaks = matches!(self.script.end, End::Close(_) | End::Violate(_));
+        if !speaks || self.dice.chance(500) {
+            return Vec::new();
+        }
+        let payload = self.payload(true, 40);
+        let frame = self.frame(wire::FIN | wire::TEXT, &payload);
+        self.expect(wire::TEXT, payload);
+        frame
     }
 
     pub(super) fn command(&mut self, command: &str) {
