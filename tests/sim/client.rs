@@ -1,9 +1,12 @@
 //! One client: what it does, what it knows that the server must answer, and how it may end.
 
+mod judging;
+mod speaking;
+
 use crate::handler::{Gate, Tally};
 use crate::script::{End, Script, Step};
 use crate::wire::{self, Parser, Said};
-use ringwire::ring::sim::{Dice, PeerId, PeerRate, PeerState, SimNet};
+use ringwire::ring::sim::{Dice, PeerId, PeerRate, SimNet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -30,6 +33,8 @@ pub struct Rules {
     pub linger_timeout_ms: u64,
     /// Time passes only where somebody waits: the thread does not stall.
     pub prompt: bool,
+    /// Completions are not delayed.
+    pub punctual: bool,
     /// Some may be told that the server is full.
     pub over_capacity: bool,
 }
@@ -83,6 +88,8 @@ pub struct Client {
     draining: bool,
     echoes: u64,
     is_stalled: bool,
+    /// All messages before the end must be answered.
+    answers_owed: bool,
     nags: u64,
     /// Nags there were when a pause began in which there must be another.
     nags_before_pause: Option<u64>,
@@ -109,6 +116,7 @@ impl Client {
             tally: script.reading.sink.then(Tally::default),
             gate: script.reading.gate_ms.map(|_| gate),
             is_stalled: false,
+            answers_owed: false,
             nags: 0,
             nags_before_pause: None,
             closed_ms: 0,
@@ -208,19 +216,6 @@ impl Client {
         self.next_ms(net, now_ms)
     }
 
-    /// Waits until the server has given up the slot, which it should do soon.
-    fn leave(&mut self, net: &SimNet, peer: PeerId, now_ms: u64) -> Option<u64> {
-        let state = net.peer_state(peer);
-        if state.slot.is_none() || self.draining {
-            self.stage = Stage::Over;
-            return None;
-        }
-        let limit_ms = if self.rules.prompt { SOON_MS } else { PATIENCE_MS };
-        let soon = now_ms - self.left_ms < limit_ms;
-        assert!(soon, "{}: keeps its slot: {state:?} {self:?}", self.name);
-        Some(self.left_ms + limit_ms)
-    }
-
     fn connect(&mut self, net: &SimNet, now_ms: u64) -> PeerId {
         let peer = net.connect(0);
         net.peer_set_rate(peer, self.script.rate);
@@ -289,74 +284,6 @@ impl Client {
         self.expected.is_empty() && self.pings.is_empty()
     }
 
-    fn answered(&mut self, status: u16, head: &str, now_ms: u64) {
-        let name = &self.name;
-        let late = now_ms - self.connected_ms >= self.rules.head_timeout_ms;
-        match status {
-            503 if self.rules.over_capacity || self.draining => {}
-            408 => assert!(late, "{name}: 408 too soon"),
-            _ => {
-                let wanted = self.script.handshake.statuses();
-                assert!(wanted.contains(&status), "{name}: {wanted:?}, got {head}");
-            }
-        }
-        self.answer = Some(status);
-        if status == 101 {
-            assert!(head.contains(ACCEPT), "{name}: {head}");
-            if self.stage == Stage::Opening {
-                self.stage = Stage::Open;
-                self.waiting_since_ms = None;
-                self.next_step_ms = now_ms;
-            }
-        } else {
-            assert!(head.to_lowercase().contains("connection: close"), "{name}: {head}");
-            self.end(now_ms);
-        }
-    }
-
-    fn echoed(&mut self, kind: u8, payload: &[u8], now_ms: u64) {
-        if self.script.reading.nag && payload == b"nag" {
-            self.nags += 1;
-            let most = (now_ms - self.connected_ms) / self.script.reading.timeout_ms + 1;
-            assert!(self.nags <= most, "{}: {} time-outs of {most}", self.name, self.nags);
-            return;
-        }
-        let Some((wanted, expected)) = self.expected.pop_front() else {
-            panic!("{}: {} bytes that nobody wrote", self.name, payload.len());
-        };
-        let differs = payload.iter().zip(&expected).position(|(a, b)| a != b);
-        let equal = kind == wanted && payload.len() == expected.len() && differs.is_none();
-        let lengths = (payload.len(), expected.len());
-        assert!(equal, "{}: kind {kind}/{wanted}, bytes {lengths:?}, {differs:?}", self.name);
-        self.echoes += 1;
-        self.last_progress_ms = now_ms;
-    }
-
-    fn closed(&mut self, code: u16, now_ms: u64) {
-        let allowed = match &self.script.end {
-            _ if code == 1001 && self.draining => true,
-            _ if self.ended_ms.is_none() => false,
-            End::Close(wanted) => code == wanted.unwrap_or(1005),
-            End::Violate(violation) => code == violation.code(),
-            End::Exit => code == 1000,
-            End::Fail | End::Panic => code == 1011,
-            End::Fin | End::Reset | End::Silence | End::Vanish => false,
-        };
-        let name = &self.name;
-        assert!(allowed, "{name}: closed with {code}: {self:?}");
-        if matches!(self.script.end, End::Exit | End::Fail | End::Panic) && code != 1001 {
-            assert!(self.expected.is_empty(), "{name}: {} echoes lost", self.expected.len());
-        }
-        self.close_received = Some(code);
-        self.closed_ms = now_ms;
-        if !self.close_sent && !self.mute && !self.script.never_closes {
-            let close = self.frame(wire::FIN | wire::CLOSE, &wire::close_payload(code, ""));
-            self.outgoing.push_back((0, close));
-            self.close_sent = true;
-        }
-        self.end(now_ms);
-    }
-
     /// From now on the server must end the connection.
     fn end(&mut self, now_ms: u64) {
         self.stage = Stage::Ending;
@@ -417,183 +344,6 @@ impl Client {
             None => self.finish(net, peer, now_ms),
         }
         self.write(net, peer, now_ms);
-    }
-
-    fn finish(&mut self, net: &SimNet, peer: PeerId, now_ms: u64) {
-        self.end(now_ms);
-        match self.script.end.clone() {
-            End::Close(code) => {
-                let payload = code.map_or(vec![], |code| wire::close_payload(code, "bye"));
-                let close = self.frame(wire::FIN | wire::CLOSE, &payload);
-                self.close_sent = true;
-                self.write_pieces(close);
-            }
-            End::Violate(violation) => {
-                let bytes = violation.bytes(&mut self.dice);
-                self.close_sent = true;
-                self.write_pieces(bytes);
-            }
-            End::Exit => self.command("exit"),
-            End::Fail => self.command("fail"),
-            End::Panic => self.command("panic"),
-            End::Fin => {
-                self.begin_a_message(net, peer);
-                net.peer_shutdown(peer);
-                self.shut = true;
-            }
-            End::Reset => {
-                self.begin_a_message(net, peer);
-                net.peer_reset(peer);
-                self.stage = Stage::Leaving;
-                self.left_ms = now_ms;
-            }
-            End::Silence => self.mute = true,
-            End::Vanish => {
-                self.mute = true;
-                net.peer_set_rate(peer, PeerRate::Stalled);
-            }
-        }
-    }
-
-    fn command(&mut self, command: &str) {
-        let frame = self.frame(wire::FIN | wire::TEXT, command.as_bytes());
-        self.write_pieces(frame);
-    }
-
-    /// Writes the beginning of a frame, cut anywhere.
-    fn begin_a_message(&mut self, net: &SimNet, peer: PeerId) {
-        if self.dice.chance(500) {
-            let frame = self.frame(wire::FIN | wire::BINARY, &[1; 300]);
-            let cut = self.dice.below(frame.len());
-            net.peer_write(peer, &frame[..cut]);
-        }
-    }
-
-    /// The connection is over: was that right?
-    fn conclude(&mut self, state: PeerState, now_ms: u64) {
-        self.stage = Stage::Over;
-        // A fault did it, or an accept for which there was no slot.
-        if state.broken.is_some() || !state.accepted || self.draining {
-            return;
-        }
-        let name = &self.name;
-        let silent_ms = now_ms - self.last_write_ms;
-        let open_ms = now_ms - self.connected_ms;
-        let ended_ms = self.ended_ms.map_or(0, |ended_ms| now_ms - ended_ms);
-        let refused = self.answer.is_some_and(|status| status != 101);
-        let right = match (self.answer, self.close_received, &self.script.end) {
-            _ if refused => state.finished || open_ms >= self.rules.linger_timeout_ms,
-            (_, None, End::Fin) if self.shut => true,
-            // It may have been told something that it does not see.
-            (None, None, End::Vanish) if self.mute => open_ms >= self.rules.linger_timeout_ms,
-            (Some(_), None, End::Vanish) if self.mute => silent_ms >= self.rules.silence_timeout_ms,
-            (None, ..) if self.script.handshake.is_bad() => open_ms >= self.rules.linger_timeout_ms,
-            // Told that the server is full, and cut before it could take that.
-            (None, ..) if self.rules.over_capacity => open_ms >= self.rules.linger_timeout_ms,
-            (None, ..) => open_ms >= self.rules.head_timeout_ms,
-            (Some(_), Some(_), _) => state.finished || ended_ms >= self.rules.close_timeout_ms,
-            (Some(_), None, End::Silence) => silent_ms >= self.rules.silence_timeout_ms,
-            (Some(_), None, _) if self.ended_ms.is_none() => {
-                silent_ms >= self.rules.silence_timeout_ms
-            }
-            (Some(_), None, _) => ended_ms >= self.rules.close_timeout_ms,
-        };
-        let polite =
-            !self.script.never_closes && !self.mute && self.script.rate == PeerRate::Instant;
-        if self.rules.prompt && polite && self.close_received.is_some() {
-            let soon = now_ms - self.closed_ms < SOON_MS;
-            assert!(soon, "{name}: FIN at {now_ms} ms, late after {} ms: {self:?}", self.closed_ms);
-        }
-        assert!(right, "{name}: cut at {now_ms} ms: {state:?} {self:?}");
-    }
-
-    fn pause_ms(&mut self) -> u64 {
-        self.dice.pick(&[0, 0, 1, 7, 60])
-    }
-
-    fn key(&mut self) -> [u8; 4] {
-        (self.dice.bits() as u32).to_be_bytes()
-    }
-
-    fn frame(&mut self, first: u8, payload: &[u8]) -> Vec<u8> {
-        wire::frame(first, payload, self.key())
-    }
-
-    fn ping(&mut self, bytes: usize) -> Vec<u8> {
-        let payload = self.payload(false, bytes);
-        self.pings.push_back(payload.clone());
-        self.frame(wire::FIN | wire::PING, &payload)
-    }
-
-    /// Bytes that only this client sends, and only at this place.
-    fn payload(&mut self, text: bool, bytes: usize) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(bytes + 8);
-        while payload.len() < bytes {
-            let word = self.dice.bits();
-            if text {
-                // Nothing with fewer than six characters is a command.
-                let characters = ['a', 'z', 'Q', '~', 'ß', '漢', '😀', '\u{7f}'];
-                let character = characters[(word % 8) as usize];
-                payload.extend(character.encode_utf8(&mut [0; 4]).as_bytes());
-            } else {
-                payload.extend(word.to_le_bytes());
-            }
-        }
-        if !text {
-            payload.truncate(bytes);
-        }
-        payload
-    }
-
-    /// Writes a message in fragments, with pings between them.
-    fn message(&mut self, text: bool, payload: Vec<u8>, fragments: usize) {
-        let mut bytes = Vec::with_capacity(payload.len() + 64);
-        let kind = if text { wire::TEXT } else { wire::BINARY };
-        let mut rest = &payload[..];
-        for index in 0..fragments {
-            let last = index + 1 == fragments;
-            let count = if last { rest.len() } else { self.dice.below(rest.len() + 1) };
-            let opcode = if index == 0 { kind } else { wire::CONTINUATION };
-            let fin = if last { wire::FIN } else { 0 };
-            bytes.extend(self.frame(fin | opcode, &rest[..count]));
-            rest = &rest[count..];
-            if !last && self.dice.chance(200) {
-                let ping = self.ping(5);
-                bytes.extend(ping);
-            }
-        }
-        self.expect(kind, payload);
-        self.write_pieces(bytes);
-    }
-
-    /// A small message in one piece.
-    fn flood(&mut self) {
-        let bytes = self.dice.below(300);
-        let payload = self.payload(false, bytes);
-        let frame = self.frame(wire::FIN | wire::BINARY, &payload);
-        self.outgoing.push_back((0, frame));
-        self.expect(wire::BINARY, payload);
-    }
-
-    /// The handler must answer this message.
-    fn expect(&mut self, kind: u8, payload: Vec<u8>) {
-        match &mut self.tally {
-            Some(tally) => tally.add(&payload),
-            None => self.expected.push_back((kind, payload)),
-        }
-    }
-
-    /// Cuts bytes anywhere and queues the pieces.
-    fn write_pieces(&mut self, bytes: Vec<u8>) {
-        let mut rest = &bytes[..];
-        let most = self.dice.pick(&[1, 50, 2_000, usize::MAX]).max(bytes.len() / 60);
-        while !rest.is_empty() {
-            let count = self.dice.part(rest.len().min(most));
-            let count = count.max(bytes.len() / 200).min(rest.len());
-            let pause_ms = self.dice.pick(&[0, 0, 0, 1, 3]);
-            self.outgoing.push_back((pause_ms, rest[..count].to_vec()));
-            rest = &rest[count..];
-        }
     }
 }
 

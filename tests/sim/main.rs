@@ -1,6 +1,10 @@
 //! The engine on the simulated ring: real shard, real handlers, invented kernel, clients from a
 //! seed.
 //!
+//! Every byte a client sends comes from dice of its own, so that one foreign byte in an echo is
+//! seen. What a client may be answered, and how it may end, is in `client/judging.rs`; what must
+//! be zero at the end, in `run.rs`; what the engine must never do to a ring, in the simulator.
+//!
 //! `RINGWIRE_SIM_SEEDS=from..to` chooses other seeds than the first 2,000. A seed that fails is
 //! printed with the command that repeats it, and belongs into `tests/sim_regressions.txt`.
 

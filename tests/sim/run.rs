@@ -40,8 +40,6 @@ impl Report {
     }
 }
 
-type Clients = Rc<RefCell<Vec<Client>>>;
-
 struct Run {
     seed: u64,
     engine: SimulatedEngine,
@@ -58,9 +56,7 @@ struct Run {
 /// Runs a seed to its end.
 pub fn run(seed: u64) -> Report {
     let mut dice = Dice::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d) ^ 0x5eed);
-    let mut options = SimOptions::from_seed(seed);
-    // The doorbell of a drain and the accept need a place as well.
-    options.slots = options.slots.max(2);
+    let options = SimOptions::from_seed(seed);
     let settings = settings(&mut dice, options.slots);
     let drains_at_ms = dice.chance(200).then(|| dice.between(1, 8_000) as u64);
     let mut run = Run::new(seed, options, settings, &mut dice);
@@ -81,10 +77,10 @@ pub fn run(seed: u64) -> Report {
 
 /// Limits that are sometimes tight.
 fn settings(dice: &mut Dice, slots: u32) -> Settings {
-    let mut settings = Settings::default();
-    settings.connections_max = Some(dice.pick(&[slots, slots, slots - 1]));
-    settings.limits.inbox_bytes_max = dice.pick(&[64 * 1024, 64 * 1024, 4 * 1024]);
-    settings.limits.inbox_messages_max = dice.pick(&[1_024, 1_024, 4]);
+    let connections_max = Some(dice.pick(&[slots, slots, slots - 1]));
+    let mut settings = Settings { connections_max, ..Settings::default() };
+    settings.limits.inbox_bytes_max = dice.pick(&[64 * 1024, 4 * 1024, 4 * 1024]);
+    settings.limits.inbox_messages_max = dice.pick(&[1_024, 4, 4]);
     settings.limits.outbox_high_water_bytes = dice.pick(&[64 * 1024, 64 * 1024, 1_024]);
     settings.timeouts.drain = Duration::from_millis(dice.pick(&[10_000, 3_000]));
     settings
@@ -101,6 +97,7 @@ impl Run {
             head_timeout_ms: millis(timeouts.request_head),
             linger_timeout_ms: millis(timeouts.linger),
             prompt: options.faults.stall == 0,
+            punctual: options.faults.delay == 0,
             over_capacity: settings.connections_max.is_some_and(|most| most < count as u32),
         };
         let ledger = Arc::new(Ledger::default());
@@ -110,7 +107,7 @@ impl Run {
             let gate = ledger.gate(index);
             Client::new(name, script, rules.clone(), Dice::new(dice.bits()), gate)
         });
-        let clients: Clients = Rc::new(RefCell::new(clients.collect()));
+        let clients = Rc::new(RefCell::new(clients.collect::<Vec<_>>()));
         let mut ring = SimRing::new(seed, options);
         let net = ring.net();
         let driven = Rc::clone(&clients);

@@ -201,7 +201,7 @@ fn step(dice: &mut Dice) -> Step {
     match dice.below(20) {
         0..=2 => Step::Ping(dice.between(8, 125)),
         3..=5 => Step::AwaitEchoes,
-        7 => Step::Flood(dice.between(20, 300)),
+        7..=8 => Step::Flood(dice.between(5, 200)),
         6 => Step::Pause(dice.pick(&[1, 100, 2_000, 2_000, 60_000])),
         _ => message(dice),
     }

@@ -2,6 +2,8 @@
 //! that a correct program on the bare ring survives every fault.
 
 mod echo;
+mod refusals;
+mod sockets;
 mod traps;
 
 use super::{Faults, PeerId, SimNet, SimOptions, SimRing, Violation};
@@ -37,4 +39,36 @@ fn connected(seed: u64, options: SimOptions) -> (SimRing, SimNet, PeerId) {
     }
     assert!(matches!(accepted[0].outcome, Outcome::Accepted(0)));
     (ring, net, peer)
+}
+
+fn lenient() -> SimOptions {
+    SimOptions { strict: false, ..SimOptions::default() }
+}
+
+fn receive(ring: &mut SimRing) {
+    ring.push(token(Operation::Receive, 0, 1), Submission::Receive);
+}
+
+fn send(ring: &mut SimRing, bytes: &[u8]) {
+    ring.push(token(Operation::Send, 0, 1), Submission::Send(send_of(bytes)));
+}
+
+fn push(ring: &mut SimRing, operation: Operation, submission: Submission) {
+    ring.push(token(operation, 0, 1), submission);
+}
+
+fn of(completions: &[Completion], operation: Operation) -> &Completion {
+    let mut matching = completions.iter().filter(|done| done.token.operation == operation);
+    let found = matching.next().unwrap_or_else(|| panic!("{operation:?} not in {completions:?}"));
+    assert!(matching.next().is_none(), "{operation:?} twice in {completions:?}");
+    found
+}
+
+/// The bytes of all receives.
+fn bytes(completions: &[Completion]) -> Vec<u8> {
+    let parts = completions.iter().filter_map(|done| match &done.outcome {
+        Outcome::Received(lease) => Some(lease.to_vec()),
+        _ => None,
+    });
+    parts.flatten().collect()
 }
