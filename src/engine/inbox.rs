@@ -55,9 +55,25 @@ impl Inbox {
         usize::from(self.front.is_some()) + self.rest.len()
     }
 
+    /// A whole message.
+    pub(super) fn push(&mut self, kind: MessageKind, bytes: &[u8]) {
+        // What is small is copied when it is written, so it needs no room for a header.
+        let payload = if bytes.len() <= limits::OUTBOX_COPY_BYTES_MAX {
+            Buffer::from(bytes.to_vec())
+        } else {
+            let mut payload = Buffer::with_headroom(bytes.len());
+            payload.extend_from_slice(bytes);
+            payload
+        };
+        self.enqueue(Incoming { kind, payload, complete: true });
+    }
+
     /// A message begins.
     pub(super) fn begin(&mut self, kind: MessageKind) {
-        let incoming = Incoming { kind, payload: Buffer::new(), complete: false };
+        self.enqueue(Incoming { kind, payload: Buffer::new(), complete: false });
+    }
+
+    fn enqueue(&mut self, incoming: Incoming) {
         self.cost_bytes += incoming.cost_bytes();
         match &mut self.front {
             Some(_) => self.rest.push_back(incoming),

@@ -151,6 +151,14 @@ impl Events for Sink<'_> {
         Ok(())
     }
 
+    fn message(&mut self, kind: MessageKind, bytes: &[u8]) -> Result<(), Refused> {
+        let Some(inbox) = &mut self.inbox else { return Ok(()) };
+        inbox.push(kind, bytes);
+        *self.messages_in += 1;
+        let excess = inbox.cost_bytes().saturating_sub(self.inbox_bytes_max);
+        if excess > self.growth_left_bytes { Err(Refused) } else { Ok(()) }
+    }
+
     fn message_end(&mut self) {
         if let Some(inbox) = &mut self.inbox {
             inbox.end();

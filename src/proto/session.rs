@@ -25,9 +25,11 @@ use super::utf8::Utf8Validator;
 
 mod error;
 mod events;
+mod whole;
 
 pub use error::ProtocolError;
 pub use events::{Events, MessageKind, Refused, SessionLimits};
+use whole::{payload_of, whole_message};
 
 /// A payload is worked through in blocks of this size: unmasked, checked and copied by the sink
 /// while they are in the first-level cache. A multiple of the mask's four bytes.
@@ -157,6 +159,15 @@ impl Session {
                 let Some((header, header_bytes)) = self.parse_header(partial, input)? else {
                     return Ok(input.len());
                 };
+                if self.message.is_none()
+                    && let Some(kind) = whole_message(&header)
+                    && let Some(payload) = payload_of(&header, &mut input[header_bytes..])
+                {
+                    let payload_bytes = payload.len();
+                    self.handle_whole(kind, &header, payload, limits, events)?;
+                    self.place = Place::BETWEEN_FRAMES;
+                    return Ok(header_bytes + payload_bytes);
+                }
                 (self.begin_frame(&header, limits, events)?, header_bytes)
             }
         };

@@ -46,6 +46,17 @@ pub trait Events {
     /// The message is whole.
     fn message_end(&mut self);
 
+    /// A message of at most 16 KiB that came in one frame and one input, as most do; stands for the
+    /// three calls above, which is what it does unless a sink knows a shorter way.
+    fn message(&mut self, kind: MessageKind, bytes: &[u8]) -> Result<(), Refused> {
+        self.message_begin(kind);
+        if !bytes.is_empty() {
+            self.message_data(bytes, 0)?;
+        }
+        self.message_end();
+        Ok(())
+    }
+
     /// A Ping, which is to be answered by a Pong with the same payload of at most 125 bytes.
     fn ping(&mut self, payload: &[u8]);
 
