@@ -1,7 +1,7 @@
 //! The program from outside: flags, files, exit codes, and one line for every failure.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -180,21 +180,22 @@ fn a_unix_socket_is_served_and_removed() {
     assert!(!socket.0.exists(), "the file is left behind");
 }
 
-/// Waits until somebody accepts on `path`, then ends the server with SIGTERM.
+/// Waits until it says that it listens, and somebody accepts on `path`; then ends the server with
+/// SIGTERM.
 fn stopped_when_served(mut child: Child, path: &Path) -> (Option<i32>, String) {
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut errors = String::new();
+    while !errors.contains("listening on") {
+        let line = log.read_line(&mut errors).expect("UTF-8");
+        assert!(line > 0, "the server has ended: {errors}");
+    }
+    UnixStream::connect(path).expect("somebody accepts");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
     let deadline = Instant::now() + Duration::from_secs(20);
-    let mut asked = false;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().expect("our child") {
-            let mut errors = String::new();
-            if let Some(mut stderr) = child.stderr.take() {
-                let _ = stderr.read_to_string(&mut errors);
-            }
+            let _ = log.read_to_string(&mut errors);
             return (status.code(), errors);
-        }
-        if !asked && UnixStream::connect(path).is_ok() {
-            asked = true;
-            kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
         }
         sleep(Duration::from_millis(10));
     }

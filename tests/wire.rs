@@ -5,8 +5,12 @@ mod support;
 
 #[path = "wire/closing.rs"]
 mod closing;
+#[path = "wire/failing.rs"]
+mod failing;
 #[path = "wire/idling.rs"]
 mod idling;
+#[path = "wire/opening.rs"]
+mod opening;
 #[path = "wire/reading.rs"]
 mod reading;
 #[path = "wire/writing.rs"]

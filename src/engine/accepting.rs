@@ -109,6 +109,8 @@ impl<R: Ring> Shard<R> {
             }
             // The peer was gone before we came, or a signal did.
             Outcome::Failed(Errno::CONNABORTED | Errno::INTR | Errno::CANCELED) => {}
+            // The listener was shut because a drain begins.
+            Outcome::Failed(Errno::INVAL) => acceptor.state = State::Stopped,
             Outcome::Failed(errno) if acceptor.state != State::Stopped => {
                 let pause = acceptor.pause;
                 acceptor.state = State::Paused(self.core.now.get() + pause);

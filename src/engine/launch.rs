@@ -71,7 +71,7 @@ pub(crate) struct Running {
     addresses: Vec<ListenAddress>,
     runtime: tokio::runtime::Runtime,
     /// Keeps the files of Unix sockets until the end.
-    _listeners: Vec<Listener>,
+    listeners: Arc<Vec<Listener>>,
 }
 
 impl Running {
@@ -88,7 +88,16 @@ impl Running {
     /// What drains the shards, from any thread.
     pub(crate) fn drainer(&self) -> Arc<dyn Fn() + Send + Sync> {
         let remotes = self.remotes.clone();
-        Arc::new(move || remotes.iter().for_each(|remote| remote.send(Command::Drain)))
+        // Weak, so that a handle that outlives the engine keeps no socket open.
+        let listeners = Arc::downgrade(&self.listeners);
+        Arc::new(move || {
+            remotes.iter().for_each(|remote| remote.send(Command::Drain));
+            // Who comes now is refused at once, or taken by another server on the same port,
+            // instead of waiting in a queue that nobody serves any more.
+            for listener in listeners.upgrade().iter().flat_map(|listeners| listeners.iter()) {
+                let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+            }
+        })
     }
 
     /// Waits until every shard has ended.
@@ -163,7 +172,8 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
         receive = ?options.receive,
         "started"
     );
-    Ok(Running { shards: threads, remotes, addresses, runtime, _listeners: kept })
+    let listeners = Arc::new(kept);
+    Ok(Running { shards: threads, remotes, addresses, runtime, listeners })
 }
 
 /// What a shard's thread starts from.

@@ -265,11 +265,13 @@ impl<R: Ring> Shard<R> {
 
     fn handle_time(&mut self, now: Moment) {
         self.core.timers.borrow_mut().expire(now, &mut self.due);
-        for id in std::mem::take(&mut self.due) {
+        let mut due = std::mem::take(&mut self.due);
+        for id in due.drain(..) {
             if let Some(connection) = self.registry.find(id).and_then(|s| s.connection.as_ref()) {
                 connection.borrow_mut().handle_timeout(&self.core);
             }
         }
+        self.due = due;
         self.go_on_draining(now);
     }
 

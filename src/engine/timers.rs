@@ -22,6 +22,8 @@ pub(super) struct Timers {
     /// The bucket time up to which everything was taken.
     done: u64,
     entries: usize,
+    /// When the next entry comes up: asked before every wait, so it is kept.
+    next: Option<Moment>,
 }
 
 impl Timers {
@@ -31,6 +33,7 @@ impl Timers {
             occupied: vec![0; BUCKETS / 64].into(),
             done: 0,
             entries: 0,
+            next: None,
         }
     }
 
@@ -43,11 +46,18 @@ impl Timers {
         self.buckets[index].push(slot);
         self.occupied[index / 64] |= 1 << (index % 64);
         self.entries += 1;
-        Moment::from_millis(bucket_time * GRAIN_MS)
+        let at = Moment::from_millis(bucket_time * GRAIN_MS);
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        at
     }
 
     /// When the next entry comes up.
     pub(super) fn next(&self) -> Option<Moment> {
+        self.next
+    }
+
+    /// Looks for the first bucket that is not empty.
+    fn find_next(&self) -> Option<Moment> {
         if self.entries == 0 {
             return None;
         }
@@ -71,7 +81,7 @@ impl Timers {
     /// Moves everything that has come up by `now` to `due`.
     pub(super) fn expire(&mut self, now: Moment, due: &mut Vec<SlotId>) {
         let until = now.as_millis() / GRAIN_MS;
-        while let Some(next) = self.next() {
+        while let Some(next) = self.next {
             let bucket_time = next.as_millis() / GRAIN_MS;
             if bucket_time > until {
                 break;
@@ -86,6 +96,7 @@ impl Timers {
             }
             self.occupied[index / 64] &= !(1 << (index % 64));
             self.done = bucket_time;
+            self.next = self.find_next();
         }
         self.done = self.done.max(until);
     }

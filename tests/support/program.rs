@@ -56,8 +56,15 @@ impl Program {
     /// How many lines of the log have `text`, and what follows it in the last of them.
     fn count_and_find(&self, text: &str) -> (usize, Option<String>) {
         let lines = self.lines.lock().expect("not poisoned");
-        let found = lines.iter().filter_map(|line| line.split_once(text));
-        (found.clone().count(), found.last().map(|(_, rest)| rest.to_owned()))
+        let mut found = lines.iter().filter_map(|line| line.split_once(text));
+        (found.clone().count(), found.next_back().map(|(_, rest)| rest.to_owned()))
+    }
+
+    /// Every address it listens on.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let lines = self.lines.lock().expect("not poisoned");
+        let listening = lines.iter().filter_map(|line| line.split_once("listening on "));
+        listening.filter_map(|(_, address)| address.parse().ok()).collect()
     }
 
     /// Lines of the log that have `text`.

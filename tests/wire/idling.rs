@@ -108,7 +108,7 @@ fn a_full_inbox_stops_reading_and_the_pong_timeout_does_not_judge_it() {
     go_on.send(true).unwrap();
     assert_eq!(told(&sums), sent / 1_008 * 1_008);
     let message = frame(FIN | BINARY, &[7; 1_000]);
-    raw.send(if sent % 1_008 == 0 { &message } else { &message[sent % 1_008..] });
+    raw.send(if sent.is_multiple_of(1_008) { &message } else { &message[sent % 1_008..] });
     let answer = std::iter::from_fn(|| raw.read_frame()).find(|frame| frame.opcode() == BINARY);
     assert_eq!(answer.expect("an answer").payload, [7; 1_000]);
     drop(raw);

@@ -1,0 +1,13 @@
+//! What the server must withstand, by numbers: each test is one line of a list of attacks and
+//! faults, run against a real ring on loopback.
+
+mod support;
+
+#[path = "bars/ends.rs"]
+mod ends;
+#[path = "bars/frames.rs"]
+mod frames;
+#[path = "bars/openings.rs"]
+mod openings;
+#[path = "bars/texts.rs"]
+mod texts;
