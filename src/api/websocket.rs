@@ -90,6 +90,7 @@ impl WebSocket {
         self.push(message.into())
     }
 
+    #[inline]
     fn push(&self, message: Message<'_>) -> Result<(), WriteError> {
         self.port.write(message.kind, message.payload).map_err(|failure| match failure {
             WriteFailure::Full => WriteError::Full,

@@ -52,8 +52,9 @@ impl Conversation {
     /// Gives back what an idle conversation does not need.
     pub(super) fn rest(&mut self) {
         if self.0.as_ref().is_some_and(|busy| busy.is_idle())
-            && let Some(busy) = self.0.take()
+            && let Some(mut busy) = self.0.take()
         {
+            busy.inbox.rest();
             STORE.with_borrow_mut(|store| {
                 if store.len() < STORE_ITEMS_MAX {
                     store.push(busy);

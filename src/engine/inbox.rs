@@ -11,11 +11,12 @@ use std::collections::VecDeque;
 /// it is made: a header alone must not reserve memory.
 const TRUST_BYTES: usize = 64 * 1024;
 
+/// Messages for which an idle inbox keeps room: as many as a busy client has in flight.
+const QUEUE_KEPT: usize = 32;
+
 /// Messages in order of arrival; the last one may be incomplete.
 pub(super) struct Inbox {
-    /// The first message stands apart, so that an inbox of one (the usual) needs no queue.
-    front: Option<Incoming>,
-    rest: VecDeque<Incoming>,
+    queue: VecDeque<Incoming>,
     cost_bytes: usize,
 }
 
@@ -42,7 +43,7 @@ impl Incoming {
 
 impl Inbox {
     pub(super) const fn new() -> Self {
-        Self { front: None, rest: VecDeque::new(), cost_bytes: 0 }
+        Self { queue: VecDeque::new(), cost_bytes: 0 }
     }
 
     /// What the messages cost: the memory they hold and something for each.
@@ -52,7 +53,7 @@ impl Inbox {
 
     /// Messages, the incomplete one included.
     pub(super) fn messages(&self) -> usize {
-        usize::from(self.front.is_some()) + self.rest.len()
+        self.queue.len()
     }
 
     /// A whole message.
@@ -73,18 +74,16 @@ impl Inbox {
         self.enqueue(Incoming { kind, payload: Buffer::new(), complete: false });
     }
 
+    #[inline]
     fn enqueue(&mut self, incoming: Incoming) {
         self.cost_bytes += incoming.cost_bytes();
-        match &mut self.front {
-            Some(_) => self.rest.push_back(incoming),
-            front => *front = Some(incoming),
-        }
+        self.queue.push_back(incoming);
     }
 
     /// More of the message that began last. `frame_remaining` bytes of its frame are still to
     /// come, and the reader wants at most `wanted_bytes` at once.
     pub(super) fn append(&mut self, bytes: &[u8], frame_remaining: u64, wanted_bytes: usize) {
-        let Some(last) = self.rest.back_mut().or(self.front.as_mut()) else { return };
+        let Some(last) = self.queue.back_mut() else { return };
         let before = last.payload.capacity();
         let arrived = last.payload.len() + bytes.len();
         if bytes.len() > last.payload.room() {
@@ -105,43 +104,50 @@ impl Inbox {
 
     /// The message that began last is complete.
     pub(super) fn end(&mut self) {
-        if let Some(last) = self.rest.back_mut().or(self.front.as_mut()) {
+        if let Some(last) = self.queue.back_mut() {
             last.complete = true;
         }
     }
 
     /// Whether [`Inbox::take`] would take something.
     pub(super) fn is_readable(&self, len: usize, as_bytes: bool) -> bool {
-        self.front
-            .as_ref()
-            .is_some_and(|front| front.complete || front.cut(len, as_bytes).is_some())
+        let front = self.queue.front();
+        front.is_some_and(|front| front.complete || front.cut(len, as_bytes).is_some())
     }
 
     /// Takes the first message, or its first `len` characters (bytes, if it is binary or
     /// `as_bytes`), once the one or the other is there.
+    #[inline]
     pub(super) fn take(&mut self, len: usize, as_bytes: bool) -> Option<Piece> {
-        let front = self.front.as_mut()?;
+        let front = self.queue.front_mut()?;
+        // As many bytes are never more characters.
+        if front.complete && front.payload.len() <= len {
+            let taken = self.queue.pop_front()?;
+            self.cost_bytes -= taken.cost_bytes();
+            return Some(Piece { kind: taken.kind, payload: taken.payload, at_end: true });
+        }
+        self.take_part(len, as_bytes)
+    }
+
+    #[cold]
+    fn take_part(&mut self, len: usize, as_bytes: bool) -> Option<Piece> {
+        let front = self.queue.front_mut()?;
         let cut = front.cut(len, as_bytes);
-        if let Some(bytes) = cut.filter(|cut| !front.complete || *cut < front.payload.len()) {
-            let payload = front.payload.split_to(bytes);
-            return Some(Piece { kind: front.kind, payload, at_end: false });
+        if front.complete && cut.is_none_or(|cut| cut == front.payload.len()) {
+            return self.take(usize::MAX, as_bytes);
         }
-        if !front.complete {
-            return None;
-        }
-        let next = self.rest.pop_front();
-        let taken = std::mem::replace(&mut self.front, next)?;
-        self.cost_bytes -= taken.cost_bytes();
-        if self.rest.is_empty() && self.rest.capacity() > 0 {
-            self.rest = VecDeque::new();
-        }
-        Some(Piece { kind: taken.kind, payload: taken.payload, at_end: true })
+        let payload = front.payload.split_to(cut?);
+        Some(Piece { kind: front.kind, payload, at_end: false })
+    }
+
+    /// Gives back the memory of a queue that was long once.
+    pub(super) fn rest(&mut self) {
+        self.queue.shrink_to(QUEUE_KEPT);
     }
 
     /// Drops the message that is incomplete.
     pub(super) fn abandon(&mut self) {
-        let last = self.rest.pop_back().or_else(|| self.front.take());
-        if let Some(dropped) = last.filter(|last| !last.complete) {
+        if let Some(dropped) = self.queue.pop_back_if(|last| !last.complete) {
             self.cost_bytes -= dropped.cost_bytes();
         }
     }

@@ -65,6 +65,7 @@ impl Outbox {
     /// Adds a frame; before a Close, the Pong that waits, because nothing may come behind it. Small
     /// payloads are copied behind each other; large ones stay where they are, with the header in
     /// front of them if there is room.
+    #[inline]
     pub(super) fn push_frame(&mut self, opcode: Opcode, payload: Payload<'_>) {
         if opcode == Opcode::Close {
             self.push_pending_pong();
@@ -99,6 +100,7 @@ impl Outbox {
         }
     }
 
+    #[inline]
     fn copy(&mut self, header: &[u8], payload: &[u8]) {
         let bytes = header.len() + payload.len();
         self.waiting_bytes += bytes;

@@ -80,6 +80,7 @@ impl Port {
     }
 
     /// Ready when there is room in the outbox, or nothing more can be written.
+    #[inline]
     pub(crate) fn poll_writable(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
         let high_water = self.core.settings.limits.outbox_high_water_bytes;
@@ -93,6 +94,7 @@ impl Port {
     }
 
     /// Adds a message to what is to be sent, if there is room.
+    #[inline]
     pub(crate) fn write(
         &self,
         kind: MessageKind,
@@ -214,6 +216,7 @@ pub(crate) struct Read<'a> {
 impl Future for Read<'_> {
     type Output = Result<Piece, ReadFailure>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { port, len, deadline } = *self;
         let core = &port.core;
