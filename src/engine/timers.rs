@@ -21,8 +21,14 @@ pub(super) struct Timers {
     occupied: Box<[u64]>,
     /// The bucket time up to which everything was taken.
     done: u64,
+    /// The bucket time of the first entry; asked twice a batch, and found anew only when it has
+    /// come up.
+    first: u64,
     entries: usize,
 }
+
+/// The time of a bucket that does not come.
+const NEVER: u64 = u64::MAX;
 
 impl Timers {
     pub(super) fn new() -> Self {
@@ -30,6 +36,7 @@ impl Timers {
             buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
             occupied: vec![0; BUCKETS / 64].into(),
             done: 0,
+            first: NEVER,
             entries: 0,
         }
     }
@@ -43,13 +50,19 @@ impl Timers {
         self.buckets[index].push(slot);
         self.occupied[index / 64] |= 1 << (index % 64);
         self.entries += 1;
+        self.first = self.first.min(bucket_time);
         Moment::from_millis(bucket_time * GRAIN_MS)
     }
 
     /// When the next entry comes up.
     pub(super) fn next(&self) -> Option<Moment> {
+        (self.first != NEVER).then(|| Moment::from_millis(self.first * GRAIN_MS))
+    }
+
+    /// The first entry after `done`.
+    fn find_first(&self) -> u64 {
         if self.entries == 0 {
-            return None;
+            return NEVER;
         }
         let first = (self.done + 1) as usize % BUCKETS;
         let words = self.occupied.len();
@@ -63,19 +76,15 @@ impl Timers {
             };
             let bits = self.occupied[word] & mask;
             (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
-        })?;
-        let ahead = (found + BUCKETS - first) % BUCKETS;
-        Some(Moment::from_millis((self.done + 1 + ahead as u64) * GRAIN_MS))
+        });
+        found.map_or(NEVER, |found| self.done + 1 + ((found + BUCKETS - first) % BUCKETS) as u64)
     }
 
     /// Moves everything that has come up by `now` to `due`.
     pub(super) fn expire(&mut self, now: Moment, due: &mut Vec<SlotId>) {
         let until = now.as_millis() / GRAIN_MS;
-        while let Some(next) = self.next() {
-            let bucket_time = next.as_millis() / GRAIN_MS;
-            if bucket_time > until {
-                break;
-            }
+        while self.first <= until {
+            let bucket_time = self.first;
             let index = bucket_time as usize % BUCKETS;
             let bucket = &mut self.buckets[index];
             self.entries -= bucket.len();
@@ -86,6 +95,7 @@ impl Timers {
             }
             self.occupied[index / 64] &= !(1 << (index % 64));
             self.done = bucket_time;
+            self.first = self.find_first();
         }
         self.done = self.done.max(until);
     }
