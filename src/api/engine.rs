@@ -1,9 +1,12 @@
 //! Building, running and ending an engine.
 
 use super::handler::{self, WebSocketServer};
+use crate::engine::shard::Shard;
 use crate::engine::{
-    ListenAddress, Routes, Running, Settings, SimulatedEngine, StartError, Target, Totals, launch,
+    ListenAddress, Routes, Running, Settings, SimulatedEngine, StartError, Target, Totals, bench,
+    launch,
 };
+use crate::ring::Ring;
 use crate::ring::sim::SimRing;
 use std::sync::Arc;
 
@@ -151,6 +154,12 @@ impl EngineBuilder {
     #[doc(hidden)]
     pub fn simulate(self, ring: SimRing) -> SimulatedEngine {
         SimulatedEngine::new(self.settings, self.routes, ring)
+    }
+
+    /// One shard on any ring, to be turned by hand; for `benches`.
+    #[doc(hidden)]
+    pub fn shard_on<R: Ring>(self, ring: R) -> Shard<R> {
+        bench::shard(ring, self.settings, self.routes)
     }
 
     /// Binds, starts the shards, and returns when all of them accept.

@@ -14,6 +14,7 @@
 
 mod accepting;
 mod arrivals;
+pub mod bench;
 mod connection;
 mod conversation;
 mod core;

@@ -16,6 +16,7 @@
 mod address;
 mod buffer;
 mod kernel;
+mod lease_pool;
 mod pool;
 pub mod probe;
 mod selftest;
@@ -26,6 +27,8 @@ mod token;
 
 pub use buffer::{BUFFER_HEADROOM, Buffer};
 pub use kernel::KernelRing;
+#[doc(hidden)]
+pub use lease_pool::LeasePool;
 pub use pool::Lease;
 pub use rustix::io::Errno;
 pub use selftest::receive_mode_that_works;
