@@ -1,5 +1,6 @@
 //! What can go wrong in a handler's verbs.
 
+use crate::engine::WriteFailure;
 use crate::proto::CloseCode;
 use std::fmt;
 
@@ -41,6 +42,16 @@ pub enum WriteError {
     /// before.
     #[error("the peer is too slow: its outbox is full")]
     Full,
+}
+
+impl From<WriteFailure<'_>> for WriteError {
+    fn from(failure: WriteFailure<'_>) -> Self {
+        match failure {
+            WriteFailure::Full(_) => Self::Full,
+            WriteFailure::TooLong => Self::TooLong,
+            WriteFailure::Ended => Self::Closed,
+        }
+    }
 }
 
 /// Why a handler gave up. Made by `?` from the errors of the verbs, or from any error by

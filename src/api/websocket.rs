@@ -73,11 +73,19 @@ impl WebSocket {
         &mut self,
         message: impl Into<Message<'m>>,
     ) -> impl Future<Output = Result<(), WriteError>> {
-        let mut message = Some(message.into());
+        let Message { kind, payload } = message.into();
+        let mut payload = Some(payload);
         poll_fn(move |context| {
-            std::task::ready!(self.port.poll_writable(context));
-            let message = message.take().expect("polled after it was ready");
-            Poll::Ready(self.push(message))
+            let waiting = payload.take().expect("polled after it was ready");
+            Poll::Ready(match self.port.write(kind, waiting) {
+                Ok(()) => Ok(()),
+                Err(WriteFailure::Full(waiting)) => {
+                    payload = Some(waiting);
+                    self.port.await_room(context);
+                    return Poll::Pending;
+                }
+                Err(failure) => Err(failure.into()),
+            })
         })
     }
 
@@ -87,16 +95,8 @@ impl WebSocket {
     ///
     /// [`WriteError::Full`] above the high-water mark, and those of [`write`](Self::write).
     pub fn try_write<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), WriteError> {
-        self.push(message.into())
-    }
-
-    #[inline]
-    fn push(&self, message: Message<'_>) -> Result<(), WriteError> {
-        self.port.write(message.kind, message.payload).map_err(|failure| match failure {
-            WriteFailure::Full => WriteError::Full,
-            WriteFailure::TooLong => WriteError::TooLong,
-            WriteFailure::Ended => WriteError::Closed,
-        })
+        let Message { kind, payload } = message.into();
+        Ok(self.port.write(kind, payload)?)
     }
 
     /// Ends the conversation: Close 1000, and waits for the peer's answer, at most the close

@@ -371,7 +371,11 @@ impl Connection {
     /// Brings the shard's account of grown inboxes up to date.
     pub(super) fn account(&mut self, core: &Core) {
         let limit = core.settings.limits.inbox_bytes_max;
-        let excess = self.talk.inbox.cost_bytes().saturating_sub(limit);
+        let cost = self.talk.inbox.cost_bytes();
+        if cost <= limit && self.excess_bytes == 0 {
+            return;
+        }
+        let excess = cost.saturating_sub(limit);
         let excess = u32::try_from(excess).unwrap_or(u32::MAX);
         if excess != self.excess_bytes {
             let others = core.inbox_growth_bytes.get() - self.excess_bytes as usize;

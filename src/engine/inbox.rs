@@ -147,7 +147,9 @@ impl Inbox {
 
     /// Drops the message that is incomplete.
     pub(super) fn abandon(&mut self) {
-        if let Some(dropped) = self.queue.pop_back_if(|last| !last.complete) {
+        if self.queue.back().is_some_and(|last| !last.complete)
+            && let Some(dropped) = self.queue.pop_back()
+        {
             self.cost_bytes -= dropped.cost_bytes();
         }
     }

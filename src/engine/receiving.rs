@@ -62,8 +62,7 @@ impl Connection {
             outbox: &mut talk.outbox,
             messages_in: &mut self.counts.messages_in,
             wanted_bytes: wanted_bytes(self.reading, core),
-            growth_left_bytes: growth_left_bytes(self.excess_bytes as usize, core),
-            inbox_bytes_max: core.settings.limits.inbox_bytes_max,
+            cost_bytes_max: cost_bytes_max(self.excess_bytes as usize, core),
             close: None,
         };
         let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
@@ -116,9 +115,12 @@ fn wanted_bytes(reading: Option<Reading>, core: &Core) -> usize {
     asked.max(limits.inbox_bytes_max)
 }
 
-fn growth_left_bytes(own_bytes: usize, core: &Core) -> usize {
+/// What this inbox may cost, given how much the others of the shard have grown.
+fn cost_bytes_max(own_bytes: usize, core: &Core) -> usize {
+    let limits = &core.settings.limits;
     let others = core.inbox_growth_bytes.get() - own_bytes;
-    core.settings.limits.inbox_growth_bytes_max.saturating_sub(others)
+    let growth = limits.inbox_growth_bytes_max.saturating_sub(others);
+    limits.inbox_bytes_max.saturating_add(growth)
 }
 
 /// Where the session puts what it finds.
@@ -128,8 +130,7 @@ struct Sink<'a> {
     outbox: &'a mut Outbox,
     messages_in: &'a mut u64,
     wanted_bytes: usize,
-    growth_left_bytes: usize,
-    inbox_bytes_max: usize,
+    cost_bytes_max: usize,
     close: Option<(CloseCode, Box<str>)>,
 }
 
@@ -143,8 +144,7 @@ impl Events for Sink<'_> {
     fn message_data(&mut self, bytes: &[u8], frame_remaining: u64) -> Result<(), Refused> {
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
         inbox.append(bytes, frame_remaining, self.wanted_bytes);
-        let excess = inbox.cost_bytes().saturating_sub(self.inbox_bytes_max);
-        if excess > self.growth_left_bytes {
+        if inbox.cost_bytes() > self.cost_bytes_max {
             inbox.abandon();
             return Err(Refused);
         }
@@ -155,8 +155,7 @@ impl Events for Sink<'_> {
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
         inbox.push(kind, bytes);
         *self.messages_in += 1;
-        let excess = inbox.cost_bytes().saturating_sub(self.inbox_bytes_max);
-        if excess > self.growth_left_bytes { Err(Refused) } else { Ok(()) }
+        if inbox.cost_bytes() > self.cost_bytes_max { Err(Refused) } else { Ok(()) }
     }
 
     fn message_end(&mut self) {

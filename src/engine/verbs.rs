@@ -32,8 +32,9 @@ pub(crate) enum ReadFailure {
 }
 
 /// A write that was not taken.
-pub(crate) enum WriteFailure {
-    Full,
+pub(crate) enum WriteFailure<'a> {
+    /// There is no room; the payload comes back.
+    Full(Payload<'a>),
     TooLong,
     Ended,
 }
@@ -76,30 +77,23 @@ impl Port {
 
     /// The next message or part of one. The deadline counts from now.
     pub(crate) fn read(&self, len: usize, timeout: Duration) -> Read<'_> {
-        Read { port: self, len, deadline: self.core.now.get() + timeout }
+        Read { port: self, len, deadline: self.core.now.get() + timeout, waits: false }
     }
 
-    /// Ready when there is room in the outbox, or nothing more can be written.
-    #[inline]
-    pub(crate) fn poll_writable(&self, context: &Context<'_>) -> Poll<()> {
+    /// Asks to be woken when there is room in the outbox, or nothing more can be written.
+    pub(crate) fn await_room(&self, context: &Context<'_>) {
         let mut state = self.state();
-        let high_water = self.core.settings.limits.outbox_high_water_bytes;
-        if !matches!(state.phase, Phase::Open(_)) || !state.talk.outbox.is_full(high_water) {
-            state.flags.writing = false;
-            return Poll::Ready(());
-        }
         state.flags.writing = true;
         self.wait(&mut state, context);
-        Poll::Pending
     }
 
     /// Adds a message to what is to be sent, if there is room.
     #[inline]
-    pub(crate) fn write(
+    pub(crate) fn write<'a>(
         &self,
         kind: MessageKind,
-        payload: Payload<'_>,
-    ) -> Result<(), WriteFailure> {
+        payload: Payload<'a>,
+    ) -> Result<(), WriteFailure<'a>> {
         let mut state = self.state();
         let limits = &self.core.settings.limits;
         if !matches!(state.phase, Phase::Open(_)) {
@@ -109,12 +103,13 @@ impl Port {
             return Err(WriteFailure::TooLong);
         }
         if state.talk.outbox.is_full(limits.outbox_high_water_bytes) {
-            return Err(WriteFailure::Full);
+            return Err(WriteFailure::Full(payload));
         }
         let opcode = match kind {
             MessageKind::Text if !state.flags.binary_data => Opcode::Text,
             _ => Opcode::Binary,
         };
+        state.flags.writing = false;
         state.talk.outbox.push_frame(opcode, payload);
         state.counts.messages_out += 1;
         state.mark_dirty(&self.core);
@@ -211,14 +206,16 @@ pub(crate) struct Read<'a> {
     port: &'a Port,
     len: usize,
     deadline: Moment,
+    /// The connection knows of it.
+    waits: bool,
 }
 
 impl Future for Read<'_> {
     type Output = Result<Piece, ReadFailure>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { port, len, deadline } = *self;
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { port, len, deadline, .. } = *self;
         let core = &port.core;
         let mut state = port.state();
         if state.talk.inbox.messages() > 0
@@ -244,12 +241,15 @@ impl Future for Read<'_> {
             state.mark_dirty(core);
         }
         port.wait(&mut state, context);
+        self.waits = true;
         Poll::Pending
     }
 }
 
 impl Drop for Read<'_> {
     fn drop(&mut self) {
-        self.port.state().reading = None;
+        if self.waits {
+            self.port.state().reading = None;
+        }
     }
 }
