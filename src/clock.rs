@@ -33,7 +33,9 @@ impl Add<Duration> for Moment {
 
     /// Rounds up to the next millisecond and saturates, so that a deadline is never early.
     fn add(self, duration: Duration) -> Self {
-        let millis = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        // In seconds and the rest, because the nanoseconds of it all are a division of 128 bits.
+        let rest = u64::from(duration.subsec_nanos().div_ceil(1_000_000));
+        let millis = duration.as_secs().saturating_mul(1_000).saturating_add(rest);
         Self(self.0.saturating_add(millis))
     }
 }
