@@ -89,19 +89,22 @@ impl Buffer {
     }
 
     /// An empty buffer with room for `capacity` bytes.
+    #[inline]
     pub fn with_capacity(capacity: usize) -> Self {
         let memory = if capacity < 1 << CLASS_MIN {
             Vec::with_capacity(capacity)
         } else {
-            STORE.with_borrow_mut(|store| store.take(capacity))
+            take_stored(capacity)
         };
         Self { memory, start: 0 }
     }
 
     /// An empty buffer with room for `capacity` bytes behind and [`BUFFER_HEADROOM`] in front.
+    #[inline]
     pub fn with_headroom(capacity: usize) -> Self {
         let mut buffer = Self::with_capacity(capacity + BUFFER_HEADROOM);
-        buffer.memory.resize(BUFFER_HEADROOM, 0);
+        // As an array, because it becomes one store; `resize` becomes a call.
+        buffer.memory.extend_from_slice(&[0; BUFFER_HEADROOM]);
         buffer.start = BUFFER_HEADROOM;
         buffer
     }
@@ -176,12 +179,23 @@ impl Buffer {
     }
 }
 
+/// Memory of the store or new. Apart, so that small buffers stay short code.
+#[inline(never)]
+fn take_stored(capacity: usize) -> Vec<u8> {
+    STORE.with_borrow_mut(|store| store.take(capacity))
+}
+
+#[inline(never)]
+fn give_stored(memory: Vec<u8>) {
+    // A thread that is ending has no store any more; the allocator takes it then.
+    let _ = STORE.try_with(|store| store.borrow_mut().give(memory));
+}
+
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
         if self.memory.capacity() >= STORED_BYTES_MIN {
-            let memory = std::mem::take(&mut self.memory);
-            // A thread that is ending has no store any more; the allocator takes it then.
-            let _ = STORE.try_with(|store| store.borrow_mut().give(memory));
+            give_stored(std::mem::take(&mut self.memory));
         }
     }
 }
