@@ -11,6 +11,10 @@ use std::collections::VecDeque;
 /// it is made: a header alone must not reserve memory.
 const TRUST_BYTES: usize = 64 * 1024;
 
+/// Places of an empty queue that are kept, a batch of a client that pipelines. They are given up
+/// with the conversation, of which a shard keeps a thousand.
+const QUEUE_KEPT: usize = 32;
+
 /// Messages in order of arrival; the last one may be incomplete.
 pub(super) struct Inbox {
     /// The first message stands apart, so that an inbox of one (the usual) needs no queue.
@@ -116,7 +120,7 @@ impl Inbox {
         let next = self.rest.pop_front();
         let taken = std::mem::replace(&mut self.front, next)?;
         self.cost_bytes -= taken.cost_bytes();
-        if self.rest.is_empty() && self.rest.capacity() > 0 {
+        if self.rest.is_empty() && self.rest.capacity() > QUEUE_KEPT {
             self.rest = VecDeque::new();
         }
         Some(Piece { kind: taken.kind, payload: taken.payload, at_end: true })
