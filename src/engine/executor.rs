@@ -112,10 +112,13 @@ impl Executor {
         std::mem::swap(&mut *self.ready.borrow_mut(), batch);
         for id in batch.drain(..) {
             let Some(mut task) = self.take(id) else { continue };
-            let waker = self.current.borrow_mut().aim(id, &self.remote);
+            self.current.borrow_mut().aim(id, &self.remote);
+            // Borrowed during the poll, which may only look at it: a clone would be two atomics.
+            let current = self.current.borrow();
             let polled = catch_unwind(AssertUnwindSafe(|| {
-                task.as_mut().poll(&mut Context::from_waker(&waker))
+                task.as_mut().poll(&mut Context::from_waker(&current.waker))
             }));
+            drop(current);
             let outcome = match polled {
                 Ok(Poll::Pending) => {
                     self.put_back(id, task);
@@ -167,7 +170,7 @@ impl Current {
 
     /// Aims the waker at `id`. If a task has kept a clone, that one stays aimed at its task, and
     /// there is a new one for `id`.
-    fn aim(&mut self, id: TaskId, remote: &Arc<Remote>) -> Waker {
+    fn aim(&mut self, id: TaskId, remote: &Arc<Remote>) {
         // Ours: `target`, and the one inside `waker`.
         if Arc::strong_count(&self.target) > 2 {
             *self = Self::new(remote);
@@ -175,7 +178,6 @@ impl Current {
         self.target.index.store(id.index, Ordering::Relaxed);
         self.target.generation.store(id.generation, Ordering::Relaxed);
         self.target.queued.store(false, Ordering::Relaxed);
-        self.waker.clone()
     }
 }
 

@@ -70,7 +70,9 @@ impl Remote {
         scratch: &mut Vec<Arc<TaskWaker>>,
         mut wake: impl FnMut(TaskId),
     ) -> Vec<Command> {
-        if !self.pending.swap(false, Ordering::SeqCst) {
+        // The look costs nothing, the swap a locked instruction in every batch. What it overlooks
+        // `may_sleep` sees.
+        if !self.pending.load(Ordering::Relaxed) || !self.pending.swap(false, Ordering::SeqCst) {
             return Vec::new();
         }
         let commands = {
