@@ -8,17 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 
-use crate::idle::IdleReport;
-use crate::report::Report;
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Echo(Box<Report>),
-    Idle(IdleReport),
-}
+use crate::report::{Run, is_contended};
 
 /// The values of one contender in one scenario.
 #[derive(Default)]
@@ -45,22 +36,20 @@ pub fn run(file: &Path) -> Result<()> {
     let (mut costs, mut memory) = (Table::default(), Table::default());
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         let place = || format!("{}, line {number}", file.display());
-        match serde_json::from_str(line).with_context(place)? {
-            Line::Echo(report) => {
+        match Run::read(line).with_context(place)? {
+            Run::Echo(report) => {
                 let server = report.server.with_context(|| format!("{}: no server", place()))?;
-                let scenario = format!(
-                    "{} x {}, {} B",
-                    report.connections, report.depth, report.payload_bytes
-                );
+                let scenario =
+                    format!("{} x {}, {} B", report.connections, report.depth, report.payload);
                 let series = costs.series(&scenario, &report.label);
                 series.values.push(server.cpu_ns_per_message);
                 series.rates.push(report.messages_per_second);
-                if !report.is_contended() {
+                if !is_contended(&report.client, Some(&server)) {
                     series.quiet.push(server.cpu_ns_per_message);
                 }
                 series.generator_bound += usize::from(report.generator_bound);
             }
-            Line::Idle(report) => {
+            Run::Idle(report) => {
                 let server = report.server.with_context(|| format!("{}: no server", place()))?;
                 let scenario = format!("{} idle", report.connections);
                 let series = memory.series(&scenario, &report.label);

@@ -20,7 +20,8 @@ use crate::frames;
 use crate::handshake::Target;
 use crate::operation::{Completion, Op, Sizes, Token};
 use crate::ring::Ring;
-use crate::server_cpu::{self, Memory};
+use crate::server_cpu::Memory;
+use crate::subject::{self, Subject};
 
 /// Connections of one ring, if the limit of descriptors allows.
 const PER_RING_MAX: u64 = 16_000;
@@ -32,14 +33,18 @@ const SETTLE: Duration = Duration::from_millis(500);
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// What to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
-    pub label: String,
-    pub url: String,
+    #[command(flatten)]
+    pub subject: Subject,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
+    /// Time to hold the connections, in seconds; pings are answered.
+    #[arg(long, default_value = "1", value_parser = subject::seconds)]
     pub hold: Duration,
+    /// No WebSocket: TCP connections only.
+    #[arg(long)]
     pub raw: bool,
-    pub server_pid: Option<u32>,
 }
 
 /// What it came to.
@@ -75,8 +80,9 @@ struct Shared {
 
 /// Runs the plan. Fails if a connection cannot be opened or is lost.
 pub fn run(plan: &Plan) -> Result<IdleReport> {
-    let target = Target::parse(&plan.url)?;
-    let memory = || plan.server_pid.map(Memory::of_tree).transpose().context("--server-pid");
+    let target = plan.subject.target()?;
+    let memory =
+        || plan.subject.server_pid.map(Memory::of_tree).transpose().context("--server-pid");
     let before = memory()?;
     let shared = Arc::new(Shared::default());
     let started = Instant::now();
@@ -96,7 +102,7 @@ pub fn run(plan: &Plan) -> Result<IdleReport> {
     }
     opened
         .and_then(|()| holders.results.try_iter().collect::<Result<()>>())
-        .map_err(|error| explain(plan, error))?;
+        .map_err(|error| plan.subject.explain(error))?;
     let count = f64::from(plan.connections);
     let server = before.zip(after).map(|(before, after)| ServerMemory {
         rss_before_bytes: before.rss_bytes,
@@ -106,8 +112,8 @@ pub fn run(plan: &Plan) -> Result<IdleReport> {
     });
     ensure!(lost == 0, "{lost} of {} connections were lost while idle", plan.connections);
     Ok(IdleReport {
-        label: plan.label.clone(),
-        url: plan.url.clone(),
+        label: plan.subject.label.clone(),
+        url: plan.subject.url.clone(),
         connections: plan.connections,
         opening_seconds,
         handshakes_per_second: count / opening_seconds,
@@ -115,15 +121,6 @@ pub fn run(plan: &Plan) -> Result<IdleReport> {
         lost,
         server,
     })
-}
-
-fn explain(plan: &Plan, error: anyhow::Error) -> anyhow::Error {
-    match plan.server_pid {
-        Some(pid) if server_cpu::has_ended(pid) => {
-            error.context(format!("the server (process {pid}) has ended"))
-        }
-        _ => error,
-    }
 }
 
 struct Holders {
@@ -156,7 +153,7 @@ fn wait_until_open(
     shared: &Shared,
     results: &mpsc::Receiver<Result<()>>,
 ) -> Result<()> {
-    let progress = crate::progress::bar(u64::from(plan.connections), "connecting");
+    let progress = crate::progress::bar(u64::from(plan.connections), "connecting", false);
     loop {
         let opened = shared.opened.load(Ordering::Acquire);
         progress.set_position(u64::from(opened));

@@ -19,7 +19,9 @@ mod operation;
 mod progress;
 mod report;
 mod ring;
+mod schedule;
 mod server_cpu;
+mod subject;
 mod workload;
 
 use std::process::ExitCode;
