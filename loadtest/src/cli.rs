@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::floor::{self, Driver};
 use crate::report::Run;
-use crate::{compare, echo, idle};
+use crate::{churn, compare, echo, fanout, idle};
 
 /// Load generator for WebSocket servers, and raw TCP floors to compare them with.
 #[derive(Debug, Parser)]
@@ -24,6 +24,10 @@ enum Command {
     Echo(echo::Plan),
     /// Opens connections, holds them and leaves; tells what they cost the server.
     Idle(idle::Plan),
+    /// Connections that come, upgrade, echo once and go, again and again.
+    Churn(churn::Plan),
+    /// What one member says, everybody hears: deliveries, and the time to the last of them.
+    Fanout(fanout::Plan),
     /// A raw TCP echo server, single-threaded, until it is ended.
     Floor(Floor),
     /// Puts the JSON lines of many runs into one table of medians.
@@ -48,8 +52,12 @@ impl Cli {
     /// Runs the chosen command.
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Echo(plan) => Run::Echo(echo::run(&plan)?).show(plan.subject.json),
+            Command::Echo(plan) => Run::Echo(echo::run(&plan)?.into()).show(plan.subject.json),
             Command::Idle(plan) => Run::Idle(idle::run(&plan)?).show(plan.subject.json),
+            Command::Churn(plan) => Run::Churn(churn::run(&plan)?).show(plan.subject.json),
+            Command::Fanout(plan) => {
+                Run::Fanout(fanout::run(&plan)?.into()).show(plan.subject.json)
+            }
             Command::Floor(floor) => floor::run(floor.listen, floor.driver, floor.buffers),
             Command::Compare { file } => compare::run(&file),
         }

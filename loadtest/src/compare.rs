@@ -1,6 +1,6 @@
 //! Many runs in one table: medians, spreads, ratios to the better floor.
 //!
-//! `main` calls [`run`] on a file of JSON lines that `echo --json` and `idle --json` wrote. It
+//! `main` calls [`run`] on a file of JSON lines that the scenarios wrote with `--json`. It
 //! judges nothing: overlapping spreads are for the reader to see.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::report::{Run, is_contended};
+use crate::figure::{Figure, Unit, median, place, spread};
+use crate::report::Run;
 
 /// The values of one contender in one scenario.
 #[derive(Default)]
@@ -32,40 +33,50 @@ struct Table {
 
 /// Prints the table of a file.
 pub fn run(file: &Path) -> Result<()> {
-    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let (mut costs, mut memory) = (Table::default(), Table::default());
-    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let place = || format!("{}, line {number}", file.display());
-        match Run::read(line).with_context(place)? {
-            Run::Echo(report) => {
-                let server = report.server.with_context(|| format!("{}: no server", place()))?;
-                let scenario =
-                    format!("{} x {}, {} B", report.connections, report.depth, report.payload);
-                let series = costs.series(&scenario, &report.label);
-                series.values.push(server.cpu_ns_per_message);
-                series.rates.push(report.messages_per_second);
-                if !is_contended(&report.client, Some(&server)) {
-                    series.quiet.push(server.cpu_ns_per_message);
-                }
-                series.generator_bound += usize::from(report.generator_bound);
-            }
-            Run::Idle(report) => {
-                let server = report.server.with_context(|| format!("{}: no server", place()))?;
-                let scenario = format!("{} idle", report.connections);
-                let series = memory.series(&scenario, &report.label);
-                series.values.push(server.rss_bytes_per_connection);
-                series.quiet.push(server.rss_bytes_per_connection);
-                series.rates.push(report.handshakes_per_second);
-            }
+    let mut tables = Unit::ALL.map(|_| Table::default());
+    let mut skipped = 0;
+    for run in read(file)? {
+        match Figure::of(&run) {
+            Some(figure) => tables[figure.unit as usize].add(figure),
+            None => skipped += 1,
         }
     }
-    ensure!(!costs.cells.is_empty() || !memory.cells.is_empty(), "{}: empty", file.display());
-    costs.print("server CPU ns/message", "messages/s");
-    memory.print("server RSS bytes/connection", "handshakes/s");
+    ensure!(
+        tables.iter().any(|table| !table.cells.is_empty()),
+        "{}: no run with --server-pid",
+        file.display()
+    );
+    for (unit, table) in Unit::ALL.iter().zip(&tables) {
+        table.print(unit.value(), unit.rate());
+    }
+    if skipped > 0 {
+        println!("{skipped} runs have no figure of the server and are not in the tables");
+    }
     Ok(())
 }
 
+/// The runs of a file of JSON lines.
+pub fn read(file: &Path) -> Result<Vec<Run>> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            Run::read(line).with_context(|| format!("{}, line {number}", file.display()))
+        })
+        .collect()
+}
+
 impl Table {
+    fn add(&mut self, figure: Figure) {
+        let series = self.series(&figure.scenario, &figure.contender);
+        series.values.push(figure.value);
+        series.rates.push(figure.rate);
+        if figure.quiet {
+            series.quiet.push(figure.value);
+        }
+        series.generator_bound += usize::from(figure.generator_bound);
+    }
+
     fn series(&mut self, scenario: &str, contender: &str) -> &mut Series {
         let row = place(&mut self.scenarios, scenario);
         let column = place(&mut self.contenders, contender);
@@ -138,39 +149,9 @@ fn ratio(values: &[f64], floor: &[f64]) -> Option<f64> {
     Some(median(&pairs))
 }
 
-fn place(names: &mut Vec<String>, name: &str) -> usize {
-    names.iter().position(|known| known == name).unwrap_or_else(|| {
-        names.push(name.to_owned());
-        names.len() - 1
-    })
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        len if len % 2 == 1 => sorted[len / 2],
-        len => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),
-    }
-}
-
-fn spread(values: &[f64]) -> (f64, f64) {
-    let low = values.iter().copied().min_by(f64::total_cmp);
-    let high = values.iter().copied().max_by(f64::total_cmp);
-    (low.unwrap_or(0.0), high.unwrap_or(0.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn medians_and_spreads() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(spread(&[3.0, 1.0, 2.0]), (1.0, 3.0));
-    }
 
     #[test]
     fn the_better_floor_is_the_lower_median() {

@@ -5,11 +5,15 @@
 //! `client`, `workload`, `frames`), `floor` is a server, `ring` holds all unsafe code,
 //! `server_cpu`, `report` and `compare` do the accounts.
 
+mod bystander;
+mod churn;
 mod cli;
 mod client;
 mod compare;
 mod connect;
 mod echo;
+mod fanout;
+mod figure;
 mod floor;
 mod frame_check;
 mod frames;

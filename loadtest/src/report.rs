@@ -5,6 +5,8 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::churn::ChurnReport;
+use crate::fanout::FanoutReport;
 use crate::idle::IdleReport;
 use crate::server_cpu::Usage;
 
@@ -29,8 +31,10 @@ pub struct Line {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "scenario", rename_all = "snake_case")]
 pub enum Run {
-    Echo(EchoReport),
+    Echo(Box<EchoReport>),
     Idle(IdleReport),
+    Churn(ChurnReport),
+    Fanout(Box<FanoutReport>),
 }
 
 impl Run {
@@ -43,6 +47,8 @@ impl Run {
         match self {
             Run::Echo(report) => report.print(),
             Run::Idle(report) => report.print(),
+            Run::Churn(report) => report.print(),
+            Run::Fanout(report) => report.print(),
         }
         Ok(())
     }
@@ -136,13 +142,14 @@ impl Latency {
     /// Prints for people.
     pub fn print(&self, what: &str) {
         println!(
-            "{what:<10}{:>10.1} us p50, {:.1} p90, {:.1} p99, {:.1} p99.9, {:.1} max",
+            "{what:<10} {:>9.1} us p50, {:.1} p90, {:.1} p99, {:.1} p99.9, {:.1} max",
             self.p50, self.p90, self.p99, self.p99_9, self.max
         );
     }
 }
 
-/// What one side spent.
+/// What one side spent. A "message" is the unit of the scenario: an echo, a connection that came
+/// and went, a delivery.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Cost {
     pub cpu_ns_per_message: f64,

@@ -8,9 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use base64::Engine;
-use sha1::{Digest, Sha1};
-use support::{Floor, PROGRAM, complaint, echo, load, server};
+use support::{Floor, PROGRAM, complaint, echo, load, server, upgrade};
 
 #[test]
 fn floors_echo_every_byte() {
@@ -131,24 +129,7 @@ fn a_server_that_ends_is_named() {
 
 /// Answers each message in two fragments with a ping between them.
 fn fragmenting_echo(mut stream: TcpStream) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("a request");
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).expect("a text head");
-    let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
-    let digest = Sha1::new()
-        .chain_update(key.expect("a key"))
-        .chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
-        .finalize();
-    let accept = base64::engine::general_purpose::STANDARD.encode(digest);
-    let answer = format!(
-        "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
-    stream.write_all(answer.as_bytes()).expect("an open connection");
+    upgrade(&mut stream).expect("a request");
     let mut header = [0; 6];
     while stream.read_exact(&mut header).is_ok() {
         assert_eq!(header[1] & 0x80, 0x80, "a client masks");

@@ -3,16 +3,10 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Floor, complaint, echo, load, server};
-
-fn report(output: &Output) -> serde_json::Value {
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
-}
+use support::{Floor, complaint, echo, load, report, server};
 
 #[test]
 fn a_rate_is_kept_and_mixed_lengths_are_compared() {

@@ -2,10 +2,13 @@
 
 #![allow(dead_code, reason = "every test crate uses its part")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+
+use base64::Engine;
+use sha1::{Digest, Sha1};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ringwire-loadtest");
 
@@ -60,4 +63,33 @@ pub fn server(serve: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || listener.incoming().flatten().for_each(serve));
     address
+}
+
+/// The report of a run that went well.
+pub fn report(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// Answers the opening handshake; returns the path that was asked for.
+pub fn upgrade(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))?;
+    let digest = Sha1::new()
+        .chain_update(key)
+        .chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+        .finalize();
+    let accept = base64::engine::general_purpose::STANDARD.encode(digest);
+    let answer = format!(
+        "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    stream.write_all(answer.as_bytes()).ok()?;
+    head.split_whitespace().nth(1).map(str::to_owned)
 }
