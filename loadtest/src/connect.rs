@@ -32,8 +32,9 @@ pub struct Opened {
 pub fn open_wave(target: &Target, first: u32, count: u32, raw: bool) -> Result<Vec<Opened>> {
     let mut wave = Vec::with_capacity(count as usize);
     for index in first..first + count {
-        let mut stream = open_socket(target.address, index)
-            .with_context(|| format!("cannot connect to {}", target.address))?;
+        let address = target.address(index);
+        let mut stream =
+            open_socket(address, index).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         if !raw {
             be_patient(&stream)?;

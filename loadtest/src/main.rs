@@ -26,6 +26,7 @@ mod ring;
 mod schedule;
 mod server_cpu;
 mod subject;
+mod system_memory;
 mod workload;
 
 use std::process::ExitCode;

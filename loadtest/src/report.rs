@@ -10,6 +10,9 @@ use crate::fanout::FanoutReport;
 use crate::idle::IdleReport;
 use crate::server_cpu::Usage;
 
+/// The part of an offered rate that must get through.
+pub const REACHED: f64 = 0.99;
+
 /// Share of the time from which on a thread counts as saturated.
 const SATURATED: f64 = 0.95;
 
@@ -32,7 +35,7 @@ pub struct Line {
 #[serde(tag = "scenario", rename_all = "snake_case")]
 pub enum Run {
     Echo(Box<EchoReport>),
-    Idle(IdleReport),
+    Idle(Box<IdleReport>),
     Churn(ChurnReport),
     Fanout(Box<FanoutReport>),
 }
@@ -205,9 +208,9 @@ pub fn is_generator_bound(client: &Cost, server: Option<&Cost>) -> bool {
     is_full(client) && server.is_some_and(|server| !is_full(server))
 }
 
-/// Says which side the figures are about.
-pub fn verdict(client: &Cost, server: Option<&Cost>) -> String {
-    match server {
+/// Says which side the figures are about. `reached` is told of a run at a fixed rate.
+pub fn verdict(client: &Cost, server: Option<&Cost>, reached: Option<bool>) -> String {
+    let side = match server {
         _ if is_generator_bound(client, server) => {
             "THE GENERATOR WAS THE BOTTLENECK: it was never idle, the server was"
         }
@@ -216,9 +219,15 @@ pub fn verdict(client: &Cost, server: Option<&Cost>) -> String {
         }
         None => "without --server-pid nobody knows how busy the server was",
         Some(server) if is_full(server) => "a thread of the server was never idle",
+        Some(_) if reached == Some(true) => {
+            "both sides were idle at times: the schedule set the rate"
+        }
         Some(_) => "both sides were idle at times: round trips set the rate",
+    };
+    match reached {
+        Some(false) => format!("the rate was not reached; {side}"),
+        _ => side.to_owned(),
     }
-    .to_owned()
 }
 
 fn is_full(cost: &Cost) -> bool {
@@ -280,12 +289,14 @@ mod tests {
 
     #[test]
     fn the_verdict_names_the_full_side() {
-        assert!(verdict(&cost(0.99), Some(&cost(0.7))).starts_with("THE GENERATOR"));
+        assert!(verdict(&cost(0.99), Some(&cost(0.7)), None).starts_with("THE GENERATOR"));
         assert!(is_generator_bound(&cost(0.99), Some(&cost(0.7))));
         assert!(!is_generator_bound(&cost(0.99), Some(&cost(0.96))));
-        assert!(verdict(&cost(0.99), Some(&cost(0.99))).starts_with("a thread of the server"));
-        assert!(verdict(&cost(0.5), Some(&cost(0.5))).starts_with("both sides"));
-        assert!(verdict(&cost(0.99), None).starts_with("the generator"));
+        assert!(
+            verdict(&cost(0.99), Some(&cost(0.99)), None).starts_with("a thread of the server")
+        );
+        assert!(verdict(&cost(0.5), Some(&cost(0.5)), None).starts_with("both sides"));
+        assert!(verdict(&cost(0.99), None, None).starts_with("the generator"));
     }
 
     #[test]

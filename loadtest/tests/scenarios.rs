@@ -144,8 +144,34 @@ fn a_broken_fan_out_is_told() {
     let arguments = ["fanout", "--subscribers", "3", "--seconds", "0.2", "--warmup", "0"];
     let echo = format!("ws://{address}/echo");
     let text = complaint(&load(&[&arguments[..], &[&echo]].concat()));
-    assert!(text.contains("nothing was delivered to a subscriber"), "only the publisher hears it: {text}");
+    assert!(
+        text.contains("nothing was delivered to a subscriber"),
+        "only the publisher hears it: {text}"
+    );
     assert!(
         complaint(&load(&[&arguments[..], &["ws://127.0.0.1:1/"]].concat())).contains("cannot")
     );
+}
+
+#[test]
+fn idle_connections_are_weighed_and_active_ones_echo_among_them() {
+    let floor = Floor::start("uring");
+    let (pid, url) = (floor.child.id().to_string(), format!("tcp://{}", floor.address));
+    let arguments = ["idle", &url, "--raw", "--connections", "1000", "--hold", "0.3", "--json"];
+    let extra = ["--server-pid", &pid, "--active", "5", "--active-rate", "200"];
+    let run = report(&load(&[&arguments[..], &extra].concat()));
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    assert_eq!(run["scenario"], "idle");
+    assert!(number(&run["handshakes_per_second"]) > 0.0);
+    assert!(number(&run["opening_server"]["cpu_ns_per_message"]) > 0.0);
+    // A pair of TCP sockets is more than a KiB in any kernel; others on the machine may free
+    // memory, so the total is not asserted.
+    let slabs = run["system"]["slabs"].as_array().expect("a list");
+    let tcp = slabs.iter().find(|slab| slab["name"] == "TCP");
+    if let Some(tcp) = tcp {
+        assert!(number(&tcp["bytes_per_connection"]) > 1_000.0, "{run}");
+    }
+    assert!(number(&run["active"]["latency_us"]["p99"]) > 0.0, "{run}");
+    let text = complaint(&load(&["idle", "ws://127.0.0.1:1/", "--connections", "3"]));
+    assert!(text.contains("cannot connect"), "{text}");
 }

@@ -14,11 +14,8 @@ use serde::{Deserialize, Serialize};
 use self::hearing::MARK_BYTES;
 use self::room::Room;
 use crate::bystander::Bystanders;
-use crate::report::{Cost, Latency, is_generator_bound, print_costs, verdict};
+use crate::report::{Cost, Latency, REACHED, is_generator_bound, print_costs, verdict};
 use crate::subject::{self, Subject};
-
-/// The part of an offered rate that must get through.
-const REACHED: f64 = 0.99;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -138,7 +135,6 @@ fn measure(plan: &Plan, room: &mut Room) -> Result<FanoutReport> {
     room.leave()?;
     let rate = messages as f64 / seconds;
     let reached = plan.rate.map(|offered| rate >= offered * REACHED);
-    let verdict = verdict(&client, server.as_ref());
     Ok(FanoutReport {
         label: plan.subject.label.clone(),
         url: plan.subject.url.clone(),
@@ -160,10 +156,7 @@ fn measure(plan: &Plan, room: &mut Room) -> Result<FanoutReport> {
         echo_before_us: before,
         echo_meanwhile_us: meanwhile,
         generator_bound: is_generator_bound(&client, server.as_ref()),
-        verdict: match reached {
-            Some(false) => format!("the rate was not reached; {verdict}"),
-            _ => verdict,
-        },
+        verdict: verdict(&client, server.as_ref(), reached),
         client,
         server,
     })

@@ -4,20 +4,22 @@
 //! `cli` calls [`run`], and so do the scenarios that watch an echo beside them. It opens the connections, warms up, measures, lets what is in flight come
 //! back and reports. The loop reads one clock per batch.
 
+mod window;
+
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use hdrhistogram::Histogram;
 
+use self::window::Window;
 use crate::client::Connection;
 use crate::connect::{self, WAVE};
 use crate::handshake::Target;
 use crate::operation::{Completion, Op, Sizes};
-use crate::report::{EchoReport, Latency, OpenLoop, histogram, is_generator_bound, verdict};
+use crate::report::{EchoReport, Latency};
 use crate::ring::Ring;
 use crate::schedule::Schedule;
-use crate::subject::{self, Spent, Subject};
+use crate::subject::{self, Subject};
 use crate::workload::{Kind, Payload, Script, Shape};
 
 /// Prepared messages of all connections together may take this much memory.
@@ -26,8 +28,6 @@ const SCRIPT_BYTES_MAX: usize = 4 << 30;
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long the last answers may take. What is missing then is unanswered.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// The part of an offered rate that must come back.
-const REACHED: f64 = 0.99;
 const LIVE_EVERY: Duration = Duration::from_millis(200);
 const TICK: Duration = Duration::from_millis(100);
 
@@ -94,17 +94,6 @@ enum Phase {
     Warmup,
     Measure,
     Drain,
-}
-
-/// The figures of the measured time.
-struct Window {
-    started: Instant,
-    /// On the clock of the session.
-    from_ns: u64,
-    messages: u64,
-    latency_ns: Histogram<u64>,
-    lateness_ns: Histogram<u64>,
-    spent: Spent,
 }
 
 struct Session<'p> {
@@ -174,6 +163,10 @@ impl<'p> Session<'p> {
     }
 
     fn drive(&mut self) -> Result<EchoReport> {
+        if self.schedule.is_some() {
+            // The default of 50 us would make every message late (PR_SET_TIMERSLACK(2const)).
+            rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
+        }
         self.start = Instant::now();
         for slot in 0..self.connections.len() {
             self.connections[slot].start(self.ring)?;
@@ -200,7 +193,7 @@ impl<'p> Session<'p> {
                     counted = (now, 0);
                 }
                 Phase::Measure if self.window.started.elapsed() >= self.plan.seconds => {
-                    report = Some((self.report()?, now + DRAIN_MAX));
+                    report = Some((self.window.report(self.plan)?, now + DRAIN_MAX));
                     self.phase = Phase::Drain;
                 }
                 Phase::Drain if self.in_flight == 0 => break,
@@ -336,43 +329,6 @@ impl<'p> Session<'p> {
         Ok(!left.is_empty())
     }
 
-    fn report(&self) -> Result<EchoReport> {
-        let (plan, window) = (self.plan, &self.window);
-        let seconds = window.started.elapsed().as_secs_f64();
-        ensure!(window.messages > 0, "no message came back within the measured time");
-        let (client, server) = window.spent.costs(&plan.subject, window.messages, seconds)?;
-        let rate = window.messages as f64 / seconds;
-        let open_loop = plan.rate.map(|offered| OpenLoop {
-            offered_per_second: offered,
-            reached: rate >= offered * REACHED,
-            unanswered: 0,
-            lateness_us: Latency::of(&window.lateness_ns),
-        });
-        let mut verdict = verdict(&client, server.as_ref());
-        if open_loop.as_ref().is_some_and(|open_loop| !open_loop.reached) {
-            verdict = format!("the rate was not reached; {verdict}");
-        }
-        Ok(EchoReport {
-            label: plan.subject.label.clone(),
-            url: plan.subject.url.clone(),
-            raw: plan.raw,
-            connections: plan.connections,
-            depth: plan.depth as usize,
-            payload: plan.bytes.to_string(),
-            payload_mean_bytes: plan.bytes.mean_bytes(),
-            seconds,
-            messages: window.messages,
-            messages_per_second: rate,
-            megabytes_per_second: rate * plan.bytes.mean_bytes() / 1e6,
-            latency_us: Latency::default(),
-            open_loop,
-            generator_bound: is_generator_bound(&client, server.as_ref()),
-            verdict,
-            client,
-            server,
-        })
-    }
-
     /// Adds what is known only after the last answer.
     fn complete(&mut self, mut report: EchoReport) -> EchoReport {
         if let Some(open_loop) = &mut report.open_loop {
@@ -387,18 +343,5 @@ impl<'p> Session<'p> {
         }
         report.latency_us = Latency::of(&self.window.latency_ns);
         report
-    }
-}
-
-impl Window {
-    fn begin(plan: &Plan, from_ns: u64) -> Result<Window> {
-        Ok(Window {
-            from_ns,
-            messages: 0,
-            latency_ns: histogram()?,
-            lateness_ns: histogram()?,
-            spent: plan.subject.spent()?,
-            started: Instant::now(),
-        })
     }
 }
