@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::floor::{self, Driver};
 use crate::report::Run;
-use crate::{churn, compare, echo, fanout, idle};
+use crate::{abuse, churn, compare, echo, fanout, idle};
 
 /// Load generator for WebSocket servers, and raw TCP floors to compare them with.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Command {
     Churn(churn::Plan),
     /// What one member says, everybody hears: deliveries, and the time to the last of them.
     Fanout(fanout::Plan),
+    /// Bad clients beside good ones: what the good ones feel.
+    Abuse(abuse::Plan),
     /// A raw TCP echo server, single-threaded, until it is ended.
     Floor(Floor),
     /// Puts the JSON lines of many runs into one table of medians.
@@ -58,6 +60,7 @@ impl Cli {
             Command::Fanout(plan) => {
                 Run::Fanout(fanout::run(&plan)?.into()).show(plan.subject.json)
             }
+            Command::Abuse(plan) => Run::Abuse(abuse::run(&plan)?).show(plan.subject.json),
             Command::Floor(floor) => floor::run(floor.listen, floor.driver, floor.buffers),
             Command::Compare { file } => compare::run(&file),
         }

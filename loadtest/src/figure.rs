@@ -94,6 +94,7 @@ impl Figure {
                 let value = run.server?.rss_bytes_per_connection;
                 Some(Figure { value, rate: run.handshakes_per_second, ..figure })
             }
+            Run::Abuse(_) => None,
         }
     }
 

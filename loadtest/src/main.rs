@@ -5,6 +5,7 @@
 //! `client`, `workload`, `frames`), `floor` is a server, `ring` holds all unsafe code,
 //! `server_cpu`, `report` and `compare` do the accounts.
 
+mod abuse;
 mod bystander;
 mod churn;
 mod cli;

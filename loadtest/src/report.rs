@@ -5,6 +5,7 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::abuse::AbuseReport;
 use crate::churn::ChurnReport;
 use crate::fanout::FanoutReport;
 use crate::idle::IdleReport;
@@ -38,6 +39,7 @@ pub enum Run {
     Idle(Box<IdleReport>),
     Churn(ChurnReport),
     Fanout(Box<FanoutReport>),
+    Abuse(AbuseReport),
 }
 
 impl Run {
@@ -52,6 +54,7 @@ impl Run {
             Run::Idle(report) => report.print(),
             Run::Churn(report) => report.print(),
             Run::Fanout(report) => report.print(),
+            Run::Abuse(report) => report.print(),
         }
         Ok(())
     }

@@ -107,7 +107,7 @@ fn connections_come_and_go() {
         assert!(run["connections"].as_u64().expect("a count") > 0, "{run}");
         assert_eq!(run["server"].is_null(), !extra.contains(&"--server-pid"));
     }
-    let wrong = format!("ws://{}/room", websocket_server());
+    let wrong = format!("ws://{}/named", websocket_server());
     let text = complaint(&load(&[&["churn", &wrong, "--concurrency", "2"], &SHORT[..]].concat()));
     assert!(text.contains("wrong content"), "{text}");
     assert!(complaint(&load(&["churn", "ws://127.0.0.1:1/"])).contains("cannot connect"));
@@ -174,4 +174,22 @@ fn idle_connections_are_weighed_and_active_ones_echo_among_them() {
     assert!(number(&run["active"]["latency_us"]["p99"]) > 0.0, "{run}");
     let text = complaint(&load(&["idle", "ws://127.0.0.1:1/", "--connections", "3"]));
     assert!(text.contains("cannot connect"), "{text}");
+}
+
+#[test]
+fn good_clients_are_watched_among_bad_ones() {
+    let url = format!("ws://{}/echo", websocket_server());
+    let arguments = ["abuse", &url, "--attackers", "4", "--echo-connections", "2", "--json"];
+    let run =
+        report(&load(&[&arguments[..], &["--seconds", "0.3", "--echo-rate", "100"]].concat()));
+    let kinds = run["kinds"].as_array().expect("a list");
+    let names: Vec<_> = kinds.iter().filter_map(|kind| kind["abuse"].as_str()).collect();
+    assert_eq!(names, ["slow_readers", "half_open", "rst_storm", "mid_frame_kills"]);
+    for kind in kinds {
+        assert!(kind["echo_before_us"]["p99"].as_f64().expect("a latency") > 0.0, "{kind}");
+        assert!(kind["echo_meanwhile_us"]["p99"].as_f64().expect("a latency") > 0.0, "{kind}");
+        assert!(kind["acts"].as_u64().expect("a count") > 0, "{kind}");
+    }
+    let text = complaint(&load(&["abuse", "ws://127.0.0.1:1/", "--kinds", "rst-storm"]));
+    assert!(text.contains("the good clients") && text.contains("cannot connect"), "{text}");
 }
