@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::floor::{self, Driver};
 use crate::report::Run;
-use crate::{abuse, churn, compare, echo, fanout, idle};
+use crate::{abuse, churn, compare, echo, fanout, idle, page};
 
 /// Load generator for WebSocket servers, and raw TCP floors to compare them with.
 #[derive(Debug, Parser)]
@@ -37,6 +37,13 @@ enum Command {
         /// A file of JSON lines, in any order.
         file: PathBuf,
     },
+    /// Makes one page of HTML with pictures of the JSON lines of many runs: `report a.jsonl >
+    /// report.html`.
+    Report {
+        /// Files of JSON lines, in any order.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +70,7 @@ impl Cli {
             Command::Abuse(plan) => Run::Abuse(abuse::run(&plan)?).show(plan.subject.json),
             Command::Floor(floor) => floor::run(floor.listen, floor.driver, floor.buffers),
             Command::Compare { file } => compare::run(&file),
+            Command::Report { files } => page::run(&files),
         }
     }
 }

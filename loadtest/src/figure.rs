@@ -55,51 +55,70 @@ pub struct Figure {
     pub generator_bound: bool,
 }
 
+/// What was run, in a few words. Runs of one scenario can be compared.
+pub fn scenario(run: &Run) -> String {
+    match run {
+        Run::Echo(run) => match &run.open_loop {
+            Some(open) => format!(
+                "{} at {:.0}/s, {} B",
+                run.connections, open.offered_per_second, run.payload
+            ),
+            None => format!("{} x {}, {} B", run.connections, run.depth, run.payload),
+        },
+        Run::Fanout(run) => {
+            let offered = run.offered_per_second;
+            let pace = offered.map_or(String::new(), |offered| format!(" at {offered:.0}/s"));
+            format!("{} to {}{pace}, {} B", run.publishers, run.subscribers, run.payload_bytes)
+        }
+        Run::Churn(run) => {
+            let end = if run.rst { "reset" } else { "close" };
+            format!("{} at a time, {} B, {end}", run.concurrency, run.payload)
+        }
+        Run::Idle(run) => format!("{} idle", run.connections),
+        Run::Abuse(run) => format!("{} bad clients", run.attackers),
+    }
+}
+
+/// Whose run it is.
+pub fn contender(run: &Run) -> &str {
+    match run {
+        Run::Echo(run) => &run.label,
+        Run::Idle(run) => &run.label,
+        Run::Churn(run) => &run.label,
+        Run::Fanout(run) => &run.label,
+        Run::Abuse(run) => &run.label,
+    }
+}
+
 impl Figure {
     /// The figure of a run; `None` if the server was not watched, or if the run has none.
     pub fn of(run: &Run) -> Option<Figure> {
         match run {
-            Run::Echo(run) => {
-                let scenario = match &run.open_loop {
-                    Some(open) => format!(
-                        "{} at {:.0}/s, {} B",
-                        run.connections, open.offered_per_second, run.payload
-                    ),
-                    None => format!("{} x {}, {} B", run.connections, run.depth, run.payload),
-                };
-                let figure = Figure::new(Unit::Echo, scenario, &run.label);
-                figure.with_cost(run.messages_per_second, &run.client, run.server.as_ref())
+            Run::Echo(echo) => {
+                let figure = Figure::new(Unit::Echo, run);
+                figure.with_cost(echo.messages_per_second, &echo.client, echo.server.as_ref())
             }
-            Run::Fanout(run) => {
-                let pace = match run.offered_per_second {
-                    Some(offered) => format!(" at {offered:.0}/s"),
-                    None => String::new(),
-                };
-                let scenario = format!(
-                    "{} to {}{pace}, {} B",
-                    run.publishers, run.subscribers, run.payload_bytes
-                );
-                let figure = Figure::new(Unit::Delivery, scenario, &run.label);
-                figure.with_cost(run.deliveries_per_second, &run.client, run.server.as_ref())
+            Run::Fanout(fanout) => {
+                let figure = Figure::new(Unit::Delivery, run);
+                let server = fanout.server.as_ref();
+                figure.with_cost(fanout.deliveries_per_second, &fanout.client, server)
             }
-            Run::Churn(run) => {
-                let end = if run.rst { "reset" } else { "close" };
-                let scenario = format!("{} at a time, {} B, {end}", run.concurrency, run.payload);
-                let figure = Figure::new(Unit::Connection, scenario, &run.label);
-                figure.with_cost(run.connections_per_second, &run.client, run.server.as_ref())
+            Run::Churn(churn) => {
+                let figure = Figure::new(Unit::Connection, run);
+                let server = churn.server.as_ref();
+                figure.with_cost(churn.connections_per_second, &churn.client, server)
             }
-            Run::Idle(run) => {
-                let scenario = format!("{} idle", run.connections);
-                let figure = Figure::new(Unit::Memory, scenario, &run.label);
-                let value = run.server?.rss_bytes_per_connection;
-                Some(Figure { value, rate: run.handshakes_per_second, ..figure })
+            Run::Idle(idle) => {
+                let (value, rate) =
+                    (idle.server?.rss_bytes_per_connection, idle.handshakes_per_second);
+                Some(Figure { value, rate, ..Figure::new(Unit::Memory, run) })
             }
             Run::Abuse(_) => None,
         }
     }
 
-    fn new(unit: Unit, scenario: String, contender: &str) -> Figure {
-        let contender = contender.to_owned();
+    fn new(unit: Unit, run: &Run) -> Figure {
+        let (scenario, contender) = (scenario(run), contender(run).to_owned());
         let (value, rate, quiet, generator_bound) = (0.0, 0.0, true, false);
         Figure { unit, scenario, contender, value, rate, quiet, generator_bound }
     }

@@ -21,6 +21,7 @@ mod frames;
 mod handshake;
 mod idle;
 mod operation;
+mod page;
 mod progress;
 mod report;
 mod ring;
