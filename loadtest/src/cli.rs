@@ -63,7 +63,7 @@ impl Cli {
         match self.command {
             Command::Echo(plan) => Run::Echo(echo::run(&plan)?.into()).show(plan.subject.json),
             Command::Idle(plan) => Run::Idle(idle::run(&plan)?.into()).show(plan.subject.json),
-            Command::Churn(plan) => Run::Churn(churn::run(&plan)?).show(plan.subject.json),
+            Command::Churn(plan) => Run::Churn(churn::run(&plan)?.into()).show(plan.subject.json),
             Command::Fanout(plan) => {
                 Run::Fanout(fanout::run(&plan)?.into()).show(plan.subject.json)
             }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -19,6 +20,8 @@ struct Series {
     rates: Vec<f64>,
     /// Runs in which the generator was never idle but the server was.
     generator_bound: usize,
+    /// Runs in which an offered rate did not get through.
+    missed_rate: usize,
     /// The values of runs in which nobody else used the cores.
     quiet: Vec<f64>,
 }
@@ -46,13 +49,23 @@ pub fn run(file: &Path) -> Result<()> {
         "{}: no run with --server-pid",
         file.display()
     );
-    for (unit, table) in Unit::ALL.iter().zip(&tables) {
-        table.print(unit.value(), unit.rate());
-    }
+    let mut text: String = Unit::ALL
+        .iter()
+        .zip(&tables)
+        .map(|(unit, table)| table.text(unit.value(), unit.rate()))
+        .collect();
     if skipped > 0 {
-        println!("{skipped} runs have no figure of the server and are not in the tables");
+        text += &format!("{skipped} runs have no figure of the server and are not in the tables\n");
     }
-    Ok(())
+    show(&text)
+}
+
+/// Writes a long text to standard output. A reader that has seen enough is no failure.
+pub fn show(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// The runs of a file of JSON lines.
@@ -75,6 +88,7 @@ impl Table {
             series.quiet.push(figure.value);
         }
         series.generator_bound += usize::from(figure.generator_bound);
+        series.missed_rate += usize::from(figure.missed_rate);
     }
 
     fn series(&mut self, scenario: &str, contender: &str) -> &mut Series {
@@ -83,22 +97,22 @@ impl Table {
         self.cells.entry((row, column)).or_default()
     }
 
-    fn print(&self, what: &str, rate: &str) {
+    fn text(&self, what: &str, rate: &str) -> String {
         if self.cells.is_empty() {
-            return;
+            return String::new();
         }
-        println!(
-            "{what}: median [min-max], ratio to the better floor (median over the rounds); {rate}"
+        let mut text = format!(
+            "{what}: median [min-max], ratio to the better floor (median over the rounds); {rate}\n"
         );
         for (row, scenario) in self.scenarios.iter().enumerate() {
-            println!("{scenario}");
+            text += &format!("{scenario}\n");
             let floor = self.better_floor(row);
             for (column, contender) in self.contenders.iter().enumerate() {
                 let Some(series) = self.cells.get(&(row, column)) else { continue };
                 let (low, high) = spread(&series.values);
                 let ratio = floor.and_then(|floor| ratio(&series.values, &floor.values));
-                println!(
-                    "  {contender:<16}{:>10.0} [{low:.0}-{high:.0}] {:>7} {:>12.0}/s  n={}{}",
+                text += &format!(
+                    "  {contender:<16}{:>10.0} [{low:.0}-{high:.0}] {:>7} {:>12.0}/s  n={}{}\n",
                     median(&series.values),
                     ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}x")),
                     median(&series.rates),
@@ -107,6 +121,7 @@ impl Table {
                 );
             }
         }
+        text
     }
 
     /// The floor with the lower median.
@@ -131,6 +146,9 @@ impl Series {
         }
         if self.generator_bound > 0 {
             remarks += &format!(", generator the bottleneck in {}", self.generator_bound);
+        }
+        if self.missed_rate > 0 {
+            remarks += &format!(", rate not reached in {}", self.missed_rate);
         }
         remarks
     }

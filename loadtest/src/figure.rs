@@ -53,6 +53,8 @@ pub struct Figure {
     /// Nobody else used the cores.
     pub quiet: bool,
     pub generator_bound: bool,
+    /// An offered rate did not get through.
+    pub missed_rate: bool,
 }
 
 /// What was run, in a few words. Runs of one scenario can be compared.
@@ -60,10 +62,12 @@ pub fn scenario(run: &Run) -> String {
     match run {
         Run::Echo(run) => match &run.open_loop {
             Some(open) => format!(
-                "{} at {:.0}/s, {} B",
+                "{} connections at {:.0}/s, {} B",
                 run.connections, open.offered_per_second, run.payload
             ),
-            None => format!("{} x {}, {} B", run.connections, run.depth, run.payload),
+            None => {
+                format!("{} connections x {}, {} B", run.connections, run.depth, run.payload)
+            }
         },
         Run::Fanout(run) => {
             let offered = run.offered_per_second;
@@ -119,8 +123,13 @@ impl Figure {
 
     fn new(unit: Unit, run: &Run) -> Figure {
         let (scenario, contender) = (scenario(run), contender(run).to_owned());
+        let missed_rate = match run {
+            Run::Echo(run) => run.open_loop.as_ref().is_some_and(|open| !open.reached),
+            Run::Fanout(run) => run.reached == Some(false),
+            _ => false,
+        };
         let (value, rate, quiet, generator_bound) = (0.0, 0.0, true, false);
-        Figure { unit, scenario, contender, value, rate, quiet, generator_bound }
+        Figure { unit, scenario, contender, value, rate, quiet, generator_bound, missed_rate }
     }
 
     fn with_cost(self, rate: f64, client: &Cost, server: Option<&Cost>) -> Option<Figure> {

@@ -37,7 +37,7 @@ pub struct Line {
 pub enum Run {
     Echo(Box<EchoReport>),
     Idle(Box<IdleReport>),
-    Churn(ChurnReport),
+    Churn(Box<ChurnReport>),
     Fanout(Box<FanoutReport>),
     Abuse(AbuseReport),
 }

@@ -185,10 +185,11 @@ impl Script {
             starts.push(Start { send: send.len(), echo: echo.len() });
         }
         let period = if shape.raw { (send.len(), send.len()) } else { (send.len(), echo.len()) };
-        let again = starts[1..].to_vec().into_iter();
-        starts.extend(
-            again.map(|start| Start { send: start.send + period.0, echo: start.echo + period.1 }),
-        );
+        let again: Vec<Start> = starts[1..]
+            .iter()
+            .map(|start| Start { send: start.send + period.0, echo: start.echo + period.1 })
+            .collect();
+        starts.extend(again);
         send.extend_from_within(..);
         echo.extend_from_within(..);
         let send: &'static [u8] = send.leak();

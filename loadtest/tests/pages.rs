@@ -54,7 +54,8 @@ fn runs_become_a_table_and_a_page() {
     let table = load(&["compare", runs.path()]);
     assert!(table.status.success(), "{table:?}");
     let table = String::from_utf8(table.stdout).expect("text");
-    for words in ["20 x 1, 125 B", "100 at 300/s, 125 B", "50 idle", "floor-uring"] {
+    for words in ["20 connections x 1, 125 B", "100 connections at 300/s", "50 idle", "floor-uring"]
+    {
         assert!(table.contains(words), "{words}: {table}");
     }
     let page = load(&["report", runs.path(), runs.path()]);

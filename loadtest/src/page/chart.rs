@@ -100,7 +100,7 @@ impl Axis {
 
 /// Curves over an axis; the vertical one is in decades.
 pub fn curves(title: &str, across: Axis, names: (&str, &str), curves: &[Curve]) -> String {
-    const FRAME: (f64, f64, f64, f64) = (62.0, 14.0, WIDTH - 14.0, 236.0);
+    const FRAME: (f64, f64, f64, f64) = (62.0, 14.0, WIDTH - 26.0, 236.0);
     let (left, top, right, bottom) = FRAME;
     let mut svg = Svg::new(WIDTH, 276.0);
     let all = || curves.iter().flat_map(|curve| &curve.points);

@@ -24,8 +24,7 @@ pub fn run(files: &[PathBuf]) -> Result<()> {
         all.extend(compare::read(file)?);
     }
     ensure!(!all.is_empty(), "there is no run in the files");
-    print!("{}", page(&Runs::new(all)));
-    Ok(())
+    compare::show(&page(&Runs::new(all)))
 }
 
 fn page(runs: &Runs) -> String {
@@ -47,7 +46,8 @@ fn page(runs: &Runs) -> String {
          <meta name='viewport' content='width=device-width, initial-scale=1'>\
          <title>WebSocket load test</title><style>\n{STYLE}</style></head><body>\n\
          <header><h1>WebSocket load test</h1><p>{} runs. † other programs used the cores in at \
-         least one run; ‡ the generator was the bottleneck in at least one.</p>{}</header>\n\
+         least one run; ‡ the generator was the bottleneck in at least one; ¶ the \
+         offered rate was not reached in at least one.</p>{}</header>\n\
          <main>{}</main></body></html>\n",
         runs.all.len(),
         sections::legend(runs),

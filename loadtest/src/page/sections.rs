@@ -8,6 +8,7 @@ use super::chart::{Axis, Bar, Curve, bars, curves, number_of};
 use super::svg::escape;
 use crate::figure::{Figure, Unit, contender, median, place, scenario, spread};
 use crate::report::{Latency, Run};
+use crate::system_memory::Growth;
 
 /// The runs, and the contenders in the order in which they first appear.
 pub struct Runs {
@@ -53,17 +54,22 @@ fn name(run: &Run) -> &str {
     }
 }
 
+/// What belongs to one scenario, by contender.
+#[derive(Debug, PartialEq)]
+struct Group<T> {
+    scenario: String,
+    rows: Vec<(String, Vec<T>)>,
+}
+
 /// Items by scenario, then by contender, each in the order of first appearance.
-fn group<T>(
-    items: impl Iterator<Item = (String, String, T)>,
-) -> Vec<(String, Vec<(String, Vec<T>)>)> {
-    let (mut scenarios, mut groups) = (Vec::new(), Vec::<(String, Vec<(String, Vec<T>)>)>::new());
+fn group<T>(items: impl Iterator<Item = (String, String, T)>) -> Vec<Group<T>> {
+    let (mut scenarios, mut groups) = (Vec::new(), Vec::<Group<T>>::new());
     for (scenario, contender, item) in items {
         let at = place(&mut scenarios, &scenario);
         if at == groups.len() {
-            groups.push((scenario, Vec::new()));
+            groups.push(Group { scenario, rows: Vec::new() });
         }
-        let rows = &mut groups[at].1;
+        let rows = &mut groups[at].rows;
         match rows.iter_mut().find(|row| row.0 == contender) {
             Some(row) => row.1.push(item),
             None => rows.push((contender, vec![item])),
@@ -88,7 +94,7 @@ pub fn costs(runs: &Runs, unit: Unit, title: &str, words: &str) -> String {
     let figures = runs.figures(unit).into_iter();
     let groups = group(figures.map(|one| (one.scenario.clone(), one.contender.clone(), one)));
     let mut cards = String::new();
-    for (scenario, rows) in groups {
+    for Group { scenario, rows } in groups {
         let rows: Vec<Bar> = rows
             .iter()
             .map(|(contender, figures)| Bar {
@@ -108,7 +114,8 @@ fn middle<T>(items: &[T], of: impl Fn(&T) -> f64) -> f64 {
     median(&items.iter().map(of).collect::<Vec<f64>>())
 }
 
-/// Reasons to doubt: † others used the cores, ‡ the generator was the bottleneck.
+/// Reasons to doubt: † others used the cores, ‡ the generator was the bottleneck, ¶ the offered
+/// rate was not reached.
 fn mark(figures: &[Figure]) -> String {
     let mut mark = String::new();
     if figures.iter().any(|figure| !figure.quiet) {
@@ -116,6 +123,9 @@ fn mark(figures: &[Figure]) -> String {
     }
     if figures.iter().any(|figure| figure.generator_bound) {
         mark.push('‡');
+    }
+    if figures.iter().any(|figure| figure.missed_rate) {
+        mark.push('¶');
     }
     mark
 }
@@ -133,7 +143,7 @@ pub fn latencies(runs: &Runs) -> String {
         Some((format!("{what}{}", scenario(run)), name(run).to_owned(), points))
     });
     let mut cards = String::new();
-    for (scenario, rows) in group(items) {
+    for Group { scenario, rows } in group(items) {
         let rows: Vec<Curve> = rows
             .into_iter()
             .map(|(contender, runs_of_it)| Curve {
@@ -186,7 +196,7 @@ pub fn scaling(runs: &Runs) -> String {
     let mut cards = String::new();
     for (axis, groups) in [("connections", group(over_connections)), ("bytes", group(over_payload))]
     {
-        for (title, rows) in groups {
+        for Group { scenario: title, rows } in groups {
             let rows: Vec<Curve> = rows
                 .into_iter()
                 .map(|(contender, points)| Curve {
@@ -216,30 +226,46 @@ fn middle_points(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     places.into_iter().map(|place| (place, at(place))).collect()
 }
 
-/// Memory of the whole machine, per connection, by slab.
+/// Memory of the whole machine, per connection, by slab; medians over the runs.
 pub fn machine(runs: &Runs) -> String {
+    let idle = runs.all.iter().filter_map(|run| match run {
+        Run::Idle(idle) => Some((scenario(run), name(run).to_owned(), &idle.system)),
+        _ => None,
+    });
     let mut rows = Vec::new();
-    for run in &runs.all {
-        let Run::Idle(idle) = run else { continue };
-        let slabs: Vec<String> = idle
-            .system
-            .slabs
-            .iter()
-            .take(6)
-            .map(|slab| format!("{} {}", slab.name, number_of(slab.bytes_per_connection)))
-            .collect();
-        rows.push([
-            scenario(run),
-            name(run).to_owned(),
-            number_of(idle.system.used_bytes_per_connection),
-            number_of(idle.system.slab_bytes_per_connection),
-            slabs.join(", "),
-        ]);
+    for Group { scenario, rows: contenders } in group(idle) {
+        for (contender, growths) in contenders {
+            rows.push([
+                scenario.clone(),
+                contender,
+                number_of(middle(&growths, |growth| growth.used_bytes_per_connection)),
+                number_of(middle(&growths, |growth| growth.slab_bytes_per_connection)),
+                slabs(&growths),
+            ]);
+        }
     }
     let head = ["scenario", "contender", "all, B/connection", "slabs", "the largest slabs"];
     let words = "By MemFree of the machine, so both ends of every connection and whatever else \
-                 ran are in it.";
+                 ran are in it; medians over the runs.";
     section("Memory of the machine", words, &table(&head, &rows))
+}
+
+/// The slabs that grew most, by the median; one that is missing in a run did not grow in it.
+fn slabs(growths: &[&Growth]) -> String {
+    let mut names = Vec::new();
+    for slab in growths.iter().flat_map(|growth| &growth.slabs) {
+        place(&mut names, &slab.name);
+    }
+    let of = |growth: &Growth, name: &str| {
+        let slab = growth.slabs.iter().find(|slab| slab.name == name);
+        slab.map_or(0.0, |slab| slab.bytes_per_connection)
+    };
+    let mut sizes: Vec<(f64, &String)> =
+        names.iter().map(|name| (middle(growths, |growth| of(growth, name)), name)).collect();
+    sizes.retain(|size| size.0 > 0.0);
+    sizes.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let words = sizes.iter().take(7).map(|(bytes, name)| format!("{name} {}", number_of(*bytes)));
+    words.collect::<Vec<String>>().join(", ")
 }
 
 /// Fan-out and abuse: what other clients felt.
@@ -279,7 +305,7 @@ pub fn everything(runs: &Runs) -> String {
     for unit in Unit::ALL {
         let figures = runs.figures(unit).into_iter();
         let groups = group(figures.map(|one| (one.scenario.clone(), one.contender.clone(), one)));
-        for (scenario, contenders) in groups {
+        for Group { scenario, rows: contenders } in groups {
             for (contender, figures) in contenders {
                 let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
                 let (low, high) = spread(&values);
@@ -341,8 +367,9 @@ mod tests {
         let items = [item("b", "y", 1), item("a", "x", 2), item("b", "x", 3), item("b", "y", 4)];
         let groups = group(items.into_iter());
         let row = |name: &str, values: &[i32]| (name.to_owned(), values.to_vec());
-        assert_eq!(groups[0], ("b".to_owned(), vec![row("y", &[1, 4]), row("x", &[3])]));
-        assert_eq!(groups[1], ("a".to_owned(), vec![row("x", &[2])]));
+        let wanted = |scenario: &str, rows| Group { scenario: scenario.to_owned(), rows };
+        assert_eq!(groups[0], wanted("b", vec![row("y", &[1, 4]), row("x", &[3])]));
+        assert_eq!(groups[1], wanted("a", vec![row("x", &[2])]));
     }
 
     #[test]
