@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::floor::{self, Driver};
-use crate::workload::{Kind, Shape};
-use crate::{compare, echo, idle};
+use crate::report::Run;
+use crate::{abuse, churn, compare, echo, fanout, idle, page};
 
 /// Load generator for WebSocket servers, and raw TCP floors to compare them with.
 #[derive(Debug, Parser)]
@@ -21,10 +20,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Closed loop: every connection keeps its messages in flight and checks what comes back.
-    Echo(Echo),
+    /// Echoes: a closed loop that keeps messages in flight, or an open loop at a fixed rate.
+    Echo(echo::Plan),
     /// Opens connections, holds them and leaves; tells what they cost the server.
-    Idle(Idle),
+    Idle(idle::Plan),
+    /// Connections that come, upgrade, echo once and go, again and again.
+    Churn(churn::Plan),
+    /// What one member says, everybody hears: deliveries, and the time to the last of them.
+    Fanout(fanout::Plan),
+    /// Bad clients beside good ones: what the good ones feel.
+    Abuse(abuse::Plan),
     /// A raw TCP echo server, single-threaded, until it is ended.
     Floor(Floor),
     /// Puts the JSON lines of many runs into one table of medians.
@@ -32,73 +37,13 @@ enum Command {
         /// A file of JSON lines, in any order.
         file: PathBuf,
     },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Verify {
-    /// Every byte of every message.
-    Full,
-    /// Every length and header; content of small messages always, of large ones sampled.
-    Length,
-}
-
-#[derive(Debug, Args)]
-struct Echo {
-    /// ws://host:port/path
-    url: String,
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    connections: u32,
-    /// Messages in flight per connection.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    depth: u32,
-    /// Payload bytes of a message.
-    #[arg(long, default_value_t = 125, value_parser = clap::value_parser!(u32).range(..=1 << 28))]
-    bytes: u32,
-    #[arg(long, value_enum, default_value_t = Kind::Text)]
-    kind: Kind,
-    /// Time to measure.
-    #[arg(long, default_value = "5", value_parser = seconds)]
-    seconds: Duration,
-    /// Time before measuring, in seconds.
-    #[arg(long, default_value = "1", value_parser = seconds)]
-    warmup: Duration,
-    /// Whose CPU time to report, with all threads and child processes.
-    #[arg(long)]
-    server_pid: Option<u32>,
-    #[arg(long, value_enum, default_value_t = Verify::Length)]
-    verify: Verify,
-    /// No WebSocket: payloads as large as the masked frames, echoed as they are.
-    #[arg(long)]
-    raw: bool,
-    /// One JSON object on one line.
-    #[arg(long)]
-    json: bool,
-    /// Whose figures these are, for `compare`; names of raw floors begin with "floor".
-    #[arg(long, default_value = "")]
-    label: String,
-}
-
-#[derive(Debug, Args)]
-struct Idle {
-    /// ws://host:port/path
-    url: String,
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    connections: u32,
-    /// Time to hold the connections, in seconds; pings are answered.
-    #[arg(long, default_value = "1", value_parser = seconds)]
-    hold: Duration,
-    /// Whose memory to report, with all child processes.
-    #[arg(long)]
-    server_pid: Option<u32>,
-    /// No WebSocket: TCP connections only.
-    #[arg(long)]
-    raw: bool,
-    /// One JSON object on one line.
-    #[arg(long)]
-    json: bool,
-    /// Whose figures these are, for `compare`; names of raw floors begin with "floor".
-    #[arg(long, default_value = "")]
-    label: String,
+    /// Makes one page of HTML with pictures of the JSON lines of many runs: `report a.jsonl >
+    /// report.html`.
+    Report {
+        /// Files of JSON lines, in any order.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -116,54 +61,17 @@ impl Cli {
     /// Runs the chosen command.
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Echo(echo) => echo.run(),
-            Command::Idle(idle) => idle.run(),
+            Command::Echo(plan) => Run::Echo(echo::run(&plan)?.into()).show(plan.subject.json),
+            Command::Idle(plan) => Run::Idle(idle::run(&plan)?.into()).show(plan.subject.json),
+            Command::Churn(plan) => Run::Churn(churn::run(&plan)?.into()).show(plan.subject.json),
+            Command::Fanout(plan) => {
+                Run::Fanout(fanout::run(&plan)?.into()).show(plan.subject.json)
+            }
+            Command::Abuse(plan) => Run::Abuse(abuse::run(&plan)?).show(plan.subject.json),
             Command::Floor(floor) => floor::run(floor.listen, floor.driver, floor.buffers),
             Command::Compare { file } => compare::run(&file),
+            Command::Report { files } => page::run(&files),
         }
-    }
-}
-
-impl Echo {
-    fn run(self) -> Result<()> {
-        let report = echo::run(&echo::Plan {
-            label: self.label,
-            url: self.url,
-            connections: self.connections,
-            shape: Shape {
-                kind: self.kind,
-                payload_bytes: self.bytes as usize,
-                depth: self.depth as usize,
-                raw: self.raw,
-            },
-            verify_all: matches!(self.verify, Verify::Full),
-            warmup: self.warmup,
-            measure: self.seconds,
-            server_pid: self.server_pid,
-        })?;
-        match self.json {
-            true => println!("{}", serde_json::to_string(&report)?),
-            false => report.print(),
-        }
-        Ok(())
-    }
-}
-
-impl Idle {
-    fn run(self) -> Result<()> {
-        let report = idle::run(&idle::Plan {
-            label: self.label,
-            url: self.url,
-            connections: self.connections,
-            hold: self.hold,
-            raw: self.raw,
-            server_pid: self.server_pid,
-        })?;
-        match self.json {
-            true => println!("{}", serde_json::to_string(&report)?),
-            false => report.print(),
-        }
-        Ok(())
     }
 }
 
@@ -171,13 +79,5 @@ fn power_of_two(text: &str) -> Result<u16, String> {
     match text.parse::<u16>() {
         Ok(count) if count.is_power_of_two() => Ok(count),
         _ => Err(format!("{text} is not a power of two up to 32768")),
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let value: f64 = text.parse().map_err(|_| format!("{text} is not a number of seconds"))?;
-    match Duration::try_from_secs_f64(value) {
-        Ok(duration) if value <= 86_400.0 => Ok(duration),
-        _ => Err(format!("{text} is not between 0 and 86400 seconds")),
     }
 }

@@ -34,9 +34,8 @@ pub struct Connection {
     received: u64,
     allowed: usize,
     next_message: usize,
-    /// The last send: where it began in the image, its bytes, and whether a completion must come.
-    sent_at: usize,
-    sent_bytes: usize,
+    /// What the last send has not brought to the kernel, and whether a completion must come.
+    unsent: &'static [u8],
     sending: bool,
     unanswered: VecDeque<(u64, u32)>,
     receive: Receive,
@@ -45,7 +44,10 @@ pub struct Connection {
 #[derive(Debug)]
 enum Receive {
     Image {
+        /// Bytes received in all.
         position: usize,
+        /// The position at which the message under way began.
+        message_start: usize,
     },
     Frames(FrameCheck),
     Exact {
@@ -56,25 +58,23 @@ enum Receive {
 }
 
 impl Connection {
-    /// A connection in `slot` that may send its first messages.
-    pub fn new(slot: u32, script: Script, verify_all: bool) -> Connection {
-        let shape = script.shape;
-        let receive = if shape.echo_bytes() > STREAM_BYTES_MAX && !verify_all {
-            let region = Some(Region::new(shape.echo_bytes()));
-            Receive::Exact { region, rest_bytes: 0 }
+    /// A connection in `slot` that may send its first `allowed` messages.
+    pub fn new(slot: u32, script: Script, allowed: usize, verify_all: bool) -> Connection {
+        let largest_bytes = script.shape.echo_bytes_max();
+        let receive = if largest_bytes > STREAM_BYTES_MAX && !verify_all {
+            Receive::Exact { region: Some(Region::new(largest_bytes)), rest_bytes: 0 }
         } else {
-            Receive::Image { position: 0 }
+            Receive::Image { position: 0, message_start: 0 }
         };
         Connection {
             slot,
             script,
             received: 0,
-            allowed: shape.depth,
+            allowed,
             next_message: 0,
-            sent_at: 0,
-            sent_bytes: 0,
+            unsent: &[],
             sending: false,
-            unanswered: VecDeque::with_capacity(shape.depth),
+            unanswered: VecDeque::with_capacity(script.shape.depth),
             receive,
         }
     }
@@ -92,23 +92,38 @@ impl Connection {
         self.unanswered.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
-    /// Sends as many messages as may be in flight. One send at a time: two would overtake.
-    pub fn flush(&mut self, ring: &mut Ring, now_ns: u64) -> io::Result<()> {
+    /// Lets one more message go, whose latency counts from `intended_ns`.
+    pub fn owe(&mut self, intended_ns: u64) {
+        self.allowed += 1;
+        self.unanswered.push_back((intended_ns, 1));
+    }
+
+    /// Counts the messages that may go now as sent at `now_ns`: the closed loop. Tells how many.
+    pub fn stamp(&mut self, now_ns: u64) -> u64 {
         if self.allowed == 0 || self.sending {
-            return Ok(());
+            return 0;
         }
-        let message_bytes = self.script.shape.send_bytes();
-        self.sent_at = self.next_message * message_bytes;
-        self.sent_bytes = self.allowed * message_bytes;
         self.unanswered.push_back((now_ns, self.allowed as u32));
-        self.next_message = (self.next_message + self.allowed) % self.script.shape.period();
-        self.allowed = 0;
-        let bytes = &self.script.send[self.sent_at..][..self.sent_bytes];
-        self.sending = bytes.len() > SILENT_BYTES_MAX;
-        match self.sending {
-            true => ring.send(bytes, self.token(Op::Send)),
-            false => ring.send_silent(bytes, self.token(Op::Send)),
+        self.allowed as u64
+    }
+
+    /// Sends as many messages as may go, at most a period of them; tells whether some are left
+    /// that may go in the next round. One send at a time: two would overtake.
+    pub fn flush(&mut self, ring: &mut Ring) -> io::Result<bool> {
+        if self.allowed == 0 || self.sending {
+            return Ok(false);
         }
+        let period = self.script.shape.period();
+        let count = self.allowed.min(period);
+        self.unsent = self.script.send_run(self.next_message, count);
+        self.next_message = (self.next_message + count) % period;
+        self.allowed -= count;
+        self.sending = self.unsent.len() > SILENT_BYTES_MAX;
+        match self.sending {
+            true => ring.send(self.unsent, self.token(Op::Send))?,
+            false => ring.send_silent(self.unsent, self.token(Op::Send))?,
+        }
+        Ok(self.allowed > 0 && !self.sending)
     }
 
     /// A send ended, or a silent one did not go out whole.
@@ -118,12 +133,10 @@ impl Connection {
             Err(Errno::AGAIN | Errno::INTR) => 0,
             Err(error) => return Err(error).context("the connection was lost while sending"),
         };
-        self.sent_at += count;
-        self.sent_bytes = self.sent_bytes.saturating_sub(count);
-        self.sending = self.sent_bytes > 0;
+        self.unsent = self.unsent.get(count..).unwrap_or_default();
+        self.sending = !self.unsent.is_empty();
         if self.sending {
-            let rest = &self.script.send[self.sent_at..][..self.sent_bytes];
-            ring.send(rest, self.token(Op::Send))?;
+            ring.send(self.unsent, self.token(Op::Send))?;
         }
         Ok(())
     }
@@ -132,18 +145,26 @@ impl Connection {
     pub fn on_stream(&mut self, ring: &mut Ring, lease: Lease) -> Result<u64> {
         let before = self.received;
         let outcome = match &mut self.receive {
-            Receive::Image { position } => {
+            Receive::Image { position, message_start } => {
                 let bytes = ring.bytes(&lease);
                 let matched = self.script.matching(*position, bytes);
-                let message_bytes = self.script.shape.echo_bytes();
-                let start = *position;
                 *position += matched;
-                self.received = (*position / message_bytes) as u64;
+                let period = self.script.shape.period() as u64;
+                loop {
+                    let awaited = (self.received % period) as usize;
+                    let end = *message_start + self.script.echo_message(awaited).len();
+                    if *position < end {
+                        break;
+                    }
+                    *message_start = end;
+                    self.received += 1;
+                }
                 if matched == bytes.len() {
                     Ok(Vec::new())
                 } else {
                     let rest = bytes[matched..].to_vec();
-                    self.leave_image(start + matched, &rest)
+                    let under_way_bytes = *position - *message_start;
+                    self.leave_image(under_way_bytes, &rest)
                 }
             }
             Receive::Frames(_) => {
@@ -163,10 +184,10 @@ impl Connection {
 
     /// An exact receive ended. Returns how many messages it completed.
     pub fn on_exact(&mut self, ring: &mut Ring, count: usize) -> Result<u64> {
-        let shape = self.script.shape;
-        let message = (self.received % shape.period() as u64) as usize;
-        let header_bytes = shape.echo_header_bytes();
-        let expected = if self.verifies() { shape.echo_bytes() } else { header_bytes };
+        let message = self.message_awaited();
+        let header_bytes = self.script.echo_header_bytes(message);
+        let whole_bytes = self.script.echo_message(message).len();
+        let expected = if self.verifies() { whole_bytes } else { header_bytes };
         ensure!(count == expected, "the server closed the connection within a message");
         let region = ring.take_region(self.slot).context("a receive without its memory")?;
         let (seen, wanted) = (&region.bytes()[..expected], self.script.echo_message(message));
@@ -179,8 +200,8 @@ impl Connection {
         );
         ensure!(seen == &wanted[..expected], "wrong content in message {}", self.received);
         self.receive = Receive::Exact { region: Some(region), rest_bytes: 0 };
-        if expected == header_bytes {
-            self.discard(ring, shape.echo_bytes() - header_bytes)?;
+        if expected < whole_bytes {
+            self.discard(ring, whole_bytes - header_bytes)?;
             return Ok(0);
         }
         self.received += 1;
@@ -233,18 +254,24 @@ impl Connection {
         Token { op, slot: self.slot, generation: 0 }
     }
 
+    /// The message of the period that comes next.
+    fn message_awaited(&self) -> usize {
+        (self.received % self.script.shape.period() as u64) as usize
+    }
+
     fn verifies(&self) -> bool {
         self.received < VERIFIED_FIRST || self.received.is_multiple_of(VERIFIED_EVERY)
     }
 
     fn expect_message(&mut self, ring: &mut Ring) -> io::Result<()> {
-        let shape = self.script.shape;
+        let message = self.message_awaited();
+        let whole_bytes = self.script.echo_message(message).len();
         let len_bytes = match self.verifies() {
-            true => shape.echo_bytes(),
-            false => shape.echo_header_bytes(),
+            true => whole_bytes,
+            false => self.script.echo_header_bytes(message),
         };
         if len_bytes == 0 {
-            return self.discard(ring, shape.echo_bytes());
+            return self.discard(ring, whole_bytes);
         }
         match &mut self.receive {
             Receive::Exact { region, .. } => match region.take() {
@@ -263,13 +290,12 @@ impl Connection {
     }
 
     /// Goes from comparing images to reading frames, at the start of the message under way.
-    fn leave_image(&mut self, position: usize, rest: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-        let message_bytes = self.script.shape.echo_bytes();
+    fn leave_image(&mut self, under_way_bytes: usize, rest: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         if self.script.shape.raw {
-            return Err(format!("wrong content at byte {position} of the stream"));
+            return Err(format!("wrong content in message {}", self.received));
         }
-        let message = (position / message_bytes) % self.script.shape.period();
-        let head = &self.script.echo_message(message)[..position % message_bytes];
+        let message = self.message_awaited();
+        let head = &self.script.echo_message(message)[..under_way_bytes];
         self.receive = Receive::Frames(FrameCheck::new(message));
         let mut pongs = self.feed_frames(head)?;
         pongs.extend(self.feed_frames(rest)?);

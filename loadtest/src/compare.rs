@@ -1,24 +1,17 @@
 //! Many runs in one table: medians, spreads, ratios to the better floor.
 //!
-//! `main` calls [`run`] on a file of JSON lines that `echo --json` and `idle --json` wrote. It
+//! `main` calls [`run`] on a file of JSON lines that the scenarios wrote with `--json`. It
 //! judges nothing: overlapping spreads are for the reader to see.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 
-use crate::idle::IdleReport;
-use crate::report::Report;
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Echo(Box<Report>),
-    Idle(IdleReport),
-}
+use crate::figure::{Figure, Unit, median, place, spread};
+use crate::report::Run;
 
 /// The values of one contender in one scenario.
 #[derive(Default)]
@@ -27,6 +20,8 @@ struct Series {
     rates: Vec<f64>,
     /// Runs in which the generator was never idle but the server was.
     generator_bound: usize,
+    /// Runs in which an offered rate did not get through.
+    missed_rate: usize,
     /// The values of runs in which nobody else used the cores.
     quiet: Vec<f64>,
 }
@@ -41,64 +36,83 @@ struct Table {
 
 /// Prints the table of a file.
 pub fn run(file: &Path) -> Result<()> {
-    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let (mut costs, mut memory) = (Table::default(), Table::default());
-    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let place = || format!("{}, line {number}", file.display());
-        match serde_json::from_str(line).with_context(place)? {
-            Line::Echo(report) => {
-                let server = report.server.with_context(|| format!("{}: no server", place()))?;
-                let scenario = format!(
-                    "{} x {}, {} B",
-                    report.connections, report.depth, report.payload_bytes
-                );
-                let series = costs.series(&scenario, &report.label);
-                series.values.push(server.cpu_ns_per_message);
-                series.rates.push(report.messages_per_second);
-                if !report.is_contended() {
-                    series.quiet.push(server.cpu_ns_per_message);
-                }
-                series.generator_bound += usize::from(report.generator_bound);
-            }
-            Line::Idle(report) => {
-                let server = report.server.with_context(|| format!("{}: no server", place()))?;
-                let scenario = format!("{} idle", report.connections);
-                let series = memory.series(&scenario, &report.label);
-                series.values.push(server.rss_bytes_per_connection);
-                series.quiet.push(server.rss_bytes_per_connection);
-                series.rates.push(report.handshakes_per_second);
-            }
+    let mut tables = Unit::ALL.map(|_| Table::default());
+    let mut skipped = 0;
+    for run in read(file)? {
+        match Figure::of(&run) {
+            Some(figure) => tables[figure.unit as usize].add(figure),
+            None => skipped += 1,
         }
     }
-    ensure!(!costs.cells.is_empty() || !memory.cells.is_empty(), "{}: empty", file.display());
-    costs.print("server CPU ns/message", "messages/s");
-    memory.print("server RSS bytes/connection", "handshakes/s");
-    Ok(())
+    ensure!(
+        tables.iter().any(|table| !table.cells.is_empty()),
+        "{}: no run with --server-pid",
+        file.display()
+    );
+    let mut text: String = Unit::ALL
+        .iter()
+        .zip(&tables)
+        .map(|(unit, table)| table.text(unit.value(), unit.rate()))
+        .collect();
+    if skipped > 0 {
+        text += &format!("{skipped} runs have no figure of the server and are not in the tables\n");
+    }
+    show(&text)
+}
+
+/// Writes a long text to standard output. A reader that has seen enough is no failure.
+pub fn show(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The runs of a file of JSON lines.
+pub fn read(file: &Path) -> Result<Vec<Run>> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            Run::read(line).with_context(|| format!("{}, line {number}", file.display()))
+        })
+        .collect()
 }
 
 impl Table {
+    fn add(&mut self, figure: Figure) {
+        let series = self.series(&figure.scenario, &figure.contender);
+        series.values.push(figure.value);
+        series.rates.push(figure.rate);
+        if figure.quiet {
+            series.quiet.push(figure.value);
+        }
+        series.generator_bound += usize::from(figure.generator_bound);
+        series.missed_rate += usize::from(figure.missed_rate);
+    }
+
     fn series(&mut self, scenario: &str, contender: &str) -> &mut Series {
         let row = place(&mut self.scenarios, scenario);
         let column = place(&mut self.contenders, contender);
         self.cells.entry((row, column)).or_default()
     }
 
-    fn print(&self, what: &str, rate: &str) {
+    fn text(&self, what: &str, rate: &str) -> String {
         if self.cells.is_empty() {
-            return;
+            return String::new();
         }
-        println!(
-            "{what}: median [min-max], ratio to the better floor (median over the rounds); {rate}"
+        let mut text = format!(
+            "{what}: median [min-max], ratio to the better floor (median over the rounds); {rate}\n"
         );
         for (row, scenario) in self.scenarios.iter().enumerate() {
-            println!("{scenario}");
+            text += &format!("{scenario}\n");
             let floor = self.better_floor(row);
             for (column, contender) in self.contenders.iter().enumerate() {
                 let Some(series) = self.cells.get(&(row, column)) else { continue };
                 let (low, high) = spread(&series.values);
                 let ratio = floor.and_then(|floor| ratio(&series.values, &floor.values));
-                println!(
-                    "  {contender:<16}{:>10.0} [{low:.0}-{high:.0}] {:>7} {:>12.0}/s  n={}{}",
+                text += &format!(
+                    "  {contender:<16}{:>10.0} [{low:.0}-{high:.0}] {:>7} {:>12.0}/s  n={}{}\n",
                     median(&series.values),
                     ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}x")),
                     median(&series.rates),
@@ -107,6 +121,7 @@ impl Table {
                 );
             }
         }
+        text
     }
 
     /// The floor with the lower median.
@@ -132,6 +147,9 @@ impl Series {
         if self.generator_bound > 0 {
             remarks += &format!(", generator the bottleneck in {}", self.generator_bound);
         }
+        if self.missed_rate > 0 {
+            remarks += &format!(", rate not reached in {}", self.missed_rate);
+        }
         remarks
     }
 }
@@ -149,39 +167,9 @@ fn ratio(values: &[f64], floor: &[f64]) -> Option<f64> {
     Some(median(&pairs))
 }
 
-fn place(names: &mut Vec<String>, name: &str) -> usize {
-    names.iter().position(|known| known == name).unwrap_or_else(|| {
-        names.push(name.to_owned());
-        names.len() - 1
-    })
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        len if len % 2 == 1 => sorted[len / 2],
-        len => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),
-    }
-}
-
-fn spread(values: &[f64]) -> (f64, f64) {
-    let low = values.iter().copied().min_by(f64::total_cmp);
-    let high = values.iter().copied().max_by(f64::total_cmp);
-    (low.unwrap_or(0.0), high.unwrap_or(0.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn medians_and_spreads() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(spread(&[3.0, 1.0, 2.0]), (1.0, 3.0));
-    }
 
     #[test]
     fn the_better_floor_is_the_lower_median() {

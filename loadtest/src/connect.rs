@@ -1,6 +1,6 @@
 //! Opens connections in waves: connect all, ask all, then read all answers.
 //!
-//! `echo` and `idle` call it. Plain blocking sockets, because nothing is measured per connection
+//! All scenarios call it. Plain blocking sockets, because nothing is measured per connection
 //! here; a wave keeps the server busy while the client reads. Source addresses change every few
 //! thousand connections, since looking for a free port in a full range costs far more than the
 //! connection itself.
@@ -32,11 +32,12 @@ pub struct Opened {
 pub fn open_wave(target: &Target, first: u32, count: u32, raw: bool) -> Result<Vec<Opened>> {
     let mut wave = Vec::with_capacity(count as usize);
     for index in first..first + count {
-        let mut stream = open_socket(target.address, index)
-            .with_context(|| format!("cannot connect to {}", target.address))?;
+        let address = target.address(index);
+        let mut stream =
+            open_socket(address, index).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         if !raw {
-            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            be_patient(&stream)?;
             stream
                 .write_all(target.request(index).as_bytes())
                 .with_context(|| format!("connection {index} lost in the handshake"))?;
@@ -51,6 +52,11 @@ pub fn open_wave(target: &Target, first: u32, count: u32, raw: bool) -> Result<V
         }
     }
     Ok(wave)
+}
+
+/// Lets reads wait for an answer, but not for ever.
+pub fn be_patient(stream: &TcpStream) -> Result<()> {
+    Ok(stream.set_read_timeout(Some(ANSWER_TIMEOUT))?)
 }
 
 fn open_socket(address: SocketAddr, index: u32) -> Result<TcpStream> {

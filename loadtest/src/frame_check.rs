@@ -90,7 +90,7 @@ impl FrameCheck {
     }
 
     fn check_payload(&mut self, script: &Script, seen: &[u8]) -> Result<(), String> {
-        let payload = &script.echo_message(self.message)[script.shape.echo_header_bytes()..];
+        let payload = &script.echo_message(self.message)[script.echo_header_bytes(self.message)..];
         let wanted = payload.get(self.payload_at..self.payload_at + seen.len());
         if wanted != Some(seen) {
             return Err(format!("wrong content at or after byte {} of a message", self.payload_at));
@@ -105,7 +105,8 @@ impl FrameCheck {
         if !header.fin {
             return Ok(());
         }
-        let wanted_bytes = script.shape.payload_bytes;
+        let wanted_bytes =
+            script.echo_message(self.message).len() - script.echo_header_bytes(self.message);
         if self.payload_at != wanted_bytes {
             return Err(format!("a message of {} bytes, not {wanted_bytes}", self.payload_at));
         }
@@ -120,10 +121,11 @@ impl FrameCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{Kind, Shape};
+    use crate::workload::{Kind, Payload, Shape};
 
     fn script() -> Script {
-        let shape = Shape { kind: Kind::Text, payload_bytes: 20, depth: 2, raw: false };
+        let payload = Payload::Between(20, 20);
+        let shape = Shape { kind: Kind::Text, payload, depth: 2, raw: false };
         Script::leak(shape, 1)
     }
 

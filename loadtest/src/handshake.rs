@@ -2,7 +2,7 @@
 //!
 //! `connect` calls it. It does no input or output of its own.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
@@ -18,6 +18,8 @@ pub struct Target {
     /// What goes into the Host header.
     pub host: String,
     pub path: String,
+    /// How many loopback addresses to connect to in turn, from `address` on.
+    pub destinations: u32,
 }
 
 impl Target {
@@ -40,7 +42,18 @@ impl Target {
             .with_context(|| format!("{url}: cannot resolve {host}"))?
             .next()
             .with_context(|| format!("{url}: {host} has no address"))?;
-        Ok(Target { address, host: host.to_owned(), path: path.to_owned() })
+        Ok(Target { address, host: host.to_owned(), path: path.to_owned(), destinations: 1 })
+    }
+
+    /// Where connection number `index` goes.
+    pub fn address(&self, index: u32) -> SocketAddr {
+        match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_loopback() => {
+                let ip = u32::from(ip).wrapping_add(index % self.destinations);
+                SocketAddr::from((Ipv4Addr::from(ip), self.address.port()))
+            }
+            _ => self.address,
+        }
     }
 
     /// The request for connection number `index`, with its own key.
@@ -109,6 +122,17 @@ mod tests {
         for bad in ["127.0.0.1:1", "wss://127.0.0.1:1/", "ws:///x", "http://127.0.0.1:1/"] {
             assert!(Target::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn destinations_take_turns_on_loopback() {
+        let mut target = Target::parse("ws://127.0.0.1:9001/").unwrap();
+        assert_eq!(target.address(7), target.address);
+        target.destinations = 3;
+        let hosts = [0, 1, 2, 3].map(|index| target.address(index).ip().to_string());
+        assert_eq!(hosts, ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.1"]);
+        target.address = "10.0.0.1:1".parse().unwrap();
+        assert_eq!(target.address(2), target.address);
     }
 
     #[test]

@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar of `total` things.
-pub fn bar(total: u64, what: &'static str) -> ProgressBar {
-    styled(total, "{msg} {bar:40} {pos}/{len}", what)
+/// A bar of `total` things; none at all if `quiet`.
+pub fn bar(total: u64, what: &'static str, quiet: bool) -> ProgressBar {
+    styled(total, "{msg} {bar:40} {pos}/{len} ({per_sec})", quiet).with_message(what)
 }
 
-/// A bar of milliseconds.
-pub fn timer(total: Duration) -> ProgressBar {
-    styled(total.as_millis() as u64, "{msg} {bar:40} {elapsed}", "measuring")
+/// A bar of milliseconds whose message is the live rate.
+pub fn timer(total: Duration, quiet: bool) -> ProgressBar {
+    styled(total.as_millis() as u64, "measuring {bar:40} {elapsed} {msg}", quiet)
 }
 
-fn styled(total: u64, template: &str, what: &'static str) -> ProgressBar {
+fn styled(total: u64, template: &str, quiet: bool) -> ProgressBar {
     // Standard error, and hidden by the crate unless that is a terminal.
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
+    let target =
+        if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
+    let bar = ProgressBar::with_draw_target(Some(total), target);
     let style = ProgressStyle::with_template(template);
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message(what)
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

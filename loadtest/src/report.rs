@@ -1,10 +1,18 @@
-//! The results of an echo run: the figures, the verdict, how people and programs read them.
+//! The results of runs: the figures, the verdict, how people and programs read them.
 //!
-//! `echo` fills it in, `compare` reads its JSON. It measures nothing.
+//! The scenarios fill it in, `compare` and `page` read its JSON. It measures nothing.
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::abuse::AbuseReport;
+use crate::churn::ChurnReport;
+use crate::fanout::FanoutReport;
+use crate::idle::IdleReport;
 use crate::server_cpu::Usage;
+
+/// The part of an offered rate that must get through.
+pub const REACHED: f64 = 0.99;
 
 /// Share of the time from which on a thread counts as saturated.
 const SATURATED: f64 = 0.95;
@@ -12,43 +20,120 @@ const SATURATED: f64 = 0.95;
 /// Cores in line from which on a run counts as disturbed.
 const CONTENDED: f64 = 0.1;
 
+/// The version of the schema of a [`Line`]. It grows when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// One run of any scenario, as one line of JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    pub schema: u32,
+    #[serde(flatten)]
+    pub run: Run,
+}
+
+/// What was run, by the field `scenario`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "scenario", rename_all = "snake_case")]
+pub enum Run {
+    Echo(Box<EchoReport>),
+    Idle(Box<IdleReport>),
+    Churn(Box<ChurnReport>),
+    Fanout(Box<FanoutReport>),
+    Abuse(AbuseReport),
+}
+
+impl Run {
+    /// Prints for people, or as a line of JSON.
+    pub fn show(self, json: bool) -> anyhow::Result<()> {
+        if json {
+            println!("{}", serde_json::to_string(&Line { schema: SCHEMA, run: self })?);
+            return Ok(());
+        }
+        match self {
+            Run::Echo(report) => report.print(),
+            Run::Idle(report) => report.print(),
+            Run::Churn(report) => report.print(),
+            Run::Fanout(report) => report.print(),
+            Run::Abuse(report) => report.print(),
+        }
+        Ok(())
+    }
+
+    /// Reads a line. Fails on another version of the schema.
+    pub fn read(line: &str) -> anyhow::Result<Run> {
+        let line: Line = serde_json::from_str(line)?;
+        anyhow::ensure!(line.schema == SCHEMA, "schema {} instead of {SCHEMA}", line.schema);
+        Ok(line.run)
+    }
+}
+
 /// One echo run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
-    /// Whose figures these are, for `compare`.
+pub struct EchoReport {
+    /// Whose figures these are, for `compare` and `report`.
     pub label: String,
     pub url: String,
     pub raw: bool,
     pub connections: u32,
     pub depth: usize,
-    pub payload_bytes: usize,
-    pub sent_message_bytes: usize,
+    /// As it was asked for: `32`, `16-1024` or `32,512,4096`.
+    pub payload: String,
+    pub payload_mean_bytes: f64,
     pub seconds: f64,
     pub messages: u64,
     pub messages_per_second: f64,
     /// Payload in one direction, 10^6 bytes.
     pub megabytes_per_second: f64,
     pub latency_us: Latency,
+    /// Of a run at a fixed rate.
+    pub open_loop: Option<OpenLoop>,
     pub client: Cost,
     pub server: Option<Cost>,
     pub generator_bound: bool,
     pub verdict: String,
 }
 
-/// Round trips as the client sees them: from the submission of the batch a message went out with to
-/// the batch it came back in. Closed loop: a slow server is asked less often.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// What became of a fixed rate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenLoop {
+    pub offered_per_second: f64,
+    /// As many came back as were offered, but for one in a hundred.
+    pub reached: bool,
+    /// Messages of the measured time that had not come back when the run gave up. Their latency
+    /// up to then is in the percentiles.
+    pub unanswered: u64,
+    /// How much later than intended the generator sent. It is part of the latency.
+    pub lateness_us: Latency,
+}
+
+/// Round trips as the client sees them, to the batch a message came back in. Closed loop: from the
+/// submission of the batch it went out with; a slow server is asked less often. Open loop: from
+/// the time it was to be sent at, so that what waits behind a stall counts in full.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Latency {
     pub p50: f64,
     pub p90: f64,
     pub p99: f64,
     pub p99_9: f64,
     pub max: f64,
+    /// Pairs of quantile and value, ascending.
+    pub distribution: Vec<(f64, f64)>,
+}
+
+/// The quantiles of a [`Latency::distribution`].
+const QUANTILES: [f64; 22] = [
+    0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99,
+    0.995, 0.999, 0.9995, 0.9999, 1.0,
+];
+
+/// A histogram of nanoseconds up to ten minutes, good to one in a thousand.
+pub fn histogram() -> anyhow::Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 600_000_000_000, 3)?)
 }
 
 impl Latency {
     /// From a histogram of nanoseconds.
-    pub fn of(histogram: &hdrhistogram::Histogram<u64>) -> Latency {
+    pub fn of(histogram: &Histogram<u64>) -> Latency {
         let us = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1e3;
         Latency {
             p50: us(0.5),
@@ -56,11 +141,21 @@ impl Latency {
             p99: us(0.99),
             p99_9: us(0.999),
             max: histogram.max() as f64 / 1e3,
+            distribution: QUANTILES.map(|quantile| (quantile, us(quantile))).to_vec(),
         }
+    }
+
+    /// Prints for people.
+    pub fn print(&self, what: &str) {
+        println!(
+            "{what:<10} {:>9.1} us p50, {:.1} p90, {:.1} p99, {:.1} p99.9, {:.1} max",
+            self.p50, self.p90, self.p99, self.p99_9, self.max
+        );
     }
 }
 
-/// What one side spent.
+/// What one side spent. A "message" is the unit of the scenario: an echo, a connection that came
+/// and went, a delivery.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Cost {
     pub cpu_ns_per_message: f64,
@@ -116,9 +211,9 @@ pub fn is_generator_bound(client: &Cost, server: Option<&Cost>) -> bool {
     is_full(client) && server.is_some_and(|server| !is_full(server))
 }
 
-/// Says which side the figures are about.
-pub fn verdict(client: &Cost, server: Option<&Cost>) -> String {
-    match server {
+/// Says which side the figures are about. `reached` is told of a run at a fixed rate.
+pub fn verdict(client: &Cost, server: Option<&Cost>, reached: Option<bool>) -> String {
+    let side = match server {
         _ if is_generator_bound(client, server) => {
             "THE GENERATOR WAS THE BOTTLENECK: it was never idle, the server was"
         }
@@ -127,46 +222,63 @@ pub fn verdict(client: &Cost, server: Option<&Cost>) -> String {
         }
         None => "without --server-pid nobody knows how busy the server was",
         Some(server) if is_full(server) => "a thread of the server was never idle",
+        Some(_) if reached == Some(true) => {
+            "both sides were idle at times: the schedule set the rate"
+        }
         Some(_) => "both sides were idle at times: round trips set the rate",
+    };
+    match reached {
+        Some(false) => format!("the rate was not reached; {side}"),
+        _ => side.to_owned(),
     }
-    .to_owned()
 }
 
 fn is_full(cost: &Cost) -> bool {
     cost.busiest_thread >= SATURATED
 }
 
-impl Report {
-    /// Others used the cores of this run, so its figures are worth less.
-    pub fn is_contended(&self) -> bool {
-        let sides = [Some(&self.client), self.server.as_ref()];
-        sides.into_iter().flatten().any(|cost| cost.cores_queued > CONTENDED)
-    }
+/// Others used the cores of this run, so its figures are worth less.
+pub fn is_contended(client: &Cost, server: Option<&Cost>) -> bool {
+    [Some(client), server].into_iter().flatten().any(|cost| cost.cores_queued > CONTENDED)
+}
 
-    /// Prints for people.
-    pub fn print(&self) {
+/// Prints what both sides spent, for people.
+pub fn print_costs(client: &Cost, server: Option<&Cost>, verdict: &str) {
+    if let Some(server) = server {
+        server.print("server");
+    }
+    client.print("client");
+    println!("{:<10}{verdict}", "verdict");
+    if is_contended(client, server) {
+        println!("{:<10}other programs used the same cores; repeat the run", "disturbed");
+    }
+}
+
+impl EchoReport {
+    fn print(&self) {
         let mode = if self.raw { "raw TCP" } else { "WebSocket" };
+        let in_flight = match self.open_loop {
+            Some(_) => String::new(),
+            None => format!(" x {} in flight", self.depth),
+        };
         println!(
-            "{mode} echo, {} connections x {} in flight, {} bytes, {:.2} s",
-            self.connections, self.depth, self.payload_bytes, self.seconds
+            "{mode} echo, {} connections{in_flight}, {} bytes, {:.2} s",
+            self.connections, self.payload, self.seconds
         );
         println!(
             "{:<10}{:>10.0} messages/s, {:.1} MB/s, {} messages",
             "rate", self.messages_per_second, self.megabytes_per_second, self.messages
         );
-        let latency = self.latency_us;
-        println!(
-            "{:<10}{:>10.1} us p50, {:.1} p90, {:.1} p99, {:.1} p99.9, {:.1} max",
-            "latency", latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max
-        );
-        if let Some(server) = &self.server {
-            server.print("server");
+        if let Some(open_loop) = &self.open_loop {
+            let reached = if open_loop.reached { "reached" } else { "NOT REACHED" };
+            println!(
+                "{:<10}{:>10.0} messages/s: {reached}, {} unanswered",
+                "offered", open_loop.offered_per_second, open_loop.unanswered
+            );
+            open_loop.lateness_us.print("sent late");
         }
-        self.client.print("client");
-        println!("{:<10}{}", "verdict", self.verdict);
-        if self.is_contended() {
-            println!("{:<10}other programs used the same cores; repeat the run", "disturbed");
-        }
+        self.latency_us.print("latency");
+        print_costs(&self.client, self.server.as_ref(), &self.verdict);
     }
 }
 
@@ -180,12 +292,14 @@ mod tests {
 
     #[test]
     fn the_verdict_names_the_full_side() {
-        assert!(verdict(&cost(0.99), Some(&cost(0.7))).starts_with("THE GENERATOR"));
+        assert!(verdict(&cost(0.99), Some(&cost(0.7)), None).starts_with("THE GENERATOR"));
         assert!(is_generator_bound(&cost(0.99), Some(&cost(0.7))));
         assert!(!is_generator_bound(&cost(0.99), Some(&cost(0.96))));
-        assert!(verdict(&cost(0.99), Some(&cost(0.99))).starts_with("a thread of the server"));
-        assert!(verdict(&cost(0.5), Some(&cost(0.5))).starts_with("both sides"));
-        assert!(verdict(&cost(0.99), None).starts_with("the generator"));
+        assert!(
+            verdict(&cost(0.99), Some(&cost(0.99)), None).starts_with("a thread of the server")
+        );
+        assert!(verdict(&cost(0.5), Some(&cost(0.5)), None).starts_with("both sides"));
+        assert!(verdict(&cost(0.99), None, None).starts_with("the generator"));
     }
 
     #[test]

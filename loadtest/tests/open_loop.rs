@@ -1,0 +1,78 @@
+//! The open loop: what a fixed rate tells that a closed loop hides, and mixed lengths.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{Floor, complaint, echo, load, report, server};
+
+#[test]
+fn a_rate_is_kept_and_mixed_lengths_are_compared() {
+    let floor = Floor::start("epoll");
+    let url = format!("tcp://{}", floor.address);
+    for bytes in ["32", "16-1024", "5,300,20000"] {
+        for verify in ["full", "length"] {
+            let extra = ["--raw", "--connections", "7", "--rate", "500", "--bytes", bytes];
+            let run = report(&echo(&url, &[&extra[..], &["--verify", verify]].concat()));
+            assert_eq!(run["schema"], 1);
+            assert_eq!(run["scenario"], "echo");
+            assert_eq!(run["payload"], bytes);
+            let messages = run["messages"].as_u64().expect("a count");
+            assert!((50..=130).contains(&messages), "{bytes}: {messages} of 100");
+            assert_eq!(run["open_loop"]["offered_per_second"], 500.0);
+            assert_eq!(run["open_loop"]["unanswered"], 0);
+        }
+        let closed = echo(&url, &["--raw", "--depth", "9", "--bytes", bytes]);
+        assert!(report(&closed)["open_loop"].is_null());
+    }
+}
+
+#[test]
+fn a_stall_weighs_on_every_message_it_delays() {
+    let address = server(|mut stream| {
+        let (mut buffer, started, mut stalled) = (vec![0; 65_536], Instant::now(), false);
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            if !stalled && started.elapsed() > Duration::from_millis(200) {
+                thread::sleep(Duration::from_millis(400));
+                stalled = true;
+            }
+            let _ = stream.write_all(&buffer[..count]);
+        }
+    });
+    let url = format!("tcp://{address}");
+    let arguments = ["echo", &url, "--raw", "--connections", "1", "--rate", "1000", "--json"];
+    let run = report(&load(&[&arguments[..], &["--warmup", "0", "--seconds", "1"]].concat()));
+    // Four messages in ten were to be sent during the stall; they waited 200 ms on average.
+    let p90 = run["latency_us"]["p90"].as_f64().expect("a latency");
+    assert!(p90 > 150_000.0, "{p90}");
+}
+
+#[test]
+fn a_rate_that_is_not_reached_is_told() {
+    let address = server(|mut stream| {
+        let mut message = vec![0; 38];
+        while stream.read_exact(&mut message).is_ok() {
+            thread::sleep(Duration::from_millis(20));
+            let _ = stream.write_all(&message);
+        }
+    });
+    let url = format!("tcp://{address}");
+    let extra = ["--raw", "--connections", "1", "--bytes", "32", "--rate", "5000"];
+    let run = report(&echo(&url, &extra));
+    assert_eq!(run["open_loop"]["reached"], false);
+    assert!(run["open_loop"]["unanswered"].as_u64().expect("a count") > 100, "{run}");
+    assert!(run["verdict"].as_str().expect("a verdict").contains("not reached"), "{run}");
+    let max = run["latency_us"]["max"].as_f64().expect("a latency");
+    assert!(max > 1_000_000.0, "what never came back waited at least until the end: {max}");
+}
+
+#[test]
+fn wrong_rates_and_lengths_are_refused() {
+    for extra in [["--rate", "0"], ["--bytes", "9-3"], ["--bytes", "many"]] {
+        let output = load(&[&["echo", "ws://127.0.0.1:1/"], &extra[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+    assert!(complaint(&echo("ws://127.0.0.1:1/", &["--rate", "9"])).contains("cannot connect"));
+}
