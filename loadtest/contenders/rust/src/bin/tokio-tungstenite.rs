@@ -4,10 +4,10 @@
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use ringwire_contenders::{Failure, MESSAGE_BYTES_MAX, Room, serve};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 /// Its default of 128 KiB for every connection is what its documentation advises against for
