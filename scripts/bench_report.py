@@ -12,20 +12,26 @@ import sys
 # Differences below this mean nothing on a machine that is shared or virtual.
 NOISE = 0.05
 FLOOR_TARGET = 1.05
+# Seconds per second in line for a core.
+DISTURBED = 0.1
+
+CPU = ['server.cpu_ns_per_message']
 
 # Kind of scenario, heading, where the value is (the first that is there), whether less is better.
 METRICS = [
-    ('echo', 'Server CPU per echoed message, ns', ['server.cpu_ns_per_message'], True),
+    ('echo', 'Server CPU per echoed message, ns', CPU, True),
     ('echo', 'Messages per second', ['messages_per_second'], False),
     ('echo', 'Latency p99, µs (closed loop)', ['latency_us.p99'], True),
     ('open', 'Open loop: latency p50, µs, from the intended time of sending', ['latency_us.p50'], True),
     ('open', 'Open loop: latency p99, µs', ['latency_us.p99'], True),
     ('open', 'Open loop: latency p99.9, µs', ['latency_us.p99_9'], True),
     ('churn', 'Connections per second: connect, upgrade, echo, close', ['connections_per_second'], False),
-    ('churn', 'Server CPU per connection, ns', ['server.cpu_ns_per_connection', 'server.cpu_ns_per_message'], True),
-    ('fanout', 'Server CPU per delivery, ns', ['server.cpu_ns_per_delivery', 'server.cpu_ns_per_message'], True),
+    ('churn', 'Server CPU per connection, ns', CPU, True),
+    ('fanout', 'Server CPU per delivery, ns', CPU, True),
     ('fanout', 'Deliveries per second', ['deliveries_per_second'], False),
+    ('fanout', 'Time to the last delivery p50, µs', ['last_delivery_us.p50'], True),
     ('fanout', 'Time to the last delivery p99, µs', ['last_delivery_us.p99'], True),
+    ('fanout', 'Latency p99 of echoes meanwhile, µs', ['echo_meanwhile_us.p99'], True),
     ('idle', 'Server memory (RSS) per idle connection, bytes', ['server.rss_bytes_per_connection'], True),
     ('idle', 'Handshakes per second', ['handshakes_per_second'], False),
 ]
@@ -71,8 +77,8 @@ def number(value):
     return f'{value:,.0f}' if abs(value) >= 100 else f'{value:.1f}'
 
 
-def table(head, rows):
-    lines = ['| ' + ' | '.join(head) + ' |', '|---' + '|--:' * (len(head) - 1) + '|']
+def table(head, rows, align='--:'):
+    lines = ['| ' + ' | '.join(head) + ' |', '|---' + f'|{align}' * (len(head) - 1) + '|']
     return '\n'.join(lines + ['| ' + ' | '.join(row) + ' |' for row in rows]) + '\n'
 
 
@@ -118,8 +124,9 @@ class Report:
 
     def print_setting(self):
         print('## Setting\n')
-        print(table(['', ''], [[n, v] for n, v in self.facts if n != 'ours' and not n.startswith('version ')]))
-        print(table(['contender', 'version'], [[n[8:], v] for n, v in self.facts if n.startswith('version ')]))
+        print(table(['setting', ''], [[n, v] for n, v in self.facts if n != 'ours' and not n.startswith('version ')], '---'))
+        print(table(['contender', 'version'], [[n[8:], v] for n, v in self.facts if n.startswith('version ')], '---'))
+        self.print_disturbed()
         with open(self.folder + '/failures.txt', encoding='utf-8') as lines:
             failures = collections.Counter(line.strip() for line in lines)
         if failures:
@@ -127,6 +134,16 @@ class Report:
             for line, count in failures.items():
                 print(f'- {line}' + (f' ({count} times)' if count > 1 else ''))
             print()
+
+    def print_disturbed(self):
+        """Servers with several threads stand in each other's way, so only the others can tell."""
+        alone = [run for (_, name), runs in self.runs.items() if name in self.ours or name.startswith('floor')
+                 for run in runs]
+        disturbed = sum(any((run.get(side) or {}).get('cores_queued', 0) > DISTURBED for side in ('client', 'server'))
+                        for run in alone)
+        if disturbed:
+            print(f'The machine was not quiet: in {disturbed} of {len(alone)} runs of the floors and of '
+                  f'{" and ".join(self.ours) or "ringwire"}, other programs used the same cores.\n')
 
     def print_losses(self):
         print('## Where we lose\n')
@@ -146,22 +163,32 @@ class Report:
             print('\n'.join(above) + '\n')
 
     def losses(self, metric, scenario, name, row):
-        _, title, _, less = metric
-        lines = []
+        """One line, with whoever is ahead, the best first."""
+        _, title, paths, less = metric
+        if paths == ['messages_per_second'] and self.is_generator_bound(scenario, name):
+            return []
+        ahead = []
         for other, series in row.items():
-            if other in self.ours or other.startswith('floor'):
-                continue
             ratio = row[name].ratio_to(series)
-            if ratio is None or (ratio <= 1 + NOISE if less else ratio >= 1 - NOISE):
+            if other in self.ours or other.startswith('floor') or ratio is None:
                 continue
-            doubt = '; the spreads overlap' if row[name].overlaps(series) else ''
-            lines.append(f'- {scenario}: {title}: {name} {number(row[name].median())}, {other} '
-                         f'{number(series.median())} ({ratio:.2f} ×{doubt})')
-        return lines
+            if ratio > 1 + NOISE if less else ratio < 1 - NOISE:
+                ahead.append((-ratio if less else ratio, other, series))
+        if not ahead:
+            return []
+        texts = []
+        for ratio, other, series in sorted(ahead, key=lambda one: one[0]):
+            doubt = ', spreads overlap' if row[name].overlaps(series) else ''
+            texts.append(f'{other} {number(series.median())} ({abs(ratio):.2f} ×{doubt})')
+        return [f'- {scenario}: {title}: {name} {number(row[name].median())}, behind ' + ', '.join(texts)]
+
+    def is_generator_bound(self, scenario, name):
+        runs = self.runs[scenario, name]
+        return 2 * sum(bool(run.get('generator_bound')) for run in runs) > len(runs)
 
     def above_floor(self, metric, scenario, name, row):
         floor = self.better_floor(row)
-        if floor is None or metric[2] != ['server.cpu_ns_per_message']:
+        if floor is None or metric[2] != CPU:
             return []
         ratio = row[name].ratio_to(floor)
         if ratio is None or ratio <= FLOOR_TARGET:
@@ -181,7 +208,7 @@ class Report:
             print(table(['scenario'] + names, [
                 [scenario] + [cell(row, name, lambda s: number(s.median())) for name in names]
                 for scenario, row in rows.items()]))
-            if metric[0] == 'echo' and metric[3] and any(self.better_floor(row) for row in rows.values()):
+            if metric[0] != 'idle' and metric[2] == CPU and any(self.better_floor(row) for row in rows.values()):
                 print('As a multiple of the better floor (median over the rounds):\n')
                 print(table(['scenario'] + names, [
                     [scenario] + [cell(row, name, lambda s: self.multiple(s, row)) for name in names]

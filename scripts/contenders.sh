@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What scripts/bench.sh knows of its contenders: how they are installed, started, stopped and what
 # version they are. Sourced by it; uses its variables `chosen`, `here`, `target`, `out`, `port`,
-# `scratch`, `shards` and fills `names`, `addresses`, `modes` and `pids`, all by index.
+# `scratch`, `shards`, sets `load` and `ringwire`, and fills `names`, `addresses`, `modes` and `pids`, all by index.
 # shellcheck disable=SC2034,SC2154
 
 RUST=" fastwebsockets sockudo-ws tokio-tungstenite tokio-uring "
@@ -41,8 +41,8 @@ install_npm() {
 
 build() {
     local name
-    cargo build --release --quiet --package ringwire-loadtest
-    load=$target/release/ringwire-loadtest
+    load=${LOADTEST:-$target/release/ringwire-loadtest}
+    [[ -n ${LOADTEST:-} ]] || cargo build --release --quiet --package ringwire-loadtest
     ringwire=${RINGWIRE:-$target/release/ringwire}
     [[ -n ${RINGWIRE:-} ]] || ! wants ringwire || cargo build --release --quiet --package ringwire
     for name in $RUST; do
