@@ -134,7 +134,7 @@ verify() {
         IFS=, read -r connections depth bytes kind <<< "$shape"
         failed[${names[i]}/verify]=0
         measure "$i" verify echo /echo --verify full --connections "$connections" --depth "$depth" \
-            --bytes "$bytes" --kind "$kind" --seconds 0.1 --warmup 0
+            --bytes "$bytes" --kind "$kind" --seconds 0.5 --warmup 0
         if ((failed[${names[i]}/verify] > 0)); then
             note "left out: ${names[i]} (does not echo correctly)"
             stop "$i"

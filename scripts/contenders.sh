@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What scripts/bench.sh knows of its contenders: how they are installed, started, stopped and what
 # version they are. Sourced by it; uses its variables `chosen`, `here`, `target`, `out`, `port`,
-# `scratch`, `shards`, sets `load` and `ringwire`, and fills `names`, `addresses`, `modes` and `pids`, all by index.
+# `scratch` and `shards`, sets `load` and `ringwire`, and fills `names`, `addresses`, `modes` and
+# `pids`, all by index.
 # shellcheck disable=SC2034,SC2154
 
 RUST=" fastwebsockets sockudo-ws tokio-tungstenite tokio-uring "
@@ -91,8 +92,6 @@ start() {
     for ((tries = 0; tries < 100; tries++)); do
         kill -0 "${pids[$1]}" 2>/dev/null || break
         if (exec 3<> "/dev/tcp/${address%:*}/${address#*:}") 2>/dev/null; then
-            # nginx-proxy answers before the server behind it does.
-            sleep 0.3
             kill -STOP -- "-${pids[$1]}"
             return 0
         fi
