@@ -13,7 +13,7 @@
 # --quick    3 rounds of 0.5 s and few scenarios, for trying
 #
 # RINGWIRE=path      the program of `ringwire`  (default: target/release/ringwire, built here)
-# RINGWIRE_ARGS=...  its arguments              (default: serve --shards 1 --listen 127.0.0.1:PORT)
+# RINGWIRE_ARGS=...  further arguments of its `serve`
 # LOADTEST=path      the generator               (default: built here)
 # SECONDS_EACH=1     measured seconds of a run
 # SCENARIOS="..."    of echo: connections,depth,bytes,kind; separated by spaces
@@ -268,13 +268,17 @@ has_broadcast() {
 # A server that has held connections before has their memory still, so all are new ones.
 idle_rounds() {
     local count=$1 round i limit repeat=$((rounds < 3 ? rounds : 3)) left_out=()
+    local hold=(--hold 0.2)
+    # Some who talk among the many who do not.
+    ((count < 100000)) || ! "$load" idle --help | grep -q -e --active-rate ||
+        hold=(--hold 3 --active 1000 --active-rate 10000)
     limit=$(ulimit -n)
     if ((count > 500000 && $(awk '/MemAvailable/ { print $2 }' /proc/meminfo) < 14680064)); then
         note "left out: idle: $count connections (less than 14 GiB of memory available)"
         return
     fi
     ((count < 100000)) || repeat=1
-    shards=$(((count + 999) / (limit - 1000) + 1))
+    shards=$(((count + 2000) / (limit - 1000) + 1))
     for ((round = 1; round <= repeat; round++)); do
         for i in "${!chosen[@]}"; do
             case ${chosen[i]} in
@@ -288,7 +292,7 @@ idle_rounds() {
             esac
             [[ -n ${usable[${chosen[i]%%=*}]:-} ]] || continue
             start "$i" || continue
-            measure "$i" "idle: $count" idle /echo --connections "$count" --hold 0.2
+            measure "$i" "idle: $count" idle /echo --connections "$count" "${hold[@]}"
             stop "$i"
         done
     done
@@ -367,4 +371,8 @@ report=$out/BENCHMARKS.md
 ((!is_whole)) || report=BENCHMARKS.md
 python3 scripts/bench_report.py "$out" > "$scratch/report"
 cp "$scratch/report" "$report"
+if has report; then
+    "$load" report "$results" > "$out/report.html"
+    echo "the runs as pictures: $out/report.html"
+fi
 echo "$((SECONDS / 60)) min; the report is $report, the runs are $results"

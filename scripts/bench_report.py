@@ -33,7 +33,11 @@ METRICS = [
     ('fanout', 'Time to the last delivery p99, µs', ['last_delivery_us.p99'], True),
     ('fanout', 'Latency p99 of echoes meanwhile, µs', ['echo_meanwhile_us.p99'], True),
     ('idle', 'Server memory (RSS) per idle connection, bytes', ['server.rss_bytes_per_connection'], True),
+    ('idle', 'Memory of the whole machine per idle connection, both ends, bytes',
+     ['system.unavailable_bytes_per_connection'], True),
     ('idle', 'Handshakes per second', ['handshakes_per_second'], False),
+    ('idle', 'Server CPU per handshake, ns', ['opening_server.cpu_ns_per_message'], True),
+    ('idle', 'Latency p99 of 1,000 active clients among the idle, µs', ['active.latency_us.p99'], True),
 ]
 
 

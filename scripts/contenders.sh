@@ -66,7 +66,7 @@ describe() {
             [[ $name != *=* ]] || program=${name#*=}
             # The arguments are words on purpose.
             # shellcheck disable=SC2206
-            server_command=("$program" ${RINGWIRE_ARGS:-serve --shards "$shards" --listen "$address"}) ;;
+            server_command=("$program" serve --shards "$shards" --listen "$address" ${RINGWIRE_ARGS:-}) ;;
         bun) server_command=("$here/bun/node_modules/.bin/bun" "$here/bun/server.ts" "$address") ;;
         node-ws) server_command=(node "$here/node-ws/server.mjs" "$address") ;;
         nginx-proxy | nchan)
