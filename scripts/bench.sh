@@ -5,7 +5,7 @@
 # server with all its threads on core 0, the generator on core 1, rounds interleaved (A B C, A B C,
 # ...) so that a noisy minute weighs on all alike. While one is measured the others are stopped.
 # Installs what is missing, checks that every contender echoes correctly, runs, prints tables and
-# writes BENCHMARKS.md; with --quick or a choice of contenders that goes to OUT instead.
+# writes BENCHMARKS.md; with --quick or any choice of what to run that goes to OUT instead.
 #
 # CONTENDER  floor-epoll floor-uring ringwire bun node-ws nginx-proxy nchan fastwebsockets
 #            sockudo-ws tokio-tungstenite tokio-uring (default: all), or NAME=PATH: another
@@ -44,6 +44,7 @@ while (($# > 0)); do
     shift
 done
 is_whole=$((${#chosen[@]} == 0 && quick == 0))
+[[ -z ${SCENARIOS+set}${IDLE+set}${ONLY+set}${SECONDS_EACH+set} ]] || is_whole=0
 ((${#chosen[@]} > 0)) || chosen=("${ALL[@]}")
 
 here=loadtest/contenders

@@ -160,6 +160,8 @@ class Report:
                         above += self.above_floor(metric, scenario, name, row)
         if losses:
             print('\n'.join(losses) + '\n')
+        elif not any(name not in self.ours and not name.startswith('floor') for name in self.names):
+            print('No other server was measured.\n')
         elif self.ours:
             print(f'In no scenario of this run was a contender ahead by more than {NOISE:.0%}.\n')
         if above:
