@@ -70,12 +70,14 @@ fn open_socket(address: SocketAddr, index: u32) -> Result<TcpStream> {
 }
 
 /// The first connections leave the choice to the kernel; later ones to loopback come from
-/// 127.0.0.2, 127.0.0.3 and so on.
+/// addresses of the server's port alone. A port that was bound stays taken for a minute, so the
+/// same addresses for all would make every server measured after another look slower.
 fn source_address(address: SocketAddr, index: u32) -> Option<Ipv4Addr> {
     let loopback = matches!(address.ip(), IpAddr::V4(ip) if ip.is_loopback());
+    let of_port = (u32::from(address.port()) % 250 + 1) << 16;
     match index / PER_SOURCE {
         0 => None,
-        block if loopback => Some(Ipv4Addr::from(0x7F00_0001 + block)),
+        block if loopback => Some(Ipv4Addr::from(0x7F00_0001 + of_port + block)),
         _ => None,
     }
 }
@@ -113,8 +115,10 @@ mod tests {
     fn sources_change_only_on_loopback() {
         let loopback = "127.0.0.1:1".parse().unwrap();
         assert_eq!(source_address(loopback, 3_999), None);
-        assert_eq!(source_address(loopback, 4_000), Some(Ipv4Addr::new(127, 0, 0, 2)));
-        assert_eq!(source_address(loopback, 8_000), Some(Ipv4Addr::new(127, 0, 0, 3)));
+        assert_eq!(source_address(loopback, 4_000), Some(Ipv4Addr::new(127, 2, 0, 2)));
+        assert_eq!(source_address(loopback, 8_000), Some(Ipv4Addr::new(127, 2, 0, 3)));
+        let other = "127.0.0.1:2".parse().unwrap();
+        assert_eq!(source_address(other, 8_000), Some(Ipv4Addr::new(127, 3, 0, 3)));
         assert_eq!(source_address("10.0.0.1:1".parse().unwrap(), 8_000), None);
     }
 }
