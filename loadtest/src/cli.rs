@@ -62,7 +62,9 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Echo(plan) => Run::Echo(echo::run(&plan)?.into()).show(plan.subject.json),
-            Command::Idle(plan) => Run::Idle(idle::run(&plan)?.into()).show(plan.subject.json),
+            Command::Idle(plan) => {
+                idle::run(&plan, |report| Run::Idle(report.into()).show(plan.subject.json))
+            }
             Command::Churn(plan) => Run::Churn(churn::run(&plan)?.into()).show(plan.subject.json),
             Command::Fanout(plan) => {
                 Run::Fanout(fanout::run(&plan)?.into()).show(plan.subject.json)

@@ -1,9 +1,10 @@
 //! `ringwire-loadtest`: a load generator for WebSocket servers, and the raw floors they are
 //! measured against.
 //!
-//! `cli` names the commands; `echo` and `idle` run against a server (`connect`, `handshake`,
-//! `client`, `workload`, `frames`), `floor` is a server, `ring` holds all unsafe code,
-//! `server_cpu`, `report` and `compare` do the accounts.
+//! `cli` names the commands; `echo`, `churn`, `fanout`, `idle` and `abuse` run against a server
+//! (`connect`, `handshake`, `client`, `workload`, `frames`, `schedule`, `bystander`), `floor` is a
+//! server, `ring` holds all unsafe code, `subject`, `server_cpu`, `system_memory`, `report`,
+//! `figure`, `compare` and `page` do the accounts.
 
 mod abuse;
 mod bystander;
@@ -31,11 +32,15 @@ mod subject;
 mod system_memory;
 mod workload;
 
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // The default of 50 us would make every timed message late, see PR_SET_TIMERSLACK(2const).
+    // Threads inherit it. Without permission the lateness shows in the report.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     match cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -163,10 +163,6 @@ impl<'p> Session<'p> {
     }
 
     fn drive(&mut self) -> Result<EchoReport> {
-        if self.schedule.is_some() {
-            // The default of 50 us would make every message late (PR_SET_TIMERSLACK(2const)).
-            rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
-        }
         self.start = Instant::now();
         for slot in 0..self.connections.len() {
             self.connections[slot].start(self.ring)?;

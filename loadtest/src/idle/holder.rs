@@ -19,7 +19,8 @@ use crate::ring::Ring;
 /// A server that pushes messages above this size is not idle.
 const FRAME_BYTES_MAX: u64 = 1 << 20;
 const TICK: Duration = Duration::from_millis(200);
-const GOODBYE_MAX: Duration = Duration::from_secs(20);
+/// Who has not said goodbye by then leaves without.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// What the threads tell each other.
 #[derive(Default)]
@@ -86,6 +87,7 @@ impl<'s> Holder<'s> {
         if self.raw {
             return Ok(());
         }
+        let until = Instant::now() + GOODBYE_MAX;
         let mut goodbye = Vec::new();
         frames::write_frame(&mut goodbye, frames::CLOSE, Some([1; 4]), &1000_u16.to_be_bytes());
         for slot in 0..self.count {
@@ -93,9 +95,11 @@ impl<'s> Holder<'s> {
             self.ring.send_owned(bytes, token(Op::SendOwned, slot))?;
             if slot % 1_024 == 0 {
                 self.serve(Duration::ZERO)?;
+                if Instant::now() > until {
+                    return Ok(());
+                }
             }
         }
-        let until = Instant::now() + GOODBYE_MAX;
         while self.ended < self.count && Instant::now() < until {
             self.serve(TICK)?;
         }

@@ -95,18 +95,19 @@ pub struct Active {
     pub latency_us: Latency,
 }
 
-/// Runs the plan. Fails if a connection cannot be opened or is lost.
-pub fn run(plan: &Plan) -> Result<IdleReport> {
+/// Runs the plan and shows the report before the connections leave, which takes long if they are
+/// many. Fails if a connection cannot be opened or is lost.
+pub fn run(plan: &Plan, show: impl FnOnce(IdleReport) -> Result<()>) -> Result<()> {
     let mut target = plan.subject.target()?;
     target.destinations = plan.destinations;
     let mut holders = Holders::start(plan, &target)?;
-    let outcome = measure(plan, &mut holders);
-    let lost = holders.shared.lost.load(Ordering::Relaxed);
+    let outcome = measure(plan, &mut holders).and_then(|report| {
+        let lost = report.lost;
+        ensure!(lost == 0, "{lost} of {} connections were lost while idle", plan.connections);
+        show(report)
+    });
     let left = holders.leave();
-    let report = outcome.and_then(|report| left.map(|()| report));
-    let report = report.map_err(|error| plan.subject.explain(error))?;
-    ensure!(lost == 0, "{lost} of {} connections were lost while idle", plan.connections);
-    Ok(report)
+    outcome.and(left).map_err(|error| plan.subject.explain(error))
 }
 
 fn measure(plan: &Plan, holders: &mut Holders) -> Result<IdleReport> {

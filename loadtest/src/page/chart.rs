@@ -88,7 +88,11 @@ impl Axis {
             return marks.iter().chain(&tail).map(|(at, name)| (*at, (*name).to_owned())).collect();
         }
         let (first, last) = (low.max(1e-9).log10().floor(), high.max(1e-9).log10().ceil());
-        let steps: &[f64] = if last - first > 3.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let steps: &[f64] = match high / low.max(1e-9) {
+            close if close < 8.0 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0],
+            near if near < 1e3 => &[1.0, 2.0, 5.0],
+            _ => &[1.0],
+        };
         let decades = (first as i32..=last as i32).map(|power| 10_f64.powi(power));
         decades
             .flat_map(|decade| steps.iter().map(move |step| decade * step))
@@ -192,6 +196,7 @@ mod tests {
         assert!(Axis::Nines.measure(1.0).is_finite());
         let marks: Vec<f64> = Axis::Decades.marks(15.0, 600.0).iter().map(|mark| mark.0).collect();
         assert_eq!(marks, [20.0, 50.0, 100.0, 200.0, 500.0]);
+        assert_eq!(Axis::Decades.marks(3_500.0, 7_000.0).len(), 3, "4,000, 5,000 and 6,000");
     }
 
     #[test]
