@@ -13,7 +13,7 @@
 # --quick    3 rounds of 0.5 s and few scenarios, for trying
 #
 # RINGWIRE=path      the program of `ringwire`  (default: target/release/ringwire, built here)
-# RINGWIRE_ARGS=...  further arguments of its `serve`
+# RINGWIRE_ARGS=...  further arguments of `serve` (default: --log warn)
 # LOADTEST=path      the generator               (default: built here)
 # SECONDS_EACH=1     measured seconds of a run
 # SCENARIOS="..."    of echo: connections,depth,bytes,kind; separated by spaces
@@ -221,10 +221,13 @@ churn_round() {
 # ringwire has /chat until it has /broadcast. Whoever joins or leaves there is announced to all, and
 # lines are short, so it takes part only where that is feasible.
 fanout_round() {
-    local scenario subscribers bytes name i path join title echo
+    local scenario subscribers bytes i path join title echo length_s
     for scenario in $fanouts; do
         IFS=, read -r subscribers bytes <<< "$scenario"
         title="fanout: to $subscribers, $(size "$bytes")"
+        # A round to ten thousand takes a good part of a second.
+        length_s=$seconds_s
+        ((subscribers < 10000)) || length_s=2
         for i in "${!names[@]}"; do
             local held=$subscribers
             path=/broadcast join=none
@@ -243,7 +246,7 @@ fanout_round() {
                     fi ;;
             esac
             measure "$i" "$title" fanout "$path" --join "$join" --subscribers "$subscribers" \
-                --bytes "$bytes" --seconds "$seconds_s" --warmup "$warmup_s" "${echo[@]}"
+                --bytes "$bytes" --seconds "$length_s" --warmup "$warmup_s" "${echo[@]}"
         done
     done
 }
