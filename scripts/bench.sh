@@ -127,15 +127,18 @@ measure() {
     fi
 }
 
-# Short runs in which every byte is compared.
+# Short runs in which every byte is compared; longer ones on a machine that is too busy for those.
 verify() {
-    local i=$1 sink=/dev/null shape connections depth bytes kind
+    local i=$1 sink=/dev/null shape connections depth bytes kind length_s
     [[ ${names[i]} != nchan ]] || return 0
     for shape in 8,4,300,utf8 8,4,125,text 4,2,70000,binary 1,1,16777216,binary 2,1,1048576,utf8; do
         IFS=, read -r connections depth bytes kind <<< "$shape"
-        failed[${names[i]}/verify]=0
-        measure "$i" verify echo /echo --verify full --connections "$connections" --depth "$depth" \
-            --bytes "$bytes" --kind "$kind" --seconds 0.5 --warmup 0
+        for length_s in 0.5 8; do
+            failed[${names[i]}/verify]=0
+            measure "$i" verify echo /echo --verify full --connections "$connections" \
+                --depth "$depth" --bytes "$bytes" --kind "$kind" --seconds "$length_s" --warmup 0
+            ((failed[${names[i]}/verify] > 0)) || break
+        done
         if ((failed[${names[i]}/verify] > 0)); then
             note "left out: ${names[i]} (does not echo correctly)"
             stop "$i"
