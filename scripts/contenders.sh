@@ -64,9 +64,10 @@ describe() {
         ringwire | *=*)
             local program=$ringwire
             [[ $name != *=* ]] || program=${name#*=}
-            # The arguments are words on purpose.
+            # No contender writes a line for each connection. The arguments are words on purpose.
             # shellcheck disable=SC2206
-            server_command=("$program" serve --shards "$shards" --listen "$address" ${RINGWIRE_ARGS:-}) ;;
+            server_command=("$program" serve --shards "$shards" --listen "$address"
+                ${RINGWIRE_ARGS:---log warn}) ;;
         bun) server_command=("$here/bun/node_modules/.bin/bun" "$here/bun/server.ts" "$address") ;;
         node-ws) server_command=(node "$here/node-ws/server.mjs" "$address") ;;
         nginx-proxy | nchan)
