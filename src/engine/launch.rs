@@ -1,6 +1,5 @@
 //! Starting the shards, and waiting for their end.
 
-use super::core::Totals as ShardTotals;
 use super::ids::Ids;
 use super::listener::{self, BindError, Listener};
 use super::remote::{Command, Remote};
@@ -66,7 +65,7 @@ impl StartError {
 
 /// Shards that run.
 pub(crate) struct Running {
-    shards: Vec<JoinHandle<ShardTotals>>,
+    shards: Vec<JoinHandle<Totals>>,
     remotes: Vec<Arc<Remote>>,
     addresses: Vec<ListenAddress>,
     runtime: tokio::runtime::Runtime,
@@ -185,13 +184,13 @@ struct Start {
 }
 
 /// A shard's thread.
-fn run(start: Start) -> ShardTotals {
+fn run(start: Start) -> Totals {
     let Start { options, sockets, parts, ready } = start;
     let ring = match KernelRing::new(&options, sockets) {
         Ok(ring) => ring,
         Err(error) => {
             let _ = ready.send(Err(error));
-            return ShardTotals::default();
+            return Totals::default();
         }
     };
     parts.remote.set_doorbell(ring.doorbell());

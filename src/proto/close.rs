@@ -56,32 +56,6 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// A code with its reason, owned: what a connection remembers of its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloseReason {
-    /// The code; [`CloseCode::NO_STATUS`] if the peer gave none.
-    pub code: CloseCode,
-    /// The reason, at most 123 bytes, often empty.
-    pub reason: Box<str>,
-}
-
-impl CloseReason {
-    /// A code with a reason.
-    pub fn new(code: CloseCode, reason: &str) -> Self {
-        Self { code, reason: reason.into() }
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.reason.is_empty() {
-            self.code.fmt(f)
-        } else {
-            write!(f, "{} {}", self.code, self.reason)
-        }
-    }
-}
-
 /// Why the payload of a Close frame was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -34,7 +34,7 @@ pub mod response;
 pub mod session;
 pub mod utf8;
 
-pub use close::{CloseCode, CloseReason, ControlPayload};
+pub use close::{CloseCode, ControlPayload};
 pub use frame::{FrameHeader, Opcode, server_header};
 pub use handshake::{HandshakeRules, Intent, Upgrade};
 pub use request::{Progress, Request, RequestError, RequestReader};
