@@ -35,6 +35,8 @@ impl Program {
 
     fn run(mut command: Command) -> Self {
         command.env_clear().env("RINGWIRE_LISTEN", "127.0.0.1:0").stderr(Stdio::piped());
+        // One that wants a control plane says so by its arguments.
+        command.env("RINGWIRE_ADMIN_LISTEN", "off");
         let mut child = command.spawn().expect("the program runs");
         let output = BufReader::new(child.stderr.take().expect("a pipe"));
         let lines = Arc::new(Mutex::new(Vec::new()));
