@@ -7,6 +7,7 @@
 //! ```text
 //! api ─ engine ─┬─ proto   RFC 6455 without I/O: bytes and time in, bytes and events out
 //!               └─ ring    the kernel: submissions in, completions out; the only unsafe code
+//! control ─ api            HTTP for operators and other programs, on a thread of its own
 //! ```
 //! Calls go only downwards; `proto` and `ring` know neither each other nor the engine.
 //!
@@ -34,6 +35,7 @@
 mod api;
 pub mod clock;
 pub mod config;
+pub mod control;
 #[doc(hidden)]
 pub mod engine;
 pub mod proto;

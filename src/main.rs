@@ -112,10 +112,10 @@ fn print(text: &str) -> Result<(), Failure> {
 fn run_server(command: &ServeCommand) -> Result<u8, Failure> {
     let config = config::load(command.config.as_deref(), std::env::vars_os(), &command.flags())?;
     log::start(&config.log)?;
-    let control = config.admin.to_settings().map_err(|error| Failure {
-        code: EXIT_CONFIG,
-        message: error.to_string(),
-    })?;
+    let control = config
+        .admin
+        .to_settings()
+        .map_err(|error| Failure { code: EXIT_CONFIG, message: error.to_string() })?;
     let limits = probe::raise_nofile();
     let report = probe::probe_for(plan_of(&config));
     if let Some(blocked) = report.fatal() {

@@ -77,7 +77,9 @@ pub enum TokenError {
         error: std::io::Error,
     },
     /// Its first line is no token.
-    #[error("`{key}`: the first line of {path:?} is no token; write 16 to 256 letters, digits and -._~+/= there")]
+    #[error(
+        "`{key}`: the first line of {path:?} is no token; write 16 to 256 letters, digits and -._~+/= there"
+    )]
     NoToken {
         /// The key that names the file.
         key: &'static str,

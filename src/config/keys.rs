@@ -4,8 +4,8 @@
 //! says what is allowed. The default file is printed from it.
 
 use super::Config;
-pub(super) use super::kinds::{Key, Kind};
 use super::kinds::key;
+pub(super) use super::kinds::{Key, Kind};
 use std::fmt::Write as _;
 use toml::{Table, Value};
 
@@ -164,7 +164,11 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Token,
         "Opens the control plane. Empty: token_file, or else one is made at each start and printed.",
     ),
-    key("admin.token_file", Kind::Path, "A file whose first line is the token, such as systemd's credentials."),
+    key(
+        "admin.token_file",
+        Kind::Path,
+        "A file whose first line is the token, such as systemd's credentials.",
+    ),
     key(
         "admin.read_only_token",
         Kind::Token,

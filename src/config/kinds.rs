@@ -149,7 +149,6 @@ fn is_power_of_two(n: i64, min: i64, max: i64) -> bool {
     (min..=max).contains(&n) && n.count_ones() == 1
 }
 
-
 fn integer(text: &str) -> Option<Value> {
     text.replace('_', "").parse().ok().map(Value::Integer)
 }

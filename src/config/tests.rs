@@ -234,7 +234,11 @@ fn every_key_reaches_the_settings() {
             // A file named there does not exist, which must be noticed.
             let control = config.admin.to_settings();
             let before = Config::default().admin.to_settings().expect("no file is named");
-            assert!(control.is_err() || control.is_ok_and(|control| control != before), "{}", key.path);
+            assert!(
+                control.is_err() || control.is_ok_and(|control| control != before),
+                "{}",
+                key.path
+            );
             continue;
         }
         let settings = config.to_settings();
@@ -286,7 +290,11 @@ fn an_error_in_a_route_points_at_its_line_and_key() {
     for (name, text, expected) in [
         ("plain", "route = 3\n", ":1: `route` is a list; write `[[route]]`"),
         ("table", "[route]\npath = \"/a\"\n", ":1: `route` is a list; write `[[route]]`"),
-        ("bare", "[[route]]\nsession = true\n", ":1: this [[route]] has no `path`; add path = \"/feed\""),
+        (
+            "bare",
+            "[[route]]\nsession = true\n",
+            ":1: this [[route]] has no `path`; add path = \"/feed\"",
+        ),
         (
             "key",
             "[[route]]\npath = \"/a\"\nmailbocks = \"close\"\n",
@@ -328,8 +336,12 @@ fn an_error_in_a_route_points_at_its_line_and_key() {
 #[test]
 fn a_token_is_never_shown_nor_taken_from_a_flag() {
     let secret = "hunter2 hunter2 hunter2";
-    let error = load(None, variables(&[("RINGWIRE_ADMIN_TOKEN", secret)]), &[]).expect_err("spaces");
-    assert!(error.to_string().starts_with("RINGWIRE_ADMIN_TOKEN: `admin.token` cannot be"), "{error}");
+    let error =
+        load(None, variables(&[("RINGWIRE_ADMIN_TOKEN", secret)]), &[]).expect_err("spaces");
+    assert!(
+        error.to_string().starts_with("RINGWIRE_ADMIN_TOKEN: `admin.token` cannot be"),
+        "{error}"
+    );
     assert!(!error.to_string().contains("hunter2"), "{error}");
     let set = Flag::assign("--set", "admin.token", "0123456789abcdef");
     let error = load(None, [], &[set]).expect_err("others see command lines").to_string();
@@ -367,7 +379,8 @@ fn the_control_plane_is_not_exposed_by_mistake() {
     let exposed = error_of("exposed", "[admin]\nlisten = \"0.0.0.0:9002\"\n");
     assert!(exposed.starts_with(":2: `admin.listen` is 0.0.0.0:9002, where others"), "{exposed}");
     let token = "token = \"0123456789abcdef\"\n";
-    let file = File::with("exposed_on_purpose", &format!("[admin]\nlisten = \"0.0.0.0:1\"\n{token}"));
+    let file =
+        File::with("exposed_on_purpose", &format!("[admin]\nlisten = \"0.0.0.0:1\"\n{token}"));
     assert!(load(Some(&file.0), [], &[]).is_ok());
     let same = error_of("same", &format!("[admin]\n{token}read_only_{token}"));
     assert!(same.starts_with(":3: `admin.read_only_token` is `admin.token`"), "{same}");

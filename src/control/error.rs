@@ -10,9 +10,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// A refusal.
+/// A refusal. Behind a pointer, so that what goes well does not carry its size.
 #[derive(Debug)]
-pub(super) struct ApiError {
+pub(super) struct ApiError(Box<Refused>);
+
+#[derive(Debug)]
+struct Refused {
     status: StatusCode,
     body: Body,
     retry_after_s: Option<u32>,
@@ -52,7 +55,8 @@ impl ApiError {
             reason: None,
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, body, retry_after_s: None, allow: None, closes: false }
+        let plain = Refused { status, body, retry_after_s: None, allow: None, closes: false };
+        Self(Box::new(plain))
     }
 
     /// Something in the request is wrong.
@@ -91,7 +95,7 @@ impl ApiError {
         let remedy = format!("use {allow}");
         let mut error =
             Self::new(405, "method_not_allowed", "this path does not take this method", remedy);
-        error.allow = Some(allow);
+        error.0.allow = Some(allow);
         error
     }
 
@@ -99,46 +103,46 @@ impl ApiError {
     pub(super) fn closed(code: u16, reason: &str) -> Self {
         let remedy = "forget this id; GET /v1/events tells of WebSockets as they open";
         let mut error = Self::new(410, "closed", "the WebSocket is closed", remedy);
-        error.body.close_code = Some(code);
-        error.body.reason = Some(reason.to_owned());
+        error.0.body.close_code = Some(code);
+        error.0.body.reason = Some(reason.to_owned());
         error
     }
 
     /// Says when to come back.
     pub(super) fn retry_after_s(mut self, seconds: u32) -> Self {
-        self.retry_after_s = Some(seconds);
+        self.0.retry_after_s = Some(seconds);
         self
     }
 
     /// Ends the connection with it, because the rest of the request is not wanted.
     pub(super) fn closing(mut self) -> Self {
-        self.closes = true;
+        self.0.closes = true;
         self
     }
 
     /// The JSON text.
     pub(super) fn json(&self) -> Vec<u8> {
         // Texts and a number always have a JSON form.
-        serde_json::to_vec(&Envelope { error: &self.body }).unwrap_or_default()
+        serde_json::to_vec(&Envelope { error: &self.0.body }).unwrap_or_default()
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let json = [("content-type", "application/json")];
-        let mut response = (self.status, json, self.json()).into_response();
+        let mut response = (self.0.status, json, self.json()).into_response();
         let headers = response.headers_mut();
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.0.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"ringwire\"");
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if let Some(seconds) = self.retry_after_s {
+        if let Some(seconds) = self.0.retry_after_s {
             headers.insert(RETRY_AFTER, seconds.into());
         }
-        if let Some(allow) = self.allow {
+        if let Some(allow) = self.0.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if self.closes {
+        if self.0.closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -148,7 +152,8 @@ impl IntoResponse for ApiError {
 /// What a caller sent, fit to be shown: short, and without control characters.
 pub(super) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 60;
-    let mut shown: String = text.chars().take(CHARS_MAX).collect::<String>().escape_debug().collect();
+    let mut shown: String =
+        text.chars().take(CHARS_MAX).collect::<String>().escape_debug().collect();
     if text.chars().nth(CHARS_MAX).is_some() {
         shown.push('…');
     }

@@ -49,10 +49,11 @@ pub(super) async fn events(
     };
     let header = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
     // A client that reconnects by itself sends the header, and the query as it was at first.
-    let after = match header.filter(|id| !id.is_empty()).map_or(query.text("after"), |id| Ok(Some(id)))? {
-        Some(id) => Some(id.parse::<EventId>().map_err(|_| no_event_id(id))?),
-        None => None,
-    };
+    let after =
+        match header.filter(|id| !id.is_empty()).map_or(query.text("after"), |id| Ok(Some(id)))? {
+            Some(id) => Some(id.parse::<EventId>().map_err(|_| no_event_id(id))?),
+            None => None,
+        };
     let permit = Arc::clone(&plane.event_streams).try_acquire_owned().map_err(|_| {
         let message = format!("{EVENT_STREAMS_MAX} streams of events are open already");
         ApiError::new(503, "busy", message, "share one stream among workers").retry_after_s(5)
@@ -85,16 +86,22 @@ struct Feed {
     _permit: OwnedSemaphorePermit,
 }
 
+/// A piece of the body, and what makes the next one.
+struct Piece {
+    feed: Feed,
+    bytes: Bytes,
+}
+
 impl Feed {
     /// What is sent before any event, so that the client has an answer.
-    async fn begin(self) -> Option<(Self, Bytes)> {
-        Some((self, Bytes::from_static(b"retry: 1000\n\n")))
+    async fn begin(self) -> Option<Piece> {
+        Some(Piece { feed: self, bytes: Bytes::from_static(b"retry: 1000\n\n") })
     }
 
     /// The next piece; `None` at the end of the engine.
-    async fn go_on(mut self) -> Option<(Self, Bytes)> {
+    async fn go_on(mut self) -> Option<Piece> {
         let Ok(next) = timeout(EVENT_ALIVE_INTERVAL, self.stream.next()).await else {
-            return Some((self, Bytes::from_static(b": alive\n\n")));
+            return Some(Piece { feed: self, bytes: Bytes::from_static(b": alive\n\n") });
         };
         let mut text = String::new();
         append(&mut text, &next?, self.access);
@@ -103,7 +110,7 @@ impl Feed {
         {
             append(&mut text, &event, self.access);
         }
-        Some((self, text.into()))
+        Some(Piece { feed: self, bytes: text.into() })
     }
 }
 
@@ -151,7 +158,7 @@ fn closer(by: Closer) -> &'static str {
 
 /// The body of a stream, made piece by piece as the client takes it.
 struct EventBody {
-    step: Option<Pin<Box<dyn Future<Output = Option<(Feed, Bytes)>> + Send>>>,
+    step: Option<Pin<Box<dyn Future<Output = Option<Piece>> + Send>>>,
 }
 
 impl HttpBody for EventBody {
@@ -164,7 +171,7 @@ impl HttpBody for EventBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Some(step) = &mut self.step else { return Poll::Ready(None) };
         let Poll::Ready(done) = step.as_mut().poll(context) else { return Poll::Pending };
-        let (feed, piece) = match done {
+        let Piece { feed, bytes } = match done {
             Some(done) => done,
             None => {
                 self.step = None;
@@ -172,6 +179,6 @@ impl HttpBody for EventBody {
             }
         };
         self.step = Some(Box::pin(feed.go_on()));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 }

@@ -182,7 +182,8 @@ mod tests {
         let sorted = query("sort=bytes_in&order=desc&offset=20&limit=500").expect("right");
         assert_eq!((sorted.sort, sorted.descending), (Some(SocketOrder::BytesIn), true));
         assert_eq!((sorted.offset, sorted.limit), (20, 500));
-        let plain = query("limit=1000&cursor=0.7&route=/feed&status=unattended&q=x").expect("right");
+        let plain =
+            query("limit=1000&cursor=0.7&route=/feed&status=unattended&q=x").expect("right");
         assert_eq!(plain.status, Some(SocketStatus::Unattended));
         assert_eq!((plain.route.as_deref(), plain.text.as_deref()), (Some("/feed"), Some("x")));
         assert_eq!(query("").map(|query| query.limit).ok(), Some(100));

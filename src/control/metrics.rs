@@ -83,12 +83,6 @@ impl Exposition {
         each("refused_total", Counter, "Requests refused.", |shard| shard.totals.refused);
         each("closed_total", Counter, "Connections gone.", |shard| shard.totals.closed);
         each("panics_total", Counter, "Handlers that panicked.", |shard| shard.totals.panics);
-        each("messages_in_total", Counter, "Whole messages received.", |shard| {
-            shard.totals.messages_in
-        });
-        each("messages_out_total", Counter, "Messages written.", |shard| shard.totals.messages_out);
-        each("in_bytes_total", Counter, "Bytes received.", |shard| shard.totals.bytes_in);
-        each("out_bytes_total", Counter, "Bytes sent.", |shard| shard.totals.bytes_out);
         self.family("tick_age_seconds", Gauge, "Time since the shard last went round.");
         for shard in shards {
             let number = shard.shard.to_string();
@@ -108,9 +102,7 @@ impl Exposition {
         each("ring_submissions_total", "Operations submitted.", |shard| {
             shard.totals.ring.submissions
         });
-        each("ring_completions_total", "Completions taken.", |shard| {
-            shard.totals.ring.completions
-        });
+        each("ring_completions_total", "Completions taken.", |shard| shard.totals.ring.completions);
         each("ring_submission_queue_full_total", "Times the submission queue was full.", |shard| {
             shard.totals.ring.submission_queue_full
         });
@@ -153,15 +145,14 @@ impl Exposition {
 
     fn histogram(&mut self, histogram: &Histogram) {
         let name = "read_to_write_seconds";
-        let help = "Time from a completion to what follows from it being submitted; one batch in 64.";
+        let help =
+            "Time from a completion to what follows from it being submitted; one batch in 64.";
         self.family(name, Kind::Histogram, help);
         let mut count = 0;
         for (index, in_bucket) in histogram.buckets.iter().enumerate() {
             count += in_bucket;
-            let bound = Histogram::bound_us(index).map_or_else(
-                || "+Inf".to_owned(),
-                |bound_us| (bound_us as f64 / 1e6).to_string(),
-            );
+            let bound = Histogram::bound_us(index)
+                .map_or_else(|| "+Inf".to_owned(), |bound_us| (bound_us as f64 / 1e6).to_string());
             self.sample("read_to_write_seconds_bucket", &[("le", &bound)], count);
         }
         self.sample("read_to_write_seconds_sum", &[], histogram.sum_ns as f64 / 1e9);

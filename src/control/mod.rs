@@ -69,7 +69,9 @@ impl fmt::Debug for Settings {
 #[non_exhaustive]
 pub enum ControlError {
     /// The TCP address cannot be listened on.
-    #[error("control plane: {0}; --admin IP:PORT gives it another (127.0.0.1:0 takes any), --admin off does without")]
+    #[error(
+        "control plane: {0}; --admin IP:PORT gives it another (127.0.0.1:0 takes any), --admin off does without"
+    )]
     Tcp(BindError),
     /// The Unix socket cannot be listened on.
     #[error("control plane: {0}; --control PATH gives it another")]
@@ -78,7 +80,9 @@ pub enum ControlError {
     #[error("control plane: no token can be made: /dev/urandom: {0}; set admin.token_file")]
     Random(io::Error),
     /// The listening socket cannot be used.
-    #[error("control plane: its socket cannot be used: {0}; raise the limit of open files (ulimit -n)")]
+    #[error(
+        "control plane: its socket cannot be used: {0}; raise the limit of open files (ulimit -n)"
+    )]
     Socket(io::Error),
 }
 

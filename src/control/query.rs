@@ -18,7 +18,8 @@ impl Query {
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (Some(name), Some(value)) = (decoded(name), decoded(value)) else {
-                let message = format!("`{}` in the query is not percent-encoded UTF-8", shown(pair));
+                let message =
+                    format!("`{}` in the query is not percent-encoded UTF-8", shown(pair));
                 return Err(ApiError::bad_request(message, "encode it as RFC 3986 §2.1 says"));
             };
             if !known.contains(&name.as_str()) {

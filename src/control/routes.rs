@@ -95,7 +95,9 @@ mod tests {
         for (path, item) in paths {
             let methods = item.as_object().expect("operations").keys();
             described.extend(
-                methods.filter(|name| *name != "parameters").map(|name| (path.clone(), name.to_uppercase())),
+                methods
+                    .filter(|name| *name != "parameters")
+                    .map(|name| (path.clone(), name.to_uppercase())),
             );
         }
         let mut served = BTreeSet::new();

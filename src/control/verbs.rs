@@ -290,7 +290,10 @@ pub(super) fn refusal(error: OpenError) -> ApiError {
         OpenError::Busy { expires_in } => {
             let remedy = match expires_in {
                 Some(left) => {
-                    format!("try again in {} ms, or take it over with open?steal=true", millis(left))
+                    format!(
+                        "try again in {} ms, or take it over with open?steal=true",
+                        millis(left)
+                    )
                 }
                 None => "wait until it is released, or take it over with open?steal=true".into(),
             };

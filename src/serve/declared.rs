@@ -3,8 +3,21 @@
 //! The handler lives for the handshake alone. Whatever is said goes through the control plane.
 
 use crate::config::RouteSection;
-use crate::{Error, Opening, Refusal, WebSocket, WebSocketServer};
+use crate::{Error, MailboxPolicy, Opening, Refusal, RouteOptions, WebSocket, WebSocketServer};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What the engine is told about a route.
+pub(super) fn options(route: &RouteSection) -> RouteOptions {
+    RouteOptions {
+        mailbox: match route.mailbox.as_str() {
+            "drop_oldest" => MailboxPolicy::DropOldest,
+            "close" => MailboxPolicy::Close,
+            _ => MailboxPolicy::StopReading,
+        },
+        session_timeout: Duration::from_millis(route.session_timeout_ms),
+    }
+}
 
 pub(super) struct Declared(Arc<RouteSection>);
 
@@ -17,9 +30,8 @@ impl Declared {
 impl WebSocketServer for Declared {
     async fn on_pre_server(&mut self, opening: &mut Opening) -> Result<(), Refusal> {
         opening.set_shared_connection(true);
-        let offered = opening.subprotocols().iter();
-        let spoken = offered.cloned().find(|name| self.0.subprotocols.contains(name));
-        if let Some(name) = spoken {
+        let mut offered = opening.subprotocols().iter();
+        if let Some(name) = offered.find(|name| self.0.subprotocols.contains(name)).cloned() {
             // It was offered, so it can be chosen.
             let _ = opening.set_subprotocol(&name);
         }
