@@ -39,10 +39,12 @@ pub mod engine;
 pub mod proto;
 pub mod ring;
 pub mod serve;
+mod sessions;
 
 pub use api::{
     Closing, Data, Drained, Engine, EngineBuilder, EngineHandle, Error, Message, NotOffered,
-    Opening, ReadError, WebSocket, WebSocketServer, WriteError,
+    Opening, ReadError, RevokeError, RouteOptions, Session, SessionError, WebSocket,
+    WebSocketServer, WriteError,
 };
 pub use engine::{
     Closer, Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings,
@@ -50,6 +52,12 @@ pub use engine::{
 };
 pub use proto::limits::{READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT};
 pub use proto::{CloseCode, MessageKind, Refusal};
+#[cfg(feature = "redis")]
+pub use sessions::RedisStore;
+pub use sessions::{
+    MemoryStore, NotAnId, Replaced, SameSite, SessionId, SessionRecord, SessionSettings,
+    SessionSettingsError, SessionStore, SessionValues, StoreCall, StoreError,
+};
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

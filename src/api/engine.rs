@@ -1,14 +1,16 @@
 //! Building, running and ending an engine.
 
 use super::handler::{self, WebSocketServer};
+use super::session::RevokeError;
 use crate::engine::shard::Shard;
 use crate::engine::{
-    ListenAddress, Routes, Running, Settings, SimulatedEngine, StartError, Target, Totals, bench,
-    launch,
+    ListenAddress, MakeTask, Routes, Running, Settings, SimulatedEngine, StartError, Target,
+    Totals, bench, launch,
 };
 use crate::ring::Ring;
 use crate::ring::sim::SimRing;
-use std::sync::Arc;
+use crate::sessions::{SessionKeeper, SessionSettings, SessionStore};
+use std::sync::{Arc, OnceLock};
 
 /// A running server: shards that accept and serve until they are drained.
 ///
@@ -48,6 +50,7 @@ impl Engine {
             listen: Vec::new(),
             routes: Routes::default(),
             drain_on_signal: false,
+            sessions: Sessions::default(),
         }
     }
 
@@ -85,6 +88,7 @@ pub struct Drained {
 #[derive(Clone)]
 pub struct EngineHandle {
     drain: Arc<dyn Fn() + Send + Sync>,
+    sessions: Arc<SessionKeeper>,
 }
 
 impl EngineHandle {
@@ -94,6 +98,44 @@ impl EngineHandle {
     pub fn drain(&self) {
         (self.drain)();
     }
+
+    /// Ends a session, named by its [id](super::Session::id): its cookie is worthless from now on,
+    /// and its WebSockets are closed with 1008; those of other processes that share the store
+    /// within two seconds. How many were closed in this one. Works under any executor.
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError::Unknown`], [`RevokeError::Store`].
+    pub async fn revoke_session(&self, id: &str) -> Result<usize, RevokeError> {
+        let id = id.parse().map_err(|_| RevokeError::Unknown)?;
+        self.sessions.revoke(id).await?.ok_or(RevokeError::Unknown)
+    }
+}
+
+/// What is special about a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteOptions {
+    /// Every WebSocket belongs to a cookie session, which is made at the handshake if there is none:
+    /// [`Opening::session`](super::Opening::session), [`WebSocket::session`](super::WebSocket::session).
+    /// Default: no.
+    pub session: bool,
+}
+
+/// What the builder knows of sessions. Routes are told of the keeper before there is one.
+#[derive(Default)]
+struct Sessions {
+    settings: SessionSettings,
+    store: Option<Arc<dyn SessionStore>>,
+    keeper: Arc<OnceLock<Arc<SessionKeeper>>>,
+    wanted: bool,
+}
+
+impl Sessions {
+    fn keeper(&mut self) -> Arc<SessionKeeper> {
+        let Self { settings, store, keeper, .. } = self;
+        let new = || Arc::new(SessionKeeper::new(settings.clone(), store.take()));
+        Arc::clone(keeper.get_or_init(new))
+    }
 }
 
 /// Configures an [`Engine`].
@@ -102,6 +144,7 @@ pub struct EngineBuilder {
     listen: Vec<ListenAddress>,
     routes: Routes,
     drain_on_signal: bool,
+    sessions: Sessions,
 }
 
 impl EngineBuilder {
@@ -134,13 +177,41 @@ impl EngineBuilder {
     /// Serves WebSockets at `path`: an exact path, or `/prefix/*`. Exact paths go before
     /// prefixes, longer prefixes before shorter ones. `factory` makes one handler per connection,
     /// on the thread of its shard.
-    pub fn route<H, F>(mut self, path: &str, factory: F) -> Self
+    pub fn route<H, F>(self, path: &str, factory: F) -> Self
     where
         H: WebSocketServer,
         F: Fn() -> H + Send + Sync + 'static,
     {
-        let make = Box::new(move |arrival| handler::task(factory(), arrival));
+        self.route_with(path, RouteOptions::default(), factory)
+    }
+
+    /// The same, with options.
+    pub fn route_with<H, F>(mut self, path: &str, options: RouteOptions, factory: F) -> Self
+    where
+        H: WebSocketServer,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        self.sessions.wanted |= options.session;
+        let make: MakeTask = if options.session {
+            let keeper = Arc::clone(&self.sessions.keeper);
+            Box::new(move |arrival| handler::task(factory(), arrival, keeper.get().cloned()))
+        } else {
+            Box::new(move |arrival| handler::task(factory(), arrival, None))
+        };
         self.routes.add(path, Target::Handler(make));
+        self
+    }
+
+    /// How sessions are made and kept, for the routes that [ask for one](RouteOptions::session).
+    /// Default: [`SessionSettings::default`].
+    pub fn sessions(mut self, settings: SessionSettings) -> Self {
+        self.sessions.settings = settings;
+        self
+    }
+
+    /// Where sessions are kept. Default: in memory, for as long as the engine runs.
+    pub fn session_store(mut self, store: impl SessionStore) -> Self {
+        self.sessions.store = Some(Arc::new(store));
         self
     }
 
@@ -152,13 +223,15 @@ impl EngineBuilder {
 
     /// One shard on a simulated ring, to be turned by hand; for tests.
     #[doc(hidden)]
-    pub fn simulate(self, ring: SimRing) -> SimulatedEngine {
+    pub fn simulate(mut self, ring: SimRing) -> SimulatedEngine {
+        self.sessions.keeper();
         SimulatedEngine::new(self.settings, self.routes, ring)
     }
 
     /// One shard on any ring, to be turned by hand; for `benches`.
     #[doc(hidden)]
-    pub fn shard_on<R: Ring>(self, ring: R) -> Shard<R> {
+    pub fn shard_on<R: Ring>(mut self, ring: R) -> Shard<R> {
+        self.sessions.keeper();
         bench::shard(ring, self.settings, self.routes)
     }
 
@@ -173,10 +246,15 @@ impl EngineBuilder {
         if !self.listen.is_empty() {
             self.settings.listen = self.listen;
         }
+        self.sessions.settings.check()?;
         let signals = self.drain_on_signal.then(super::signals::Signals::catch).transpose();
         let signals = signals.map_err(StartError::Thread)?;
+        let sessions = self.sessions.keeper();
         let running = launch(self.settings, self.routes)?;
-        let handle = EngineHandle { drain: running.drainer() };
+        if self.sessions.wanted {
+            sessions.start(running.runtime(), running.session_closer());
+        }
+        let handle = EngineHandle { drain: running.drainer(), sessions };
         if let Some(signals) = signals {
             running.runtime().spawn(signals.drain(handle.clone()));
         }

@@ -30,6 +30,11 @@ impl Ids {
         Self { shard: shard as u8, ..self.clone() }
     }
 
+    /// The shard whose ids these are.
+    pub(super) fn shard(&self) -> u8 {
+        self.shard
+    }
+
     /// The id of the connection in a slot.
     pub(super) fn encode(&self, id: SlotId) -> String {
         let mut bytes = [0; 24];

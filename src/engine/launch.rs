@@ -2,6 +2,7 @@
 
 use super::ids::Ids;
 use super::listener::{self, BindError, Listener};
+use super::registry::SlotId;
 use super::remote::{Command, Remote};
 use super::routes::Routes;
 use super::settings::{ListenAddress, ReceiveBuffers, RingSettings, Settings};
@@ -11,6 +12,7 @@ use crate::ring::{
     AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode,
     receive_mode_that_works,
 };
+use crate::sessions::{SessionSettingsError, SocketKey};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -45,6 +47,9 @@ pub enum StartError {
     /// The kernel refused a ring although it carries others.
     #[error("{0}; see `ringwire doctor`, or start fewer shards")]
     Ring(#[from] KernelRingError),
+    /// Sessions cannot be kept as they were set.
+    #[error("sessions: {0}")]
+    Sessions(#[from] SessionSettingsError),
     /// No thread for a shard or for the control runtime.
     #[error("no thread can be started: {0}; raise the limit of processes (ulimit -u)")]
     Thread(std::io::Error),
@@ -57,7 +62,7 @@ impl StartError {
         match self {
             Self::Bind(error) => error.exit_code(),
             Self::Blocked(blocked) => blocked.exit_code,
-            Self::Ring(_) => 78,
+            Self::Ring(_) | Self::Sessions(_) => 78,
             Self::Thread(_) => 71,
         }
     }
@@ -97,6 +102,18 @@ impl Running {
                 let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
             }
         })
+    }
+
+    /// What closes the socket of a session that is no more, from any thread.
+    pub(crate) fn session_closer(
+        &self,
+    ) -> impl Fn(SocketKey, &'static str) + Send + Sync + 'static {
+        let remotes = self.remotes.clone();
+        move |SocketKey { shard, slot, generation }, reason| {
+            if let Some(remote) = remotes.get(shard as usize) {
+                remote.send(Command::EndSession(SlotId { slot, generation }, reason));
+            }
+        }
     }
 
     /// Waits until every shard has ended.

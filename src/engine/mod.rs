@@ -31,6 +31,7 @@ mod receiving;
 mod registry;
 mod remote;
 mod routes;
+mod seats;
 mod settings;
 mod settle;
 pub mod shard;
@@ -45,7 +46,7 @@ pub(crate) use executor::Task;
 pub(crate) use launch::{Running, launch};
 pub use launch::{StartError, Totals};
 pub(crate) use outbox::Payload;
-pub(crate) use routes::{Arrival, Routes, Target};
+pub(crate) use routes::{Arrival, MakeTask, Routes, Target};
 pub use settings::{
     Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
 };

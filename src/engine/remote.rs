@@ -5,6 +5,7 @@
 //! once per message.
 
 use super::executor::{TaskId, TaskWaker};
+use super::registry::SlotId;
 use crate::ring::Doorbell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub(super) enum Command {
     /// Stop accepting, close every connection with 1001, and end.
     Drain,
+    /// The session of this connection is no more: close it with 1008 and this reason.
+    EndSession(SlotId, &'static str),
 }
 
 /// One per shard, shared with every waker that left its thread.

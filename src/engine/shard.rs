@@ -259,6 +259,13 @@ impl<R: Ring> Shard<R> {
         for command in commands {
             match command {
                 Command::Drain => self.start_drain(),
+                Command::EndSession(id, reason) => {
+                    if let Some(connection) =
+                        self.registry.find(id).and_then(|s| s.connection.as_ref())
+                    {
+                        connection.borrow_mut().end_session(reason, &self.core);
+                    }
+                }
             }
         }
     }
@@ -301,6 +308,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn release(&mut self, id: SlotId) {
         let Some(connection) = self.registry.remove(id) else { return };
         count(&self.core.counters.closed);
+        self.core.seats.handle_gone(id);
         self.closing += 1;
         let mut connection = connection.borrow_mut();
         connection.handle_gone(&self.core);

@@ -5,6 +5,7 @@
 pub mod load;
 pub mod program;
 pub mod raw;
+pub mod stores;
 
 use ringwire::{
     Engine, EngineBuilder, EngineHandle, Error, ListenAddress, Settings, Totals, WebSocket,
