@@ -1,11 +1,11 @@
 //! Building, running and ending an engine.
 
+use super::handle::EngineHandle;
 use super::handler::{self, WebSocketServer};
-use super::session::RevokeError;
 use crate::engine::shard::Shard;
 use crate::engine::{
-    ListenAddress, MakeTask, Routes, Running, Settings, SimulatedEngine, StartError, Target,
-    Totals, bench, launch,
+    ListenAddress, MakeTask, RouteOptions, Routes, Running, Settings, SimulatedEngine, StartError,
+    Target, Totals, bench, launch,
 };
 use crate::ring::Ring;
 use crate::ring::sim::SimRing;
@@ -84,55 +84,17 @@ pub struct Drained {
     pub totals: Totals,
 }
 
-/// Reaches a running engine from any thread.
-#[derive(Clone)]
-pub struct EngineHandle {
-    drain: Arc<dyn Fn() + Send + Sync>,
-    sessions: Arc<SessionKeeper>,
-}
-
-impl EngineHandle {
-    /// Ends the engine in order: nothing more is accepted, every WebSocket gets a Close frame
-    /// (1001), spread over `drain_spread`, and what is left after `drain` is cut
-    /// ([`Timeouts`](crate::Timeouts)). Does not wait, see [`Engine::join`].
-    pub fn drain(&self) {
-        (self.drain)();
-    }
-
-    /// Ends a session, named by its [id](super::Session::id): its cookie is worthless from now on,
-    /// and its WebSockets are closed with 1008; those of other processes that share the store
-    /// within two seconds. How many were closed in this one. Works under any executor.
-    ///
-    /// # Errors
-    ///
-    /// [`RevokeError::Unknown`], [`RevokeError::Store`].
-    pub async fn revoke_session(&self, id: &str) -> Result<usize, RevokeError> {
-        let id = id.parse().map_err(|_| RevokeError::Unknown)?;
-        self.sessions.revoke(id).await?.ok_or(RevokeError::Unknown)
-    }
-}
-
-/// What is special about a route.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RouteOptions {
-    /// Every WebSocket belongs to a cookie session, which is made at the handshake if there is none:
-    /// [`Opening::session`](super::Opening::session), [`WebSocket::session`](super::WebSocket::session).
-    /// Default: no.
-    pub session: bool,
-}
-
 /// What the builder knows of sessions. Routes are told of the keeper before there is one.
 #[derive(Default)]
 struct Sessions {
     settings: SessionSettings,
     store: Option<Arc<dyn SessionStore>>,
     keeper: Arc<OnceLock<Arc<SessionKeeper>>>,
-    wanted: bool,
 }
 
 impl Sessions {
     fn keeper(&mut self) -> Arc<SessionKeeper> {
-        let Self { settings, store, keeper, .. } = self;
+        let Self { settings, store, keeper } = self;
         let new = || Arc::new(SessionKeeper::new(settings.clone(), store.take()));
         Arc::clone(keeper.get_or_init(new))
     }
@@ -191,14 +153,13 @@ impl EngineBuilder {
         H: WebSocketServer,
         F: Fn() -> H + Send + Sync + 'static,
     {
-        self.sessions.wanted |= options.session;
         let make: MakeTask = if options.session {
             let keeper = Arc::clone(&self.sessions.keeper);
             Box::new(move |arrival| handler::task(factory(), arrival, keeper.get().cloned()))
         } else {
             Box::new(move |arrival| handler::task(factory(), arrival, None))
         };
-        self.routes.add(path, Target::Handler(make));
+        self.routes.add(path, options, Target::Handler(make));
         self
     }
 
@@ -217,7 +178,8 @@ impl EngineBuilder {
 
     /// Serves a page at `path`, to plain GET and HEAD.
     pub fn page(mut self, path: &str, content_type: &'static str, body: &'static [u8]) -> Self {
-        self.routes.add(path, Target::Page { content_type, body });
+        let page = Target::Page { content_type, body };
+        self.routes.add(path, RouteOptions::default(), page);
         self
     }
 
@@ -250,11 +212,11 @@ impl EngineBuilder {
         let signals = self.drain_on_signal.then(super::signals::Signals::catch).transpose();
         let signals = signals.map_err(StartError::Thread)?;
         let sessions = self.sessions.keeper();
-        let running = launch(self.settings, self.routes)?;
-        if self.sessions.wanted {
-            sessions.start(running.runtime(), running.session_closer());
-        }
-        let handle = EngineHandle { drain: running.drainer(), sessions };
+        let keeper = Arc::clone(&sessions);
+        let running = launch(self.settings, self.routes, |runtime, closer| {
+            keeper.start(runtime, move |socket, reason| closer.close(socket, reason));
+        })?;
+        let handle = EngineHandle::new(running.reach(), sessions);
         if let Some(signals) = signals {
             running.runtime().spawn(signals.drain(handle.clone()));
         }

@@ -103,7 +103,8 @@ pub(crate) fn task<H: WebSocketServer>(
     keeper: Option<Arc<SessionKeeper>>,
 ) -> Task {
     let Arrival { port, request, upgrade } = arrival;
-    let opening = Box::new(Opening::new(request, upgrade, port.peer(), keeper));
+    let opening = Opening::new(request, upgrade, port.peer(), port.identity(), keeper);
+    let opening = Box::new(opening);
     let (mut handler, mut ws, mut opening) = (handler, WebSocket::new(port), Some(opening));
     Box::pin(async move {
         if open(&mut handler, ws.port(), &mut opening).await {

@@ -1,6 +1,7 @@
 //! The opening handshake as a handler sees it.
 
 use super::session::Session;
+use crate::engine::Identity;
 use crate::proto::handshake;
 use crate::proto::response::{HeaderError, check_header};
 use crate::proto::{Request, Upgrade};
@@ -14,8 +15,10 @@ pub struct Opening {
     request: Box<Request>,
     upgrade: Box<Upgrade>,
     peer: Option<SocketAddr>,
+    identity: Identity,
     subprotocol: Option<String>,
     headers: Vec<(String, String)>,
+    shared_connection: bool,
     /// Where the route asks for sessions.
     keeper: Option<Arc<SessionKeeper>>,
     session: Option<Session>,
@@ -32,14 +35,17 @@ impl Opening {
         request: Box<Request>,
         upgrade: Box<Upgrade>,
         peer: Option<SocketAddr>,
+        identity: Identity,
         keeper: Option<Arc<SessionKeeper>>,
     ) -> Self {
         Self {
             request,
             upgrade,
             peer,
+            identity,
             subprotocol: None,
             headers: Vec::new(),
+            shared_connection: false,
             keeper,
             session: None,
             rotation_wanted: false,
@@ -94,6 +100,25 @@ impl Opening {
         self.peer
     }
 
+    /// The id that the socket has, and will have when it is open: 32 characters that nobody can
+    /// guess (`WebSocketID`).
+    pub fn websocket_id(&self) -> String {
+        self.identity.websocket_id()
+    }
+
+    /// Whether the socket is to be shared. Default: no (`SharedConnection`).
+    pub fn shared_connection(&self) -> bool {
+        self.shared_connection
+    }
+
+    /// Makes the socket a shared one: it stays open when `server` has returned, and whoever knows
+    /// its id can open it again with
+    /// [`EngineHandle::open_server`](super::EngineHandle::open_server). This can be chosen here
+    /// and nowhere else.
+    pub fn set_shared_connection(&mut self, shared_connection: bool) {
+        self.shared_connection = shared_connection;
+    }
+
     /// The subprotocols offered, the most wanted first.
     pub fn subprotocols(&self) -> &[String] {
         &self.upgrade.subprotocols
@@ -129,7 +154,7 @@ impl Opening {
     }
 
     /// The session of the browser that asks, on routes that
-    /// [ask for one](super::RouteOptions::session): the one its cookie is for, or a new one. The
+    /// [ask for one](crate::RouteOptions::session): the one its cookie is for, or a new one. The
     /// cookie itself says nothing here; ask this.
     pub fn session(&self) -> Option<Session> {
         self.session.clone()

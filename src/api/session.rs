@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The cookie session that a WebSocket belongs to (`%session`), on routes that
-/// [ask for one](super::RouteOptions::session). Clones are the same session.
+/// [ask for one](crate::RouteOptions::session). Clones are the same session.
 ///
 /// Nothing is locked while handlers run: [`with`](Self::with) has the values for the time of its
 /// closure.

@@ -54,6 +54,7 @@ impl WebSocket {
                 Err(ReadFailure::Ended(ended)) => {
                     Err(ReadError::Closed { code: ended.code, reason: ended.reason })
                 }
+                Err(ReadFailure::Fenced) => Err(ReadError::Fenced),
             })
         })
     }

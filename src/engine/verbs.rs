@@ -27,10 +27,25 @@ pub(crate) struct Port {
     core: Rc<Core>,
 }
 
+/// Which connection it is, for those who may have to name it: the name takes some hashing.
+pub(crate) struct Identity {
+    core: Rc<Core>,
+    slot: SlotId,
+    opened: Moment,
+}
+
+impl Identity {
+    pub(crate) fn websocket_id(&self) -> String {
+        self.core.ids.encode(self.slot, self.opened)
+    }
+}
+
 /// A read that got nothing.
 pub(crate) enum ReadFailure {
     Timeout,
     Ended(Box<Ended>),
+    /// Somebody else has taken the shared socket over.
+    Fenced,
 }
 
 /// A write that was not taken.
@@ -39,6 +54,8 @@ pub(crate) enum WriteFailure<'a> {
     Full(Payload<'a>),
     TooLong,
     Ended,
+    /// Somebody else has taken the shared socket over.
+    Fenced,
 }
 
 impl Port {
@@ -188,7 +205,7 @@ impl Port {
     /// What names the socket in its session.
     pub(crate) fn socket_key(&self) -> SocketKey {
         let SlotId { slot, generation } = self.state().id;
-        SocketKey { shard: self.core.ids.shard().into(), slot, generation }
+        SocketKey { shard: self.core.ids.shard() as u32, slot, generation }
     }
 
     /// The connection has a session from now on.
@@ -207,7 +224,13 @@ impl Port {
 
     /// The id of the socket, as `WebSocket::websocket_id` gives it.
     pub(crate) fn websocket_id(&self) -> String {
-        self.core.ids.encode(self.state().id)
+        self.identity().websocket_id()
+    }
+
+    /// What the id of the socket is made of.
+    pub(crate) fn identity(&self) -> Identity {
+        let state = self.state();
+        Identity { core: Rc::clone(&self.core), slot: state.id, opened: state.opened }
     }
 }
 

@@ -35,6 +35,11 @@ impl MemoryStore {
         Self { sessions_max, kept: Mutex::default() }
     }
 
+    /// Sessions there are, the expired ones that were not swept yet included.
+    pub fn sessions(&self) -> usize {
+        self.kept().sessions.len()
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // Nothing panics while it holds the lock.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)

@@ -4,6 +4,7 @@ use super::id::SessionId;
 use super::record::SessionRecord;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -50,6 +51,52 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The same, and lets the others live for another `lifetime`.
     fn extend(&self, ids: Vec<SessionId>, lifetime: Duration) -> StoreCall<'_, Vec<SessionId>>;
+}
+
+/// A store that something else holds on to as well.
+impl<S: SessionStore + ?Sized> SessionStore for Arc<S> {
+    fn is_immediate(&self) -> bool {
+        (**self).is_immediate()
+    }
+
+    fn create(
+        &self,
+        id: SessionId,
+        record: SessionRecord,
+        lifetime: Duration,
+    ) -> StoreCall<'_, ()> {
+        (**self).create(id, record, lifetime)
+    }
+
+    fn load(&self, id: SessionId, lifetime: Duration) -> StoreCall<'_, Option<SessionRecord>> {
+        (**self).load(id, lifetime)
+    }
+
+    fn replace(
+        &self,
+        id: SessionId,
+        before: SessionRecord,
+        after: SessionRecord,
+        lifetime: Duration,
+    ) -> StoreCall<'_, Replaced> {
+        (**self).replace(id, before, after, lifetime)
+    }
+
+    fn rename(&self, old: SessionId, new: SessionId, lifetime: Duration) -> StoreCall<'_, bool> {
+        (**self).rename(old, new, lifetime)
+    }
+
+    fn remove(&self, id: SessionId) -> StoreCall<'_, bool> {
+        (**self).remove(id)
+    }
+
+    fn missing(&self, ids: Vec<SessionId>) -> StoreCall<'_, Vec<SessionId>> {
+        (**self).missing(ids)
+    }
+
+    fn extend(&self, ids: Vec<SessionId>, lifetime: Duration) -> StoreCall<'_, Vec<SessionId>> {
+        (**self).extend(ids, lifetime)
+    }
 }
 
 /// What became of a [`SessionStore::replace`].

@@ -13,15 +13,17 @@ const IDS_PER_CALL: usize = 1_000;
 
 /// Goes on until the engine is gone.
 pub(super) async fn watch(keeper: Weak<SessionKeeper>) {
-    let mut ticks = interval(SESSION_CHECK_INTERVAL);
+    let Some(lifetime) = keeper.upgrade().map(|keeper| keeper.settings.lifetime) else { return };
+    // A quarter, so that one or two that fail do not end a session that is in use.
+    let patience = lifetime / 4;
+    let mut ticks = interval(SESSION_CHECK_INTERVAL.min(patience));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut extended = Instant::now();
     let mut failing = false;
     loop {
         ticks.tick().await;
         let Some(keeper) = keeper.upgrade() else { return };
-        // A quarter, so that one or two that fail do not end a session that is in use.
-        let extend = extended.elapsed() >= keeper.settings.lifetime / 4;
+        let extend = extended.elapsed() >= patience;
         let checked = keeper.check(extend).await;
         match &checked {
             Ok(()) if extend => extended = Instant::now(),
