@@ -41,11 +41,12 @@ pub mod engine;
 pub mod proto;
 pub mod ring;
 pub mod serve;
+mod sessions;
 
 pub use api::{
     Closing, Data, Drained, Engine, EngineBuilder, EngineHandle, Error, Kept, Message, NotOffered,
-    OpenError, OpenOptions, OpenOrWriteError, Opening, ReadError, SharedSocket, WebSocket,
-    WebSocketServer, WriteError,
+    OpenError, OpenOptions, OpenOrWriteError, Opening, ReadError, RevokeError, Session,
+    SessionError, SharedSocket, WebSocket, WebSocketServer, WriteError,
 };
 pub use engine::{
     Closer, EngineStatus, Event, EventClose, EventFilter, EventId, EventKind, EventStream,
@@ -56,6 +57,12 @@ pub use engine::{
 };
 pub use proto::limits::{READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT};
 pub use proto::{CloseCode, MessageKind, Refusal};
+#[cfg(feature = "redis")]
+pub use sessions::RedisStore;
+pub use sessions::{
+    MemoryStore, NotAnId, Replaced, SameSite, SessionId, SessionRecord, SessionSettings,
+    SessionSettingsError, SessionStore, SessionValues, StoreCall, StoreError,
+};
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
