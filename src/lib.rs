@@ -5,9 +5,10 @@
 //! `write` and `end_server`.
 //!
 //! ```text
-//! api ─ engine ─┬─ proto   RFC 6455 without I/O: bytes and time in, bytes and events out
-//!               └─ ring    the kernel: submissions in, completions out; the only unsafe code
-//! control ─ api            HTTP for operators and other programs, on a thread of its own
+//! api ─ engine ─┬─ proto     RFC 6455 without I/O: bytes and time in, bytes and events out
+//!               ├─ ring      the kernel: submissions in, completions out; the only unsafe code
+//!               └─ sessions  who a browser is, over many WebSockets; in memory or in Redis
+//! control ─ api              HTTP for operators and other programs, on a runtime beside
 //! ```
 //! Calls go only downwards; `proto` and `ring` know neither each other nor the engine.
 //!
@@ -67,3 +68,7 @@ pub use sessions::{
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
 struct ReadmeDoctests;
+
+#[doc = include_str!("../docs/sessions.md")]
+#[cfg(doctest)]
+struct SessionsDoctests;

@@ -2,7 +2,7 @@
 //! keeps it.
 
 use crate::support::visitor::{Browser, ask, serve, wait};
-use crate::support::{Client, close_of, eventually};
+use crate::support::{Client, close_of};
 use ringwire::{MemoryStore, RevokeError, SessionSettings, SessionStore};
 use std::sync::Arc;
 use std::thread;
@@ -59,8 +59,9 @@ fn a_revocation_needs_no_websocket() {
     let (mut client, _) = browser.connect(server.address, "/");
     let id = ask(&mut client, "id");
     drop(client);
-    let handle = server.handle();
-    eventually("it is revoked with no WebSocket", || wait(handle.revoke_session(&id)) == Ok(0));
+    // Long enough that it has left; on a busy machine it may be there and be closed.
+    thread::sleep(Duration::from_millis(300));
+    assert!(wait(server.handle().revoke_session(&id)).expect("it is known") <= 1);
     assert!(browser.connect(server.address, "/").1);
     server.finish();
 }
