@@ -23,7 +23,7 @@ pub(super) async fn metrics(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     Query::parse(query.as_deref(), &[])?;
-    let status = plane.engine.status().await;
+    let status = plane.ask(plane.engine.status()).await?;
     let mut text = Exposition::default();
     text.engine(&status);
     text.shards(&status.shards);

@@ -92,7 +92,7 @@ pub(super) async fn status(
     RawQuery(query): RawQuery,
 ) -> Result<Json<StatusJson>, ApiError> {
     Query::parse(query.as_deref(), &[])?;
-    Ok(Json(json_of(plane.engine.status().await)))
+    Ok(Json(json_of(plane.ask(plane.engine.status()).await?)))
 }
 
 /// `GET /healthz`: whether every shard does its work.
