@@ -38,15 +38,16 @@ class Refused extends Error {
 }
 
 export class MockAdmin {
-  // `hostile` are properties for the first connections, such as [{ route: '<img …>' }].
-  constructor({ connections = 5000, hostile = [], shards = 2 } = {}) {
+  // `hostile` are properties for the first connections, such as [{ route: '<img …>' }]. `imagined`
+  // connections are more than memory should hold: each is made when it is asked for.
+  constructor({ connections = 5000, hostile = [], shards = 2, imagined = 0 } = {}) {
     const random = this.random = dice(42);
     this.sockets = Array.from({ length: connections }, (_, slot) => makeSocket(slot, random, hostile[slot] ?? {}));
     for (const socket of this.sockets) socket.inbox_messages = Math.ceil(socket.inbox_bytes / 300);
     this.shards = Array.from({ length: shards }, (_, shard) => ({ shard, ...Object.fromEntries(NUMBERS.map((name) => [name, 0])), free_buffer_eighths: 7 - (shard % 3), tick_age_ms: 3 }));
     this.closes = { 1000: 4180, 1001: 1220, 1006: 318, 1008: 12, 1011: 1 };
     this.refusals = { origin: 44, bad_request: 12, no_route: 301 };
-    Object.assign(this, { started: Date.now() - 93_784_000, acts: [], requests: [], trouble: null, delayMs: 0, draining: false, tokens: new Map([[OPERATOR, 'operator'], [READ_ONLY, 'read']]) });
+    Object.assign(this, { imagined, started: Date.now() - 93_784_000, acts: [], requests: [], trouble: null, delayMs: 0, draining: false, tokens: new Map([[OPERATOR, 'operator'], [READ_ONLY, 'read']]) });
     this.operator = OPERATOR; this.readOnly = READ_ONLY;
     this.grow(3600);
     this.live(0);
@@ -148,13 +149,14 @@ export class MockAdmin {
     const totals = Object.fromEntries(NUMBERS.map((name) => [name, this.shards.reduce((sum, shard) => sum + shard[name], 0)]));
     const open = new Map(ROUTES.map(([path, mode]) => [path, { path, mode, open: 0 }]));
     for (const { route } of this.sockets) { const path = route.startsWith('/terminal/') ? '/terminal/*' : route; if (!open.has(path)) open.set(path, { path, mode: 'dedicated', open: 0 }); open.get(path).open += 1; }
-    return { version: '0.4.0', uptime_ms: Date.now() - this.started, draining: this.draining, ready: !this.draining, healthy: true, connections: this.sockets.length, connections_max: 1_048_576, routes: [...open.values()], shards: this.shards, totals, refusals: this.refusals, closes: this.closes };
+    return { version: '0.4.0', uptime_ms: Date.now() - this.started, draining: this.draining, ready: !this.draining, healthy: true, connections: this.imagined || this.sockets.length, connections_max: 1_048_576, routes: [...open.values()], shards: this.shards, totals, refusals: this.refusals, closes: this.closes };
   }
 
   list(asked) {
     const limit = Number(asked.get('limit') ?? 100), q = (asked.get('q') ?? '').toLowerCase(), sort = asked.get('sort');
     if (!(limit >= 1 && limit <= (sort ? 500 : 1000))) throw new Refused(400, 'bad_request', 'limit is not within 1 to 1000', 'Ask for fewer');
     if (sort && !SORTS[sort]) throw new Refused(400, 'bad_request', `sort cannot be ${sort}`, 'Use one of the columns');
+    if (this.imagined) return this.imagine(limit, Number(sort ? asked.get('offset') ?? 0 : asked.get('cursor')?.slice(1) ?? 0), sort);
     let found = this.sockets;
     for (const key of ['route', 'status']) if (asked.get(key)) found = found.filter((socket) => socket[key] === asked.get(key));
     if (q) found = found.filter((socket) => [socket.id, socket.route, socket.peer, socket.session_id].some((text) => text?.toLowerCase().includes(q)));
@@ -163,6 +165,12 @@ export class MockAdmin {
     let at = from ? found.findIndex(({ number }) => number >= from) : 0;
     for (; at >= 0 && at < found.length && websockets.length < limit; at += 1) websockets.push(found[at]);
     return { websockets, next_cursor: at >= 0 && at < found.length ? `c${found[at].number}` : null, total: found.length };
+  }
+
+  imagine(limit, from, sort) {
+    if (sort && from > 10_000) throw new Refused(400, 'bad_request', 'offset is above 10000', 'Search to narrow the list');
+    const end = Math.min(from + limit, this.imagined);
+    return { websockets: Array.from({ length: end - from }, (_, i) => makeSocket(from + i, dice(from + i), {})), next_cursor: end < this.imagined && !sort ? `c${end}` : null, total: this.imagined };
   }
 
   sorted(found, key, sign, limit, offset) {

@@ -1,6 +1,7 @@
-// Small graphs of the last two minutes. Drawn by time, so that a pause is a gap and not a slope.
+// Small graphs of what has been seen, the last two minutes of it. Drawn by time, so that a pause is
+// a gap and not a slope.
 
-const SHOWN_MS = 120_000, GAP_MS = 12_000, CHART_WIDTH = 240, CHART_HEIGHT = 44;
+const SHOWN_MS_MIN = 20_000, SHOWN_MS_MAX = 120_000, GAP_MS = 12_000, CHART_WIDTH = 240, CHART_HEIGHT = 44;
 
 class Chart {
   // `lines` names the series; `wording` makes text of a value; `floating` lets the scale begin above zero.
@@ -22,7 +23,7 @@ class Chart {
   add(values, note) {
     const at = performance.now();
     this.samples.push({ at, values });
-    while (this.samples[0].at < at - SHOWN_MS - GAP_MS) this.samples.shift();
+    while (this.samples[0].at < at - SHOWN_MS_MAX - GAP_MS) this.samples.shift();
     this.plain = note;
     this.draw();
   }
@@ -32,21 +33,22 @@ class Chart {
   draw() {
     const last = this.samples.at(-1);
     if (!last) return;
+    const shownMs = Math.min(SHOWN_MS_MAX, Math.max(SHOWN_MS_MIN, last.at - this.samples[0].at));
     const all = this.samples.flatMap(({ values }) => values).filter(known);
     const top = Math.max(...all, 0), low = this.floating && all.length ? Math.min(...all) : 0;
     const spread = Math.max(top - low, this.floating ? top * 0.05 : 0, this.floating ? 4 : 1), base = Math.max(0, low - (this.floating ? spread * 0.25 : 0));
-    const x = (at) => CHART_WIDTH - 3 - (last.at - at) / SHOWN_MS * CHART_WIDTH;
+    const x = (at) => CHART_WIDTH - 3 - (last.at - at) / shownMs * (CHART_WIDTH - 3);
     const y = (value) => CHART_HEIGHT - 2 - (value - base) / (low + spread - base) * (CHART_HEIGHT - 7);
     this.curves.forEach((curve, i) => curve.setAttribute('d', this.path(i, x, y, false)));
     this.area.setAttribute('d', this.path(0, x, y, true));
-    const shown = this.pointed === null ? last : this.nearest(last.at - (1 - this.pointed) * SHOWN_MS);
+    const shown = this.pointed === null ? last : this.nearest(last.at - (1 - this.pointed) * shownMs);
     const main = shown.values[0];
     this.dot.setAttribute('d', known(main) ? `M${x(shown.at)} ${y(main)}h0` : '');
     mark(this.cursor, 'visibility', this.pointed === null ? 'hidden' : 'visible');
     mark(this.cursor, 'x1', x(shown.at)); mark(this.cursor, 'x2', x(shown.at));
     say(this.value, this.wording(main));
     say(this.note, this.pointed === null ? this.plain : `${this.words(shown.values)} ${shown === last ? 'now' : `${span(last.at - shown.at)} ago`}`);
-    mark(this.svg, 'aria-label', `${this.title}, the last two minutes: now ${this.words(last.values)}, at most ${this.wording(top)}`);
+    mark(this.svg, 'aria-label', `${this.title}, the last ${span(shownMs)}: now ${this.words(last.values)}, at most ${this.wording(top)}`);
   }
 
   words(values) { return values.map((value, i) => [this.lines[i], this.wording(value)].filter(Boolean).join(' ')).join(', '); }
