@@ -41,13 +41,22 @@ export class Crowd {
     });
   }
 
-  // Only a Close frame, or a ping, that arrives by itself is understood; other frames are let pass.
   heard(socket, port, data) {
-    const length = data.length > 1 ? data[1] & 0x7f : 0;
-    if (data[0] === 0x88 && data.length >= 2 + length) {
-      this.ended(port, length >= 2 ? { code: data.readUInt16BE(2), reason: data.toString('utf8', 4, 2 + length) } : { code: 1005, reason: '' });
-      socket.end(frame(8, data.subarray(2, 4)));
-    } else if (data[0] === 0x89) socket.write(frame(10, data.subarray(2, 2 + length)));
+    let bytes = socket.rest ? Buffer.concat([socket.rest, data]) : data;
+    for (;;) {
+      const frame = readFrame(bytes);
+      if (!frame) break;
+      bytes = bytes.subarray(frame.end);
+      if (frame.op === 8) return this.closed(socket, port, frame.payload);
+      if (frame.op === 9) socket.write(makeFrame(10, frame.payload));
+    }
+    socket.rest = bytes.length ? bytes : null;
+    return undefined;
+  }
+
+  closed(socket, port, payload) {
+    this.ended(port, payload.length >= 2 ? { code: payload.readUInt16BE(0), reason: payload.toString('utf8', 2) } : { code: 1005, reason: '' });
+    socket.end(makeFrame(8, payload.subarray(0, 2)));
   }
 
   ended(port, how) {
@@ -57,7 +66,7 @@ export class Crowd {
 
   // Sends one message from every nth member.
   speak(text, every = 1) {
-    const message = frame(1, Buffer.from(text));
+    const message = makeFrame(1, Buffer.from(text));
     [...this.members.values()].forEach((socket, i) => { if (i % every === 0) socket.write(message); });
   }
 
@@ -65,8 +74,17 @@ export class Crowd {
 }
 
 // A masked frame of at most 125 bytes; the mask is zero, which is a mask as well.
-function frame(op, payload) {
+function makeFrame(op, payload) {
   return Buffer.concat([Buffer.from([0x80 | op, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+}
+
+// The first frame of what a server sent, if it is whole.
+function readFrame(bytes) {
+  if (bytes.length < 2) return null;
+  const short = bytes[1] & 0x7f, head = short < 126 ? 2 : short === 126 ? 4 : 10;
+  if (bytes.length < head) return null;
+  const length = short < 126 ? short : short === 126 ? bytes.readUInt16BE(2) : Number(bytes.readBigUInt64BE(2));
+  return bytes.length < head + length ? null : { op: bytes[0] & 15, payload: bytes.subarray(head, head + length), end: head + length };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

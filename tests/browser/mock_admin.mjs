@@ -24,7 +24,7 @@ function makeSocket(slot, random, hostile) {
   const seen = Math.floor(random() ** 3 * 40_000), age = Math.floor(random() ** 2 * 9_000_000) + 1000;
   return {
     id: Buffer.from(`${String(slot).padStart(12, '0')}#w1re/${hostile.id ?? ''}ab`).toString('base64url').slice(0, 32), number: slot + 1, shard: slot % 2, slot: Math.floor(slot / 2),
-    route: hostile.route ?? (path.endsWith('*') ? `/terminal/${1 + (slot % 9)}` : path), status, peer: hostile.peer ?? (status === 'handshake' && luck < 0.003 ? null : `10.${slot % 7}.${(slot >> 8) % 256}.${slot % 256}:${20000 + (slot % 40000)}`),
+    route: hostile.route ?? (path.endsWith('*') ? `/terminal/${1 + (slot % 9)}` : path), status: hostile.status ?? status, peer: hostile.peer ?? (status === 'handshake' && luck < 0.003 ? null : `10.${slot % 7}.${(slot >> 8) % 256}.${slot % 256}:${20000 + (slot % 40000)}`),
     session_id: hostile.session_id ?? (shared && random() < 0.6 ? randomText(random) : null), opened_ms: age, idle_ms: Math.floor(random() ** 4 * Math.min(age, 860_000)), timeout_ms: shared ? 900_000 : luck < 0.5 ? null : 86_400_000,
     bytes_in: seen * Math.floor(20 + random() * 900), bytes_out: seen * Math.floor(20 + random() * 3000), messages_in: seen, messages_out: Math.floor(seen * (0.5 + random())),
     inbox_bytes: status === 'unattended' && random() < 0.4 ? Math.floor(random() * 65_000) : 0, inbox_messages: 0, outbox_bytes: random() < 0.08 ? Math.floor(random() * 65_536) : 0,

@@ -117,7 +117,6 @@ test('the totals are those of the shards, and the graphs move', () =>
     assert.equal(sum, CONNECTIONS);
     const curve = () => page.locator('.tile .curve.c0').nth(2).getAttribute('d');
     const before = await curve();
-    await until(() => true);
     await page.waitForFunction((d) => document.querySelectorAll('.tile .curve.c0')[2].getAttribute('d').length > d.length + 10, before);
     assert.match(await page.locator('.tile svg').nth(2).getAttribute('aria-label'), /^Messages in \/ s, the last .*: now [\d,.]+, at most [\d,.]+$/);
   }));
@@ -343,9 +342,9 @@ for (const [name, colorScheme, width, height, deviceScaleFactor, act] of [
   test(`screenshot ${name}: nothing sticks out`, () =>
     withPage({ colorScheme, viewport: { width, height }, deviceScaleFactor }, async (page) => {
       await page.waitForFunction(() => document.querySelectorAll('.tile .value')[2].textContent !== '–');
-      await page.waitForTimeout(3000);
+      await page.waitForTimeout(2500);
       await act?.(page);
-      await page.waitForTimeout(1500);
+      await page.waitForTimeout(1200);
       const { inner, whole } = await page.evaluate(() => ({ inner: innerWidth, whole: document.documentElement.scrollWidth }));
       assert.ok(whole <= inner, `the page is ${whole} px wide in a window of ${inner} px`);
       const lost = await page.evaluate(() => [...document.querySelectorAll('#grid thead th, #pager button, .controls button')].filter((one) => one.checkVisibility() && one.scrollWidth > one.clientWidth + 1).map(({ textContent }) => textContent));
@@ -426,6 +425,7 @@ test('hostile names stay text', only, withMock({ hostile: HOSTILE.flatMap((text)
   assert.equal(await page.evaluate(() => window.hit), undefined);
   assert.equal(await page.locator('main :is(img, script, b), dialog :is(img, script, b)').count(), 0);
   assert.deepEqual(await page.evaluate(() => document.body.textContent.match(/[\u202e\u0000\u200b]/)), null, 'signs that are not seen are spelt out');
+  assert.deepEqual((await texts(page, 'status')).slice(HOSTILE.length * 2 - 4, HOSTILE.length * 2).filter((_, i) => i % 2 === 0), ['__proto__', 'constructor']);
   await seen(page, `${ROW} .col-session`, '<b>bold</b>\\u{202e}\\u{0}\\u{200b}');
   const { inner, whole } = await page.evaluate(() => ({ inner: innerWidth, whole: document.documentElement.scrollWidth }));
   assert.ok(whole <= inner, 'a long name does not widen the page');
@@ -435,7 +435,7 @@ test('hostile names stay text', only, withMock({ hostile: HOSTILE.flatMap((text)
 test('a million connections cost the page what 500 do', only, withMock({ imagined: 1_000_000, connections: 10 }, {}, async (page, mock) => {
   await range(page, '1 – 100 of 1,000,000');
   await page.selectOption('#limit', '500');
-  for (let start = 1; start < 15_000; start += 500) {
+  for (let start = 1; start < 7000; start += 500) {
     await range(page, `${start.toLocaleString('en')} – ${(start + 499).toLocaleString('en')} of 1,000,000`);
     await page.keyboard.press('n');
   }

@@ -49,7 +49,9 @@ const MEANINGS = {
   1007: 'not UTF-8', 1008: 'policy', 1009: 'too big', 1010: 'extension missing', 1011: 'server error', 1012: 'restart', 1013: 'try later', 1014: 'bad gateway',
 };
 const STATUS_WORDS = { websocket: 'WebSocket', shared: 'Shared', unattended: 'Unattended', handshake: 'Handshake', closing: 'Closing' };
-const statusWord = (status) => STATUS_WORDS[status] ?? visible(status ?? '–');
+// A name from the server may be that of something every object inherits.
+const own = (table, key) => (Object.hasOwn(table, key) ? table[key] : undefined);
+const statusWord = (status) => own(STATUS_WORDS, status ?? '') ?? visible(status ?? '–');
 
 // Elements. What is in `props` are attributes, or `text`, or listeners as functions.
 function make(tag, props = {}, ...children) {

@@ -17,7 +17,7 @@ const pair = (first, second) => [first, second];
 // A long path is told by its end: the class stands in the first line, its folder in the second.
 function folded(route) {
   const end = route.lastIndexOf('/') + 1;
-  return route.length > 20 && end > 1 ? pair(route.slice(end), route.slice(0, end)) : pair(route, '');
+  return route.startsWith('/') && route.length > 20 && end > 1 ? pair(route.slice(end), route.slice(0, end)) : pair(route, '');
 }
 function queued(messages, inBytes, outBytes) {
   const parts = [inBytes || messages ? `in ${count(messages)}, ${size(inBytes)}` : '', outBytes ? `out ${size(outBytes)}` : ''].filter(Boolean);
@@ -80,7 +80,7 @@ function change(parts) {
 function readView() {
   const kept = new URLSearchParams(location.hash.slice(1));
   for (const key of Object.keys(view)) view[key] = kept.get(key) ?? VIEW_START[key];
-  if (!SORT_WORDS[view.sort]) view.sort = view.order = '';
+  if (!own(SORT_WORDS, view.sort)) view.sort = view.order = '';
   else if (view.order !== 'asc') view.order = 'desc';
   if (view.route && ![...$('route-filter').options].some(({ value }) => value === view.route)) $('route-filter').append(make('option', { value: view.route, text: visible(view.route) }));
   $('q').value = view.q;
@@ -185,7 +185,8 @@ function fillRow(row, socket) {
   });
   const used = socket.timeout_ms > 0 ? Math.min(1, socket.idle_ms / socket.timeout_ms) : 0;
   if (row.used !== used) row.cells[7].style.setProperty('--share', row.used = used);
-  mark(row, 'data-status', STATUS_WORDS[socket.status] ? socket.status : 'other');
+  mark(row, 'data-status', own(STATUS_WORDS, socket.status ?? '') ? socket.status : 'other');
+  mark(row.cells[11], 'data-empty', row.shown[11] === '–\n');
   mark(row, 'data-busy', before && (socket.messages_in !== before.messages_in || socket.messages_out !== before.messages_out));
   if (!before) mark(row, 'aria-label', `Connection ${count(socket.number)}, ${visible(socket.route ?? '')}, ${statusWord(socket.status)}, peer ${peer(socket)}`);
 }
