@@ -60,7 +60,7 @@ function showDetails(socket, answered) {
     ['Shard, slot', `${count(socket.shard)}, ${count(socket.slot)}`], ['Open for', span(socket.opened_ms)],
     ['Idle / timeout', `${span(socket.idle_ms)} / ${known(socket.timeout_ms) ? span(socket.timeout_ms) : 'none'}`],
     ['In', `${plural(socket.messages_in, 'message')}, ${size(socket.bytes_in)}`], ['Out', `${plural(socket.messages_out, 'message')}, ${size(socket.bytes_out)}`],
-    ['Waiting in', `${plural(socket.inbox_messages, 'message')}, ${size(socket.inbox_bytes)}`], ['Waiting out', size(socket.outbox_bytes)],
+    ['Waiting in', `${plural(socket.inbox_messages, 'message')}, ${size(socket.inbox_bytes)}${socket.messages_dropped ? `; ${count(socket.messages_dropped)} dropped` : ''}`], ['Waiting out', size(socket.outbox_bytes)],
   ]);
   for (const button of $('details-actions').querySelectorAll('.act')) { button.hidden = !operator; button.disabled = detail.gone; }
   $('details-revoke').hidden = !operator || !socket.session_id;
@@ -146,7 +146,7 @@ async function confirmed(event) {
     if (!(error instanceof Trouble)) throw error;
     if (error.status === 401) { $('confirm').close(); return lost(error); }
     if (error.status === 403) setOperator(false);
-    if ([404, 410].includes(error.status)) return finishAct(mine, `The ${mine.name === 'revoke' ? 'session' : 'connection'} had already ended.`);
+    if ([404, 410].includes(error.status) && error.code !== 'not_found') return finishAct(mine, `The ${mine.name === 'revoke' ? 'session' : 'connection'} had already ended.`);
     if (mine === pending) say($('confirm-error'), error.sentence);
   } finally {
     mine.running = false;

@@ -48,6 +48,7 @@ const MEANINGS = {
   1000: 'normal', 1001: 'going away', 1002: 'protocol error', 1003: 'unsupported data', 1005: 'no code', 1006: 'cut',
   1007: 'not UTF-8', 1008: 'policy', 1009: 'too big', 1010: 'extension missing', 1011: 'server error', 1012: 'restart', 1013: 'try later', 1014: 'bad gateway',
 };
+const REFUSALS = { 400: 'bad request', 403: 'forbidden', 404: 'no route', 405: 'not GET', 408: 'too slow', 413: 'too long', 426: 'no WebSocket 13', 431: 'head too long', 503: 'full' };
 const STATUS_WORDS = { websocket: 'WebSocket', shared: 'Shared', unattended: 'Unattended', handshake: 'Handshake', closing: 'Closing' };
 // A name from the server may be that of something every object inherits.
 const own = (table, key) => (Object.hasOwn(table, key) ? table[key] : undefined);

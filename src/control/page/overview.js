@@ -42,10 +42,11 @@ function showServerLine({ version, uptime_ms, draining, ready, healthy }) {
   mark($('server-line'), 'data-alarm', draining || healthy === false || ready === false);
 }
 
-function showTiles({ totals = {}, connections, connections_max, refusals = {} }, growing) {
+function showTiles({ totals = {}, shards = [], connections, connections_max, refusals = {} }, growing) {
+  const handlers = shards.reduce((all, shard) => sum(all, shard.handlers), 0), working = known(handlers) ? `${handlers < 1000 ? count(handlers) : short.format(handlers)} ${handlers === 1 ? 'handler' : 'handlers'}` : '';
   const refused = Object.values(refusals).filter(known).reduce((sum, n) => sum + n, 0) || totals.refused;
   const room = known(connections_max) ? `of ${connections_max < 100_000 ? count(connections_max) : short.format(connections_max)}` : '';
-  tiles.connections.add([connections], [room, known(totals.handlers) ? `${totals.handlers < 1000 ? count(totals.handlers) : short.format(totals.handlers)} ${totals.handlers === 1 ? 'handler' : 'handlers'}` : ''].filter(Boolean).join(' · '));
+  tiles.connections.add([connections], [room, working].filter(Boolean).join(' · '));
   tiles.opened.add([growing('opened'), growing('closed')], `${known(totals.opened) ? short.format(totals.opened) : '–'} in all, ${known(refused) ? short.format(refused) : '–'} refused`);
   tiles.messagesIn.add([growing('messages_in')], `${count(totals.messages_in)} in all`);
   tiles.messagesOut.add([growing('messages_out')], `${count(totals.messages_out)} in all`);
@@ -92,7 +93,7 @@ function showRoutes(routes) {
 function showEnds({ closes = {}, refusals = {} }) {
   const ends = [
     ...Object.entries(closes).map(([code, n]) => [`${visible(code)} ${own(MEANINGS, code) ?? ''}`, n]),
-    ...Object.entries(refusals).map(([reason, n]) => [`refused: ${visible(reason).replaceAll('_', ' ')}`, n]),
+    ...Object.entries(refusals).map(([reason, n]) => [`refused: ${visible(reason).replaceAll('_', ' ')} ${own(REFUSALS, reason) ?? ''}`, n]),
   ].filter(([, n]) => n !== 0).sort((a, b) => b[1] - a[1]);
   fillRows($('ends'), ends.length ? ends : [['none yet', undefined]], ([what, n]) => [[what, 'cut', what], [known(n) ? count(n) : '', 'n']]);
 }

@@ -1,4 +1,4 @@
-//! The status page: the document that an operator's browser shows, and the policy it is sent with.
+//! The document of the status page, and the policy it is sent with.
 //!
 //! Owns the pieces in `page/` and puts them together. The HTTP service calls it for `GET /`. It
 //! knows neither the engine nor a token: the page asks for one and calls the API like anybody.
@@ -25,14 +25,14 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
 
 /// The whole document, with the nonce in its style and its script. `nonce` is base64 of at least
 /// 128 random bits, new for each answer, and the same as in [`policy`].
-pub(crate) fn html(nonce: &str) -> String {
+pub(super) fn html(nonce: &str) -> String {
     PAGE.replace(NONCE, nonce)
 }
 
 /// The `Content-Security-Policy` of the document: nothing runs, is loaded or is called but the
 /// page's own style and script and this server; no other page may frame it; and no text can become
 /// markup in it (Trusted Types).
-pub(crate) fn policy(nonce: &str) -> String {
+pub(super) fn policy(nonce: &str) -> String {
     format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
          connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
