@@ -7,6 +7,7 @@
 //! ```text
 //! api ─ engine ─┬─ proto   RFC 6455 without I/O: bytes and time in, bytes and events out
 //!               └─ ring    the kernel: submissions in, completions out; the only unsafe code
+//! control ─ api            HTTP for operators and other programs, on a thread of its own
 //! ```
 //! Calls go only downwards; `proto` and `ring` know neither each other nor the engine.
 //!
@@ -34,6 +35,7 @@
 mod api;
 pub mod clock;
 pub mod config;
+pub mod control;
 #[doc(hidden)]
 pub mod engine;
 pub mod proto;
@@ -41,12 +43,16 @@ pub mod ring;
 pub mod serve;
 
 pub use api::{
-    Closing, Data, Drained, Engine, EngineBuilder, EngineHandle, Error, Message, NotOffered,
-    Opening, ReadError, WebSocket, WebSocketServer, WriteError,
+    Closing, Data, Drained, Engine, EngineBuilder, EngineHandle, Error, Kept, Message, NotOffered,
+    OpenError, OpenOptions, OpenOrWriteError, Opening, ReadError, SharedSocket, WebSocket,
+    WebSocketServer, WriteError,
 };
 pub use engine::{
-    Closer, Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings,
-    StartError, Timeouts, Totals,
+    Closer, EngineStatus, Event, EventClose, EventFilter, EventId, EventKind, EventStream,
+    Histogram, LeaseInfo, Limits, ListenAddress, MailboxPolicy, NoCursor, NoEventId, OriginPolicy,
+    ReceiveBuffers, RingSettings, RouteOptions, RouteStatus, Settings, ShardStatus, SocketCursor,
+    SocketInfo, SocketOrder, SocketPage, SocketQuery, SocketStatus, StartError, Timeouts, Totals,
+    UnknownName,
 };
 pub use proto::limits::{READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT};
 pub use proto::{CloseCode, MessageKind, Refusal};

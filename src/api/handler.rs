@@ -95,7 +95,7 @@ impl Closing {
 /// The task of one connection: the three callbacks in order.
 pub(crate) fn task<H: WebSocketServer>(handler: H, arrival: Arrival) -> Task {
     let Arrival { port, request, upgrade } = arrival;
-    let opening = Box::new(Opening::new(request, upgrade, port.peer()));
+    let opening = Box::new(Opening::new(request, upgrade, port.peer(), port.identity()));
     let (mut handler, mut ws, mut opening) = (handler, WebSocket::new(port), Some(opening));
     Box::pin(async move {
         if open(&mut handler, ws.port(), &mut opening).await {

@@ -53,6 +53,7 @@ impl WebSocket {
                 Err(ReadFailure::Ended(ended)) => {
                     Err(ReadError::Closed { code: ended.code, reason: ended.reason })
                 }
+                Err(ReadFailure::Fenced) => Err(ReadError::Fenced),
             })
         })
     }

@@ -4,11 +4,13 @@
 //! A shard owns its ring, its connections and its handlers, and shares nothing. Generic over the
 //! ring, so that the simulator runs this very code.
 
+use super::command::Command;
 use super::connection::Connection;
 use super::core::{Core, Totals, count};
-use super::executor::{Ended, TaskId, TaskWaker};
+use super::events::Events;
+use super::executor::{Ended, TaskId};
 use super::registry::{Receive, Registry, Shared, SlotId, Teardown};
-use super::remote::{Command, Remote};
+use super::remote::{CloseOnDrop, Remote, Taken};
 use super::routes::Routes;
 use super::settings::Settings;
 use super::{arrivals, log};
@@ -38,7 +40,7 @@ pub struct Shard<R: Ring> {
     /// Receives that ended for want of buffers.
     starved: Vec<SlotId>,
     batch: Vec<TaskId>,
-    wakes: Vec<Arc<TaskWaker>>,
+    taken: Taken,
     due: Vec<SlotId>,
 }
 
@@ -51,6 +53,7 @@ pub struct ShardParts {
     pub(crate) families: Vec<Option<AddressFamily>>,
     pub(crate) connections_max: u32,
     pub(super) ids: super::ids::Ids,
+    pub(super) events: Arc<Events>,
 }
 
 impl<R: Ring> Shard<R> {
@@ -73,7 +76,7 @@ impl<R: Ring> Shard<R> {
             closing: 0,
             starved: Vec::new(),
             batch: Vec::new(),
-            wakes: Vec::new(),
+            taken: Taken::default(),
             due: Vec::new(),
         };
         shard.arm_acceptors();
@@ -89,8 +92,8 @@ impl<R: Ring> Shard<R> {
     pub fn turn(&mut self) -> Result<bool, Errno> {
         let until = self.wait_until();
         self.ring.submit_and_wait(until)?;
-        self.remote.is_awake();
         let now = self.ring.now();
+        self.remote.is_awake(now);
         self.core.now.set(now);
         while let Some(completion) = self.ring.next_completion() {
             self.handle_completion(completion);
@@ -255,10 +258,10 @@ impl<R: Ring> Shard<R> {
 
     fn take_remote(&mut self) {
         let executor = &self.core.executor;
-        let commands = self.remote.take_wakes(&mut self.wakes, |task| executor.wake(task));
-        for command in commands {
-            match command {
-                Command::Drain => self.start_drain(),
+        self.remote.take(&mut self.taken, |task| executor.wake(task));
+        for command in std::mem::take(&mut self.taken.commands) {
+            if let Command::Drain = command {
+                self.start_drain();
             }
         }
     }

@@ -7,7 +7,7 @@ use super::connection::{Closer, Connection, Counts, Ended, Phase, Reading};
 use super::core::{Core, count};
 use super::inbox::{Inbox, Piece};
 use super::outbox::Payload;
-use super::registry::Shared;
+use super::registry::{Shared, SlotId};
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, Refusal};
@@ -25,10 +25,25 @@ pub(crate) struct Port {
     core: Rc<Core>,
 }
 
+/// Which connection it is, for those who may have to name it: the name takes some hashing.
+pub(crate) struct Identity {
+    core: Rc<Core>,
+    slot: SlotId,
+    opened: Moment,
+}
+
+impl Identity {
+    pub(crate) fn websocket_id(&self) -> String {
+        self.core.ids.encode(self.slot, self.opened)
+    }
+}
+
 /// A read that got nothing.
 pub(crate) enum ReadFailure {
     Timeout,
     Ended(Box<Ended>),
+    /// Somebody else has taken the shared socket over.
+    Fenced,
 }
 
 /// A write that was not taken.
@@ -37,6 +52,8 @@ pub(crate) enum WriteFailure<'a> {
     Full(Payload<'a>),
     TooLong,
     Ended,
+    /// Somebody else has taken the shared socket over.
+    Fenced,
 }
 
 impl Port {
@@ -185,7 +202,13 @@ impl Port {
 
     /// The id of the socket, as `WebSocket::websocket_id` gives it.
     pub(crate) fn websocket_id(&self) -> String {
-        self.core.ids.encode(self.state().id)
+        self.identity().websocket_id()
+    }
+
+    /// What the id of the socket is made of.
+    pub(crate) fn identity(&self) -> Identity {
+        let state = self.state();
+        Identity { core: Rc::clone(&self.core), slot: state.id, opened: state.opened }
     }
 }
 
