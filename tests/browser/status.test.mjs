@@ -1,8 +1,8 @@
 // The status page in a real browser, with 5,000 connections: what an operator does, and what they
 // see. Against the server when the environment names it, against a made-up one otherwise:
-//   RINGWIRE_ADMIN_URL     http://127.0.0.1:9002/, RINGWIRE_ADMIN_TOKEN and RINGWIRE_READ_TOKEN
+//   ADMIN_URL     http://127.0.0.1:9002/, ADMIN_TOKEN and ADMIN_READ_TOKEN
 //   RINGWIRE_WS            ws://127.0.0.1:8080, where this test opens its connections at /echo
-//   RINGWIRE_SHARED_ROUTE  a shared route at which some of them go unattended (may be left out)
+//   SHARED_ROUTE  a shared route at which some of them go unattended (may be left out)
 // Screenshots go to $SCREENSHOTS.
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync } from 'node:fs';
@@ -13,8 +13,8 @@ import { chromium } from 'playwright-core';
 import { Crowd } from './crowd.mjs';
 import { MockAdmin, refused } from './mock_admin.mjs';
 
-const { RINGWIRE_ADMIN_URL, RINGWIRE_ADMIN_TOKEN, RINGWIRE_READ_TOKEN, RINGWIRE_WS, RINGWIRE_SHARED_ROUTE } = process.env;
-const REAL = Boolean(RINGWIRE_ADMIN_URL), CONNECTIONS = 5000;
+const { ADMIN_URL, ADMIN_TOKEN, ADMIN_READ_TOKEN, RINGWIRE_WS, SHARED_ROUTE } = process.env;
+const REAL = Boolean(ADMIN_URL), CONNECTIONS = 5000;
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const SHOTS = process.env.SCREENSHOTS ?? fileURLToPath(new URL('../../target/screenshots', import.meta.url));
 const ROW = '#grid tbody tr';
@@ -22,12 +22,12 @@ let browser, world;
 
 // The server under test: its address and tokens, the peers of some connections, how they ended.
 async function realWorld() {
-  assert.ok(RINGWIRE_ADMIN_TOKEN && RINGWIRE_READ_TOKEN && RINGWIRE_WS, 'set RINGWIRE_ADMIN_TOKEN, RINGWIRE_READ_TOKEN and RINGWIRE_WS too');
-  const shared = RINGWIRE_SHARED_ROUTE ? 1000 : 0, crowds = [await new Crowd(`${RINGWIRE_WS}/echo`).open(CONNECTIONS - shared)];
-  if (shared) crowds.push(await new Crowd(RINGWIRE_WS + RINGWIRE_SHARED_ROUTE).open(shared));
+  assert.ok(ADMIN_TOKEN && ADMIN_READ_TOKEN && RINGWIRE_WS, 'set ADMIN_TOKEN, ADMIN_READ_TOKEN and RINGWIRE_WS too');
+  const shared = SHARED_ROUTE ? 1000 : 0, crowds = [await new Crowd(`${RINGWIRE_WS}/echo`).open(CONNECTIONS - shared)];
+  if (shared) crowds.push(await new Crowd(RINGWIRE_WS + SHARED_ROUTE).open(shared));
   const talk = setInterval(() => crowds[0].speak('hello', 7), 500), peers = [...crowds[0].members.keys()];
   return {
-    url: RINGWIRE_ADMIN_URL, operator: RINGWIRE_ADMIN_TOKEN, readOnly: RINGWIRE_READ_TOKEN, crowds,
+    url: ADMIN_URL, operator: ADMIN_TOKEN, readOnly: ADMIN_READ_TOKEN, crowds,
     peer: () => `127.0.0.1:${peers.pop()}`,
     async end(peer) { return until(() => crowds[0].ends.get(Number(peer.split(':')[1]))); },
     isOpen: (peer) => crowds[0].members.has(Number(peer.split(':')[1])),

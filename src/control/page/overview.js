@@ -26,7 +26,8 @@ function showStatus(status) {
   showServerLine(status);
   showTiles(status, (key) => growth(status.totals, lastStatus?.totals, elapsedMs, key));
   showShards(status, elapsedMs);
-  showRoutes(status.routes ?? []);
+  // A route that only shows a page has no connections.
+  showRoutes((status.routes ?? []).filter(({ mode }) => mode !== 'page'));
   showEnds(status);
   lastStatus = status;
 }
