@@ -9,12 +9,14 @@ mod keys;
 mod kinds;
 mod layers;
 mod routes;
+mod sessions;
 mod written;
 
 pub use admin::{Admin, Secret, TokenError};
 pub use keys::default_toml;
 pub use layers::{Flag, Source, load};
 pub use routes::RouteSection;
+pub use sessions::Sessions;
 
 use crate::engine::{
     Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
@@ -41,6 +43,7 @@ pub struct Config {
     pub limits: LimitsSection,
     pub timeouts: TimeoutsSection,
     pub ring: RingSection,
+    pub sessions: Sessions,
     pub admin: Admin,
     pub log: Log,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -218,6 +221,7 @@ impl Config {
                 buffer_count: ring.buffer_count,
                 send_waitall: ring.send_waitall,
             },
+            sessions: Sessions::default(),
             admin: Admin::default(),
             log: Log::default(),
             route: Vec::new(),
@@ -295,6 +299,7 @@ impl Config {
             );
             return Err(("ring.completion_entries", text));
         }
+        self.sessions.check()?;
         self.admin.check()?;
         self.check_lists()
     }

@@ -112,17 +112,13 @@ fn print(text: &str) -> Result<(), Failure> {
 fn run_server(command: &ServeCommand) -> Result<u8, Failure> {
     let config = config::load(command.config.as_deref(), std::env::vars_os(), &command.flags())?;
     log::start(&config.log)?;
-    let control = config
-        .admin
-        .to_settings()
-        .map_err(|error| Failure { code: EXIT_CONFIG, message: error.to_string() })?;
     let limits = probe::raise_nofile();
     let report = probe::probe_for(plan_of(&config));
     if let Some(blocked) = report.fatal() {
         return Err(Failure { code: blocked.exit_code, message: blocked.to_string() });
     }
     tracing::debug!(?limits, allowance = ?report.allowance, "host");
-    match serve::run(config.to_settings(), control, config.route) {
+    match serve::run(&config) {
         Ok(Outcome::Drained) => Ok(0),
         Ok(Outcome::Cut) => Ok(EXIT_CUT),
         Err(error) => Err(Failure { code: error.exit_code(), message: error.to_string() }),

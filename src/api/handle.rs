@@ -1,12 +1,14 @@
 //! The handle by which any thread reaches a running engine.
 
 use super::data::Message;
+use super::session::RevokeError;
 use super::shared::{OpenError, OpenOptions, OpenOrWriteError, SharedSocket};
 use crate::engine::{
     EngineStatus, EventFilter, EventId, EventStream, Outgoing, Reach, ReachFailure, SocketInfo,
     SocketPage, SocketQuery,
 };
 use crate::proto::CloseCode;
+use crate::sessions::SessionKeeper;
 use std::sync::Arc;
 
 /// Reaches a running engine from any thread, under any executor. Cheap to clone. When the engine
@@ -14,11 +16,12 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct EngineHandle {
     reach: Arc<Reach>,
+    sessions: Arc<SessionKeeper>,
 }
 
 impl EngineHandle {
-    pub(super) fn new(reach: Arc<Reach>) -> Self {
-        Self { reach }
+    pub(super) fn new(reach: Arc<Reach>, sessions: Arc<SessionKeeper>) -> Self {
+        Self { reach, sessions }
     }
 
     /// Ends the engine in order: nothing more is accepted, every WebSocket gets a Close frame
@@ -141,6 +144,18 @@ impl EngineHandle {
     /// What the engine has counted, and how it is.
     pub async fn status(&self) -> EngineStatus {
         self.reach.status().await
+    }
+
+    /// Ends a session, named by its [id](super::Session::id): its cookie is worthless from now on,
+    /// and its WebSockets, shared or not, are closed with 1008; those of other processes that share
+    /// the store within two seconds. How many were closed in this one.
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError::Unknown`], [`RevokeError::Store`].
+    pub async fn revoke_session(&self, id: &str) -> Result<usize, RevokeError> {
+        let id = id.parse().map_err(|_| RevokeError::Unknown)?;
+        self.sessions.revoke(id).await?.ok_or(RevokeError::Unknown)
     }
 
     /// Follows what happens to shared sockets: from now on, or after the event `after`, whose

@@ -2,6 +2,7 @@
 
 use super::data::{Data, Message};
 use super::error::{Error, ReadError, WriteError};
+use super::session::Session;
 use crate::engine::{Port, ReadFailure, WriteFailure};
 use crate::proto::CloseCode;
 use std::future::poll_fn;
@@ -139,6 +140,16 @@ impl WebSocket {
     /// The id of this socket: 32 characters that nobody can guess (`WebSocketID`).
     pub fn websocket_id(&self) -> String {
         self.port.websocket_id()
+    }
+
+    /// The session it belongs to; `None` on routes that ask for none (`%session`).
+    pub fn session(&self) -> Option<Session> {
+        self.port.visit().map(Session::new)
+    }
+
+    /// The id of that session (`SessionId`). It changes when the session is rotated.
+    pub fn session_id(&self) -> Option<String> {
+        self.port.visit().map(|visit| visit.id().to_string())
     }
 
     /// Who the peer is; `None` over a Unix socket, and on kernels before 6.7.

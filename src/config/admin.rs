@@ -56,6 +56,13 @@ impl Default for Admin {
 #[serde(transparent)]
 pub struct Secret(String);
 
+impl Secret {
+    /// The text, for whoever needs it; `None` if there is none.
+    pub fn reveal(&self) -> Option<&str> {
+        Some(self.0.as_str()).filter(|text| !text.is_empty())
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_empty() { "none" } else { "(hidden)" })

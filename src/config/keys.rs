@@ -150,6 +150,52 @@ pub(super) const KEYS: &[Key] = &[
         "Send with MSG_WAITALL, so that a send completes once. Off only in tests.",
     ),
     key(
+        "sessions.cookie_name",
+        Kind::CookieName,
+        "The cookie of a session, on routes that ask for one; with secure it gets the prefix __Host-.",
+    ),
+    key(
+        "sessions.lifetime_ms",
+        Kind::Integer(1_000, 365 * DAY_MS),
+        "Milliseconds without activity until a session ends. An open WebSocket is activity.",
+    ),
+    key(
+        "sessions.cookie_max_age_ms",
+        Kind::ZeroOr(1_000, 365 * DAY_MS),
+        "Milliseconds for which the browser keeps the cookie. 0: until it is closed.",
+    ),
+    key(
+        "sessions.http_only",
+        Kind::Boolean,
+        "Keep the cookie from scripts, so that none can steal it.",
+    ),
+    key(
+        "sessions.same_site",
+        Kind::Word(&["lax", "strict", "none"]),
+        "Which requests of other sites carry the cookie; none needs secure.",
+    ),
+    key(
+        "sessions.secure",
+        Kind::Boolean,
+        "Send the cookie over TLS only. Off only where browsers come by ws:// from another host.",
+    ),
+    key(
+        "sessions.kept_max",
+        Kind::Integer(1, 100_000_000),
+        "Sessions kept in memory. Passed: one without values makes room, or 503.",
+    ),
+    key(
+        "sessions.bytes_max",
+        Kind::Integer(64, MIB),
+        "Bytes of the keys and values of one session. Passed: the change is refused.",
+    ),
+    key("sessions.sockets_max", Kind::Integer(1, MIB), "WebSockets of one session. Passed: 429."),
+    key(
+        "sessions.redis",
+        Kind::RedisUrl,
+        "A Redis server that keeps sessions, so that other processes share them; needs a program built with the feature redis. Empty: memory.",
+    ),
+    key(
         "admin.listen",
         Kind::AddressOrOff,
         "Where the control plane and its status page listen. Loopback, because who reaches it and has the token can do everything. Port 0: any.",

@@ -3,6 +3,7 @@
 //! The tables of keys are made of these, and [`layers`](super::layers) checks every value with them
 //! before serde sees it. Nothing here knows a key by name.
 
+use crate::SessionSettings;
 use std::net::SocketAddr;
 use toml::Value;
 
@@ -47,6 +48,10 @@ pub(super) enum Kind {
     Path,
     /// A token that opens the control plane, or empty. Never shown, never taken from a flag.
     Token,
+    /// Where a Redis server is, or empty. May have a password, so it is treated as a token.
+    RedisUrl,
+    /// The name of a cookie.
+    CookieName,
     /// Names of hosts, or none.
     Hosts,
     /// The path of a route.
@@ -81,6 +86,10 @@ impl Key {
             Kind::AddressOrOff => "IP:PORT, [IPv6]:PORT, or \"off\"".into(),
             Kind::Path => "the path of a file without control characters, or \"\"".into(),
             Kind::Token => "16 to 256 letters, digits and -._~+/=, or \"\"".into(),
+            Kind::RedisUrl => {
+                "redis://[:PASSWORD@]HOST[:PORT][/DATABASE], redis+unix:///PATH, or \"\"".into()
+            }
+            Kind::CookieName => "1 to 64 letters, digits, - or _, without __Host-".into(),
             Kind::Hosts => "a list of host names without port, in lower case".into(),
             Kind::RoutePath => {
                 "a path such as \"/feed\" or \"/rooms/*\", as it stands in a URL, without query"
@@ -101,7 +110,7 @@ impl Key {
 
     /// Whether the value is nobody's business.
     pub(super) fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Token)
+        matches!(self.kind, Kind::Token | Kind::RedisUrl)
     }
 
     /// Whether `value` is allowed.
@@ -164,6 +173,11 @@ fn allows_text(kind: &Kind, text: &str) -> bool {
         Kind::AddressOrOff => text == "off" || text.parse::<SocketAddr>().is_ok(),
         Kind::Path => text.len() <= 4_096 && !text.chars().any(char::is_control),
         Kind::Token => text.is_empty() || is_bearer_token(text),
+        Kind::RedisUrl => text.is_empty() || is_redis_url(text),
+        Kind::CookieName => {
+            let settings = SessionSettings { cookie_name: text.into(), ..Default::default() };
+            settings.check().is_ok()
+        }
         Kind::RoutePath => is_route_path(text),
         _ => false,
     }
@@ -173,6 +187,11 @@ fn allows_text(kind: &Kind, text: &str) -> bool {
 pub(super) fn is_bearer_token(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     TOKEN_CHARS.contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn is_redis_url(text: &str) -> bool {
+    let known = ["redis://", "redis+unix:///"].iter().any(|scheme| text.starts_with(scheme));
+    known && text.len() <= 4_096 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_host(text: &str) -> bool {

@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_bounded_alone_and_with_others() {
         let budget = Arc::new(Semaphore::new(10));
-        let first = Collected::read(&budget, Body::from("12345678")).await.ok().expect("it fits");
+        let first = Collected::read(&budget, Body::from("12345678")).await.expect("it fits");
         assert_eq!((&first.bytes[..], budget.available_permits()), (&b"12345678"[..], 2));
         let second = Collected::read(&budget, Body::from("123")).await;
         let status = second.err().expect("no room").into_response().status();

@@ -5,10 +5,8 @@
 
 use super::error::{ApiError, shown};
 use super::limits::{EVENT_ALIVE_INTERVAL, EVENT_STREAMS_MAX};
-use super::list::session_shown;
 use super::plane::Plane;
 use super::query::Query;
-use super::tokens::Access;
 use crate::{Closer, Event, EventFilter, EventId, EventKind, EventStream};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawQuery, State};
@@ -38,7 +36,6 @@ const KINDS: [(&str, EventKind); 4] = [
 /// `GET /v1/events`
 pub(super) async fn events(
     State(plane): State<Arc<Plane>>,
-    access: Access,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -58,7 +55,7 @@ pub(super) async fn events(
         let message = format!("{EVENT_STREAMS_MAX} streams of events are open already");
         ApiError::new(503, "busy", message, "share one stream among workers").retry_after_s(5)
     })?;
-    let feed = Feed { stream: plane.engine.events(filter, after), access, _permit: permit };
+    let feed = Feed { stream: plane.engine.events(filter, after), _permit: permit };
     let body = EventBody { step: Some(Box::pin(feed.begin())) };
     Ok(([(CONTENT_TYPE, "text/event-stream")], Body::new(body)).into_response())
 }
@@ -82,7 +79,6 @@ fn no_event_id(text: &str) -> ApiError {
 /// A stream on its way to one client.
 struct Feed {
     stream: EventStream,
-    access: Access,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -104,11 +100,11 @@ impl Feed {
             return Some(Piece { feed: self, bytes: Bytes::from_static(b": alive\n\n") });
         };
         let mut text = String::new();
-        append(&mut text, &next?, self.access);
+        append(&mut text, &next?);
         while text.len() < PIECE_BYTES
             && let Some(event) = self.stream.try_next()
         {
-            append(&mut text, &event, self.access);
+            append(&mut text, &event);
         }
         Some(Piece { feed: self, bytes: text.into() })
     }
@@ -120,7 +116,7 @@ struct EventJson<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     route: &'a str,
-    session_id: Option<String>,
+    session_id: Option<&'a str>,
     ms: u64,
     #[serde(flatten)]
     close: Option<CloseJson<'a>>,
@@ -134,8 +130,8 @@ struct CloseJson<'a> {
 }
 
 /// One event in the format of the stream. JSON has no line breaks, so it is one `data` line.
-fn append(text: &mut String, event: &Event, access: Access) {
-    let session_id = event.session_id.as_ref().map(|id| session_shown(id.to_string(), access));
+fn append(text: &mut String, event: &Event) {
+    let session_id = event.session_id.as_deref();
     let close = event.close.as_ref().map(|close| CloseJson {
         code: close.code.0,
         reason: &close.reason,

@@ -5,7 +5,6 @@ use super::limits::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, SORTED_ITEMS_MAX, SORTED
 use super::plane::Plane;
 use super::query::Query;
 use super::routes::Id;
-use super::tokens::Access;
 use super::verbs::refusal;
 use crate::{SocketCursor, SocketInfo, SocketOrder, SocketQuery, SocketStatus};
 use axum::Json;
@@ -18,9 +17,6 @@ use std::time::Duration;
 
 const PARAMETERS: [&str; 8] =
     ["limit", "cursor", "route", "status", "q", "sort", "order", "offset"];
-
-/// Characters of a session's id that a reader without rights sees: enough to tell sessions apart.
-const SESSION_CHARS_SHOWN: usize = 6;
 
 /// One WebSocket, as JSON.
 #[derive(Serialize)]
@@ -64,13 +60,12 @@ pub(super) struct PageJson {
 /// `GET /v1/websockets`
 pub(super) async fn list(
     State(plane): State<Arc<Plane>>,
-    access: Access,
     RawQuery(query): RawQuery,
 ) -> Result<Json<PageJson>, ApiError> {
     let query = wanted(&Query::parse(query.as_deref(), &PARAMETERS)?)?;
     let page = plane.engine.sockets(&query).await;
     Ok(Json(PageJson {
-        websockets: page.sockets.into_iter().map(|info| json_of(info, access)).collect(),
+        websockets: page.sockets.into_iter().map(json_of).collect(),
         next_cursor: page.next_cursor.map(|cursor| cursor.to_string()),
         total: page.total,
     }))
@@ -79,13 +74,12 @@ pub(super) async fn list(
 /// `GET /v1/websockets/{id}`
 pub(super) async fn one(
     State(plane): State<Arc<Plane>>,
-    access: Access,
     Id(id): Id,
     RawQuery(query): RawQuery,
 ) -> Result<Json<WebSocketJson>, ApiError> {
     Query::parse(query.as_deref(), &[])?;
     let info = plane.engine.socket(&id).await.map_err(refusal)?;
-    Ok(Json(json_of(info, access)))
+    Ok(Json(json_of(info)))
 }
 
 fn wanted(query: &Query) -> Result<SocketQuery, ApiError> {
@@ -128,8 +122,8 @@ fn one_of<T: Copy>(
     query.word(name, &words)
 }
 
-/// What is told about a WebSocket to somebody with this access.
-pub(super) fn json_of(info: SocketInfo, access: Access) -> WebSocketJson {
+/// What is told about a WebSocket.
+pub(super) fn json_of(info: SocketInfo) -> WebSocketJson {
     WebSocketJson {
         id: info.id,
         number: info.number,
@@ -138,7 +132,7 @@ pub(super) fn json_of(info: SocketInfo, access: Access) -> WebSocketJson {
         route: info.route,
         status: info.status.as_str(),
         peer: info.peer,
-        session_id: info.session_id.map(|id| session_shown(id, access)),
+        session_id: info.session_id,
         opened_ms: millis(info.opened),
         idle_ms: millis(info.idle),
         timeout_ms: info.timeout.map(millis),
@@ -154,14 +148,6 @@ pub(super) fn json_of(info: SocketInfo, access: Access) -> WebSocketJson {
             fence: lease.fence,
             expires_ms: lease.expires_in.map(millis),
         }),
-    }
-}
-
-/// A session's id is its key: whoever may only look sees the beginning.
-pub(super) fn session_shown(id: String, access: Access) -> String {
-    match access {
-        Access::Operator => id,
-        Access::ReadOnly => id.chars().take(SESSION_CHARS_SHOWN).chain(['…']).collect(),
     }
 }
 
@@ -204,12 +190,5 @@ mod tests {
         ] {
             assert!(query(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_session_is_not_given_away() {
-        let id = "0123456789abcdef".to_owned();
-        assert_eq!(session_shown(id.clone(), Access::ReadOnly), "012345…");
-        assert_eq!(session_shown(id.clone(), Access::Operator), id);
     }
 }

@@ -78,7 +78,7 @@ pub enum ControlError {
     #[error("control plane: {0}; --control PATH gives it another")]
     Unix(BindError),
     /// There is no randomness for a token.
-    #[error("control plane: no token can be made: /dev/urandom: {0}; set admin.token_file")]
+    #[error("control plane: no token can be made: getrandom(2): {0}; set admin.token_file")]
     Random(io::Error),
     /// The listening socket cannot be used.
     #[error(

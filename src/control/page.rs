@@ -16,7 +16,7 @@ pub(super) async fn page(RawQuery(query): RawQuery) -> Result<Response, ApiError
     Query::parse(query.as_deref(), &[])?;
     // Only scripts and styles that stand in the page itself run, and it talks to nobody else.
     let nonce = tokens::random().map_err(|_| {
-        let remedy = "see whether /dev/urandom can be read";
+        let remedy = "see whether getrandom(2) is allowed";
         ApiError::new(503, "busy", "no random number can be had", remedy)
     })?;
     let policy = document::policy(&nonce);

@@ -3,7 +3,6 @@
 
 use super::error::ApiError;
 use super::plane::Plane;
-use super::tokens::Access;
 use super::{events, list, metrics, page, status, verbs};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
@@ -46,6 +45,7 @@ pub(super) const ROUTES: &[Route] = &[
     route("/v1/websockets/{id}/read", "POST", || post(verbs::read)),
     route("/v1/websockets/{id}/write", "POST", || post(verbs::write)),
     route("/v1/websockets/{id}/interrupt", "POST", || post(verbs::interrupt)),
+    route("/v1/sessions/{id}/revoke", "POST", || post(verbs::revoke)),
 ];
 
 /// The router of a connection.
@@ -68,16 +68,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         path.map(|Path(id)| Self(id)).map_err(|_| ApiError::unknown_id())
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Access {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        // The guard has put it there; without it nobody may do anything.
-        let access = parts.extensions.get::<Access>().copied();
-        access.ok_or_else(|| ApiError::unauthorized("the request was not looked at"))
     }
 }
 

@@ -182,16 +182,14 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-/// The request with what its caller may do, if the guard lets it in.
+/// The request, if the guard lets it in.
 fn admitted(
     plane: &Plane,
     door: Door,
     request: Request<Incoming>,
 ) -> Result<Request<Body>, ApiError> {
-    let access = plane.guard.admit(door, request.method(), request.uri(), request.headers())?;
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(access);
-    Ok(request)
+    plane.guard.admit(door, request.method(), request.uri(), request.headers())?;
+    Ok(request.map(Body::new))
 }
 
 /// No answer is kept by anybody or taken for something else.

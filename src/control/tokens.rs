@@ -5,9 +5,9 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use std::fs::File;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::hint::black_box;
-use std::io::{self, Read};
+use std::io;
 
 /// Random bytes of a token that is made here: as hard to guess as a key.
 const TOKEN_BYTES: usize = 24;
@@ -59,7 +59,7 @@ fn is_equal(secret: &str, given: &str) -> bool {
 /// A token nobody can guess.
 pub(super) fn random() -> io::Result<String> {
     let mut bytes = [0; TOKEN_BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
@@ -69,9 +69,9 @@ mod tests {
 
     #[test]
     fn only_the_whole_token_opens() {
-        let token = random().expect("/dev/urandom");
+        let token = random().expect("random bytes");
         assert_eq!(token.len(), 32);
-        assert_ne!(token, random().expect("/dev/urandom"));
+        assert_ne!(token, random().expect("random bytes"));
         let tokens = Tokens::new(token.clone(), Some("a-read-only-token".into()));
         assert_eq!(tokens.access(&token), Some(Access::Operator));
         assert_eq!(tokens.access("a-read-only-token"), Some(Access::ReadOnly));

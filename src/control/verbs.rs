@@ -14,11 +14,10 @@ use super::list::{WebSocketJson, json_of, millis};
 use super::plane::Plane;
 use super::query::Query;
 use super::routes::Id;
-use super::tokens::Access;
 use crate::proto::limits::CLOSE_REASON_BYTES_MAX;
 use crate::{
     CloseCode, Kept, MessageKind, OpenError, OpenOptions, OpenOrWriteError, READ_LEN_DEFAULT,
-    ReadError, SharedSocket, WriteError,
+    ReadError, RevokeError, SharedSocket, WriteError,
 };
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -48,7 +47,6 @@ pub(super) struct OpenedJson {
 /// `POST /v1/websockets/{id}/open`
 pub(super) async fn open(
     State(plane): State<Arc<Plane>>,
-    access: Access,
     Id(id): Id,
     RawQuery(query): RawQuery,
     body: Body,
@@ -58,7 +56,7 @@ pub(super) async fn open(
     let options = OpenOptions { steal: query.flag("steal")?, lease: Some(LEASE), fence: None };
     let socket = plane.engine.open_server_with(&id, options).await.map_err(refusal)?;
     let info = plane.engine.socket(&id).await.map_err(refusal)?;
-    let websocket = json_of(info, access);
+    let websocket = json_of(info);
     Ok(Json(OpenedJson { fence: socket.detach(), lease_ms: millis(LEASE), websocket }))
 }
 
@@ -219,6 +217,38 @@ pub(super) async fn interrupt(
     refuse_body(&body)?;
     plane.engine.interrupt(&id).await.map_err(refusal)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The answer to a `revoke`.
+#[derive(Serialize)]
+pub(super) struct RevokedJson {
+    closed: usize,
+}
+
+/// `POST /v1/sessions/{id}/revoke`
+pub(super) async fn revoke(
+    State(plane): State<Arc<Plane>>,
+    Id(id): Id,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Result<Json<RevokedJson>, ApiError> {
+    Query::parse(query.as_deref(), &[])?;
+    refuse_body(&body)?;
+    let closed = plane.engine.revoke_session(&id).await.map_err(|error| match error {
+        RevokeError::Store(error) => ApiError::new(
+            503,
+            "store",
+            format!("the store of sessions has failed: {error}"),
+            "try again; the WebSockets of this process are closed",
+        ),
+        _ => ApiError::new(
+            404,
+            "unknown_id",
+            "there is no session with this id",
+            "lists of WebSockets name the sessions they belong to",
+        ),
+    })?;
+    Ok(Json(RevokedJson { closed }))
 }
 
 /// A socket in the hands of one request.

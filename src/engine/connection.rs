@@ -264,6 +264,15 @@ impl Connection {
         }
     }
 
+    /// Its session is no more.
+    pub(super) fn end_session(&mut self, reason: &'static str, core: &Core) {
+        match self.phase {
+            Phase::Open(_) => self.start_close(CloseCode::POLICY, reason, core),
+            Phase::Deciding(_) => self.refuse(&Refusal::new(403, reason), core),
+            _ => {}
+        }
+    }
+
     /// The handler has panicked and is no more.
     pub(super) fn handle_panic(&mut self, core: &Core) {
         match self.phase {

@@ -5,6 +5,7 @@ use super::executor::Executor;
 use super::ids::Ids;
 use super::registry::SlotId;
 use super::remote::Remote;
+use super::seats::Seats;
 use super::settings::Settings;
 use super::timers::Timers;
 use crate::clock::Moment;
@@ -28,6 +29,8 @@ pub(crate) struct Core {
     pub(super) inbox_growth_bytes: Cell<usize>,
     pub(super) counters: Counters,
     pub(super) ids: Ids,
+    /// The sessions of those connections that have one.
+    pub(super) seats: Seats,
 }
 
 impl Core {
@@ -51,6 +54,7 @@ impl Core {
             inbox_growth_bytes: Cell::new(0),
             counters: Counters::default(),
             ids,
+            seats: Seats::default(),
         }
     }
 }

@@ -38,6 +38,7 @@ mod registry;
 mod remote;
 mod routes;
 mod scan;
+mod seats;
 mod settings;
 mod settle;
 pub mod shard;
@@ -59,7 +60,7 @@ pub use launch::{StartError, Totals};
 pub(crate) use link::Outgoing;
 pub(crate) use outbox::Payload;
 pub(crate) use reach::Reach;
-pub(crate) use routes::{Arrival, Routes, Target};
+pub(crate) use routes::{Arrival, MakeTask, Routes, Target};
 pub use settings::{
     Limits, ListenAddress, MailboxPolicy, OriginPolicy, ReceiveBuffers, RingSettings, RouteOptions,
     Settings, Timeouts,

@@ -260,8 +260,10 @@ impl<R: Ring> Shard<R> {
         let executor = &self.core.executor;
         self.remote.take(&mut self.taken, |task| executor.wake(task));
         for command in std::mem::take(&mut self.taken.commands) {
-            if let Command::Drain = command {
-                self.start_drain();
+            match command {
+                Command::Drain => self.start_drain(),
+                Command::EndSession(id, reason) => self.end_session(id, reason),
+                _ => {}
             }
         }
     }
@@ -304,6 +306,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn release(&mut self, id: SlotId) {
         let Some(connection) = self.registry.remove(id) else { return };
         count(&self.core.counters.closed);
+        self.core.seats.handle_gone(id);
         self.closing += 1;
         let mut connection = connection.borrow_mut();
         connection.handle_gone(&self.core);

@@ -11,11 +11,13 @@ use super::registry::{Shared, SlotId};
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, Refusal};
+use crate::sessions::{SocketKey, Visit};
 use std::cell::RefMut;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -200,6 +202,26 @@ impl Port {
         matches!(self.state().phase, Phase::Open(_))
     }
 
+    /// What names the socket in its session.
+    pub(crate) fn socket_key(&self) -> SocketKey {
+        let SlotId { slot, generation } = self.state().id;
+        SocketKey { shard: self.core.ids.shard() as u32, slot, generation }
+    }
+
+    /// The connection has a session from now on.
+    pub(crate) fn set_visit(&self, visit: Arc<Visit>) {
+        let state = self.state();
+        if matches!(state.phase, Phase::Gone) {
+            visit.leave();
+        }
+        self.core.seats.add(state.id, visit);
+    }
+
+    /// The session of this connection.
+    pub(crate) fn visit(&self) -> Option<Arc<Visit>> {
+        self.core.seats.visit(self.state().id)
+    }
+
     /// The id of the socket, as `WebSocket::websocket_id` gives it.
     pub(crate) fn websocket_id(&self) -> String {
         self.identity().websocket_id()
@@ -220,6 +242,7 @@ impl Drop for Port {
             state.talk.inbox = Inbox::new();
             state.account(&self.core);
         }
+        self.core.seats.handle_unhandled(state.id, matches!(state.phase, Phase::Gone));
     }
 }
 

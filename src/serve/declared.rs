@@ -16,6 +16,7 @@ pub(super) fn options(route: &RouteSection) -> RouteOptions {
             _ => MailboxPolicy::StopReading,
         },
         session_timeout: Duration::from_millis(route.session_timeout_ms),
+        session: route.session,
     }
 }
 

@@ -5,9 +5,9 @@ mod csp;
 mod declared;
 mod echo;
 
-use crate::config::RouteSection;
+use crate::config::{Config, TokenError};
 use crate::control::{self, Control, ControlError};
-use crate::{Engine, EngineBuilder, ListenAddress, Settings, StartError};
+use crate::{Engine, EngineBuilder, ListenAddress, Settings, StartError, StoreError};
 use chat::Room;
 use csp::MyWebSocketServer;
 use declared::Declared;
@@ -48,6 +48,12 @@ pub enum ServeError {
     /// The control plane.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The store of sessions.
+    #[error("`sessions.redis`: {0}")]
+    Store(#[from] StoreError),
+    /// A file that was to have a token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }
 
 impl ServeError {
@@ -56,29 +62,31 @@ impl ServeError {
         match self {
             Self::Engine(error) => error.exit_code(),
             Self::Control(error) => error.exit_code(),
+            Self::Store(_) | Self::Token(_) => 78,
         }
     }
 }
 
-/// Serves until SIGINT or SIGTERM, then drains; a second signal ends the process with exit code 3.
-/// A control plane as `control` says runs beside, and `routes` are served as well.
+/// Serves as `config` says until SIGINT or SIGTERM, then drains; a second signal ends the process
+/// with exit code 3.
 ///
 /// # Errors
 ///
 /// What kept the engine or the control plane from starting.
-pub fn run(
-    settings: Settings,
-    control: control::Settings,
-    routes: Vec<RouteSection>,
-) -> Result<Outcome, ServeError> {
+pub fn run(config: &Config) -> Result<Outcome, ServeError> {
     // Before the engine starts, so that a port that is taken costs no client its connection.
-    let control = control::bind(control)?;
-    let mut builder = builder(settings).drain_on_signal();
-    for route in routes {
-        let options = declared::options(&route);
-        let path = route.path.clone();
-        let route = Arc::new(route);
-        builder = builder.route_with(&path, options, move || Declared::new(Arc::clone(&route)));
+    let control = control::bind(config.admin.to_settings()?)?;
+    let mut builder =
+        builder(config.to_settings()).sessions(config.sessions.to_settings()).drain_on_signal();
+    #[cfg(feature = "redis")]
+    if let Some(url) = config.sessions.redis.reveal() {
+        builder = builder.session_store(crate::RedisStore::new(url)?);
+    }
+    for route in &config.route {
+        let options = declared::options(route);
+        let shared = Arc::new(route.clone());
+        builder =
+            builder.route_with(&route.path, options, move || Declared::new(Arc::clone(&shared)));
     }
     let engine = builder.start()?;
     let control = match control.serve(&engine) {

@@ -43,7 +43,7 @@ fn a_list_is_paged_filtered_and_sorted() {
     let shared = reader.get("/v1/websockets?route=/shared&status=unattended").json();
     assert_eq!((&shared["total"], ids(&shared).len()), (&30.into(), 30));
     let by_bytes = reader.get("/v1/websockets?sort=bytes_in&order=desc&limit=1").json();
-    assert_eq!(ids(&by_bytes), [busy_id.clone()]);
+    assert_eq!(ids(&by_bytes), [&busy_id[..]]);
     let by_id: Vec<String> = ids(&reader.get("/v1/websockets?sort=id&limit=500").json());
     assert!(by_id.is_sorted() && by_id.len() == 51);
     let later = ids(&reader.get("/v1/websockets?sort=id&limit=500&offset=50").json());

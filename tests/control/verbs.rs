@@ -392,8 +392,8 @@ fn ids_that_are_guessed_are_all_unknown_alike() {
 
 #[test]
 fn an_expired_socket_is_told_apart_from_an_unknown_one() {
-    let mut options = RouteOptions::default();
-    options.session_timeout = Duration::from_millis(500);
+    let options =
+        RouteOptions { session_timeout: Duration::from_millis(500), ..Default::default() };
     let stand = Stand::with(quick(), options);
     let (mut client, id) = stand.shared();
     let mut operator = stand.operator();
