@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod document;
 mod error;
 mod events;
 mod guard;

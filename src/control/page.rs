@@ -1,5 +1,6 @@
 //! What is served as it is: the status page, and the description of the API.
 
+use super::document;
 use super::error::ApiError;
 use super::query::Query;
 use super::tokens;
@@ -10,11 +11,6 @@ use axum::response::{IntoResponse, Response};
 /// The description of the API (OpenAPI 3.1).
 pub(super) const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
-const PAGE: &str = include_str!("page.html");
-
-/// What stands in the page where the number used once goes.
-const NONCE: &str = "{{nonce}}";
-
 /// `GET /`
 pub(super) async fn page(RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     Query::parse(query.as_deref(), &[])?;
@@ -23,17 +19,13 @@ pub(super) async fn page(RawQuery(query): RawQuery) -> Result<Response, ApiError
         let remedy = "see whether getrandom(2) is allowed";
         ApiError::new(503, "busy", "no random number can be had", remedy)
     })?;
-    let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
-         connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'"
-    );
+    let policy = document::policy(&nonce);
     let headers: [(HeaderName, &str); 3] = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, &policy),
         (REFERRER_POLICY, "no-referrer"),
     ];
-    Ok((headers, PAGE.replace(NONCE, &nonce)).into_response())
+    Ok((headers, document::html(&nonce)).into_response())
 }
 
 /// `GET /openapi.json`
