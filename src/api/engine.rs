@@ -9,6 +9,7 @@ use crate::engine::{
 };
 use crate::ring::Ring;
 use crate::ring::sim::SimRing;
+use std::sync::Arc;
 
 /// A running server: shards that accept and serve until they are drained.
 ///
@@ -133,8 +134,11 @@ impl EngineBuilder {
         H: WebSocketServer,
         F: Fn() -> H + Send + Sync + 'static,
     {
+        let factory = Arc::new(factory);
+        let other = Arc::clone(&factory);
         let make = Box::new(move |arrival| handler::task(factory(), arrival));
-        self.routes.add(path, options, Target::Handler(make));
+        let farewell = Box::new(move |farewell| handler::farewell(other(), farewell));
+        self.routes.add(path, options, Target::Handler { make, farewell });
         self
     }
 

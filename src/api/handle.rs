@@ -3,8 +3,8 @@
 use super::data::Message;
 use super::shared::{OpenError, OpenOptions, OpenOrWriteError, SharedSocket};
 use crate::engine::{
-    EngineStatus, EventFilter, EventId, EventStream, Outgoing, Reach, ReachFailure, SocketInfo,
-    SocketPage, SocketQuery,
+    EngineStatus, EventFilter, EventId, EventStream, Outgoing, Reach, ReachFailure,
+    SimulatedEngine, SocketInfo, SocketPage, SocketQuery,
 };
 use crate::proto::CloseCode;
 use std::sync::Arc;
@@ -19,6 +19,12 @@ pub struct EngineHandle {
 impl EngineHandle {
     pub(super) fn new(reach: Arc<Reach>) -> Self {
         Self { reach }
+    }
+
+    /// Reaches a simulated engine, from the thread that turns it; for tests.
+    #[doc(hidden)]
+    pub fn of_simulated(engine: &SimulatedEngine) -> Self {
+        Self::new(engine.reach())
     }
 
     /// Ends the engine in order: nothing more is accepted, every WebSocket gets a Close frame

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use super::core::Totals;
 
@@ -129,7 +130,7 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
     let settings = Arc::new(settings);
     let routes = Arc::new(routes);
     let ids = Ids::new();
-    let events = Arc::new(Events::new());
+    let events = Arc::new(Events::new(unix_ms(), shards));
     let (ready, started) = channel();
     let mut threads = Vec::new();
     let mut remotes = Vec::new();
@@ -145,6 +146,7 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
             connections_max,
             ids: ids.for_shard(index),
             events: Arc::clone(&events),
+            shards,
         };
         let sockets = listeners.iter().map(|l| l.socket.try_clone()).collect::<Result<_, _>>();
         let sockets = sockets.map_err(StartError::Thread)?;
@@ -179,6 +181,12 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
         listeners: Arc::downgrade(&listeners),
     });
     Ok(Running { shards: threads, reach, addresses, runtime, _listeners: listeners })
+}
+
+/// The time of day, in milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// What a shard's thread starts from.
