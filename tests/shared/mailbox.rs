@@ -33,9 +33,10 @@ fn a_full_mailbox_stops_reading_and_nothing_is_lost() {
         assert!(sent < 64 << 20, "the server reads on although nobody holds it");
     }
     let (messages, bytes, dropped) = waiting(&handle, &id);
-    assert!((1..=1_024).contains(&messages) && dropped == 0);
+    assert_eq!(dropped, 0);
     // What had been received when it was full: at most a pool of buffers more.
-    assert!((64 * 1024..2 << 20).contains(&bytes), "{bytes}");
+    assert!((64 * 1024..(1 << 20) + (128 << 10)).contains(&bytes), "{bytes}");
+    assert!(messages * 1_000 <= bytes, "{messages}");
     let whole = sent / message.len();
     let mut socket = wait(handle.open_server(&id)).unwrap();
     for _ in 0..whole {
