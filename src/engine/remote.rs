@@ -190,12 +190,3 @@ impl Remote {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Closes a remote when its shard is dropped.
-pub(super) struct CloseOnDrop(pub(super) Arc<Remote>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
