@@ -53,11 +53,10 @@ pub(super) async fn open(
 ) -> Result<Json<OpenedJson>, ApiError> {
     let query = Query::parse(query.as_deref(), &["steal"])?;
     refuse_body(&body)?;
-    let options = OpenOptions { steal: query.flag("steal")?, lease: Some(LEASE), fence: None };
-    let socket = plane.ask(plane.engine.open_server_with(&id, options)).await?.map_err(refusal)?;
+    let holding = Holding::begin(&plane, &id, query.flag("steal")?).await?;
     let info = plane.ask(plane.engine.socket(&id)).await?.map_err(refusal)?;
     let websocket = json_of(info);
-    Ok(Json(OpenedJson { fence: socket.detach(), lease_ms: millis(LEASE), websocket }))
+    Ok(Json(OpenedJson { fence: holding.keep(), lease_ms: millis(LEASE), websocket }))
 }
 
 /// `POST /v1/websockets/{id}/renew`
@@ -115,7 +114,7 @@ pub(super) async fn read(
     }
     let mut holding = match fence {
         Some(fence) => Holding::resume(&plane, &id, fence).await?,
-        None => Holding::begin(&plane, &id).await?,
+        None => Holding::begin(&plane, &id, false).await?,
     };
     let kept = holding.read(len, wait, acknowledged).await?;
     Ok(message(kept, holding.keep()))
@@ -259,9 +258,9 @@ struct Holding {
 }
 
 impl Holding {
-    /// Takes a lease nobody has.
-    async fn begin(plane: &Plane, id: &str) -> Result<Self, ApiError> {
-        let options = OpenOptions { steal: false, lease: Some(LEASE), fence: None };
+    /// Takes a lease that nobody has, or that somebody has if it is to be stolen.
+    async fn begin(plane: &Plane, id: &str, steal: bool) -> Result<Self, ApiError> {
+        let options = OpenOptions { steal, lease: Some(LEASE), fence: None };
         let socket =
             plane.ask(plane.engine.open_server_with(id, options)).await?.map_err(refusal)?;
         Ok(Self { socket: Some(socket), is_known: false })
@@ -289,7 +288,7 @@ impl Holding {
                 "no message came in time",
                 "poll again; nothing is lost",
             ),
-            ReadError::Closed { code, reason } => ApiError::closed(code.0, &reason),
+            ReadError::Closed { code, reason } => ApiError::closed().with_close(code.0, &reason),
             ReadError::Fenced => fenced(),
         })
     }
@@ -303,9 +302,10 @@ impl Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        // One that the client knows stays for its next request; another one is released.
-        if let Some(socket) = self.socket.take().filter(|_| self.is_known) {
-            socket.detach();
+        // One that the client knows stays for its next request, as a lease with a time does by
+        // itself; one that it never heard of would be in everybody's way.
+        if let Some(socket) = self.socket.take().filter(|_| !self.is_known) {
+            socket.release();
         }
     }
 }
@@ -357,7 +357,7 @@ fn write_refusal(error: WriteError) -> ApiError {
         ),
         WriteError::Full => full(),
         WriteError::Fenced => fenced(),
-        _ => ApiError::closed(1005, ""),
+        _ => ApiError::closed(),
     }
 }
 
