@@ -42,6 +42,7 @@ mod verbs;
 pub use connection::Closer;
 pub(crate) use connection::{Counts, Ended};
 pub(crate) use executor::Task;
+pub(crate) use inbox::Incoming;
 pub(crate) use launch::{Running, launch};
 pub use launch::{StartError, Totals};
 pub(crate) use outbox::Payload;
@@ -50,4 +51,4 @@ pub use settings::{
     Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
 };
 pub use simulated::SimulatedEngine;
-pub(crate) use verbs::{Port, ReadFailure, WriteFailure};
+pub(crate) use verbs::{Port, Read, ReadFailure, WriteFailure};
