@@ -1,13 +1,15 @@
 //! `ringwire serve`: the engine with the routes that make it useful unprogrammed.
 
+mod broadcast;
 mod chat;
 mod csp;
 mod echo;
 
 use crate::{Engine, EngineBuilder, Settings, StartError};
-use chat::Room;
+use broadcast::Member;
 use csp::MyWebSocketServer;
 use echo::Echo;
+use std::sync::Arc;
 
 /// The path of the class in the documentation of `%CSP.WebSocket`.
 pub const CSP_PATH: &str = "/csp/user/MyApp.MyWebSocketServer.cls";
@@ -21,14 +23,17 @@ pub enum Outcome {
     Cut,
 }
 
-/// An engine with the built-in routes: `/echo`, [`CSP_PATH`], `/chat`, and the demo page at `/`.
+/// An engine with the built-in routes: `/echo`, [`CSP_PATH`], `/chat`, `/broadcast`, and the demo
+/// page at `/`.
 pub fn builder(settings: Settings) -> EngineBuilder {
-    let room = Room::new();
+    let chat = chat::Room::new();
+    let broadcast = Arc::new(broadcast::Room::default());
     Engine::builder()
         .settings(settings)
         .route("/echo", || Echo)
         .route(CSP_PATH, || MyWebSocketServer)
-        .route("/chat", move || room.member())
+        .route("/chat", move || chat.member())
+        .route("/broadcast", move || Member::of(&broadcast))
         .page("/", "text/html; charset=utf-8", include_bytes!("../page/index.html"))
 }
 

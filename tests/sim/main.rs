@@ -9,6 +9,8 @@
 //! printed with the command that repeats it, and belongs into `tests/sim_regressions.txt`.
 
 mod client;
+#[path = "../support/frames.rs"]
+mod frames;
 mod handler;
 mod run;
 mod script;

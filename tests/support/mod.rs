@@ -2,6 +2,7 @@
 //! child, and clients that know nothing of this crate.
 #![allow(dead_code, reason = "no test program uses all of it")]
 
+pub mod frames;
 pub mod load;
 pub mod program;
 pub mod raw;
