@@ -41,12 +41,16 @@ pub mod ring;
 pub mod serve;
 
 pub use api::{
-    Closing, Data, Drained, Engine, EngineBuilder, EngineHandle, Error, Message, NotOffered,
-    Opening, ReadError, WebSocket, WebSocketServer, WriteError,
+    Closing, Data, Drained, Engine, EngineBuilder, EngineHandle, Error, Kept, Message, NotOffered,
+    OpenError, OpenOptions, OpenOrWriteError, Opening, ReadError, SharedSocket, WebSocket,
+    WebSocketServer, WriteError,
 };
 pub use engine::{
-    Closer, Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings,
-    StartError, Timeouts, Totals,
+    Closer, EngineStatus, Event, EventClose, EventFilter, EventId, EventKind, EventStream,
+    Histogram, LeaseInfo, Limits, ListenAddress, MailboxPolicy, NoCursor, NoEventId, OriginPolicy,
+    ReceiveBuffers, RingSettings, RouteOptions, RouteStatus, Settings, ShardStatus, SocketCursor,
+    SocketInfo, SocketOrder, SocketPage, SocketQuery, SocketStatus, StartError, Timeouts, Totals,
+    UnknownName,
 };
 pub use proto::limits::{READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT};
 pub use proto::{CloseCode, MessageKind, Refusal};

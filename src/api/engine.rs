@@ -1,10 +1,11 @@
 //! Building, running and ending an engine.
 
+use super::handle::EngineHandle;
 use super::handler::{self, WebSocketServer};
 use crate::engine::shard::Shard;
 use crate::engine::{
-    ListenAddress, Routes, Running, Settings, SimulatedEngine, StartError, Target, Totals, bench,
-    launch,
+    ListenAddress, RouteOptions, Routes, Running, Settings, SimulatedEngine, StartError, Target,
+    Totals, bench, launch,
 };
 use crate::ring::Ring;
 use crate::ring::sim::SimRing;
@@ -81,21 +82,6 @@ pub struct Drained {
     pub totals: Totals,
 }
 
-/// Reaches a running engine from any thread.
-#[derive(Clone)]
-pub struct EngineHandle {
-    drain: Arc<dyn Fn() + Send + Sync>,
-}
-
-impl EngineHandle {
-    /// Ends the engine in order: nothing more is accepted, every WebSocket gets a Close frame
-    /// (1001), spread over `drain_spread`, and what is left after `drain` is cut
-    /// ([`Timeouts`](crate::Timeouts)). Does not wait, see [`Engine::join`].
-    pub fn drain(&self) {
-        (self.drain)();
-    }
-}
-
 /// Configures an [`Engine`].
 pub struct EngineBuilder {
     settings: Settings,
@@ -134,19 +120,32 @@ impl EngineBuilder {
     /// Serves WebSockets at `path`: an exact path, or `/prefix/*`. Exact paths go before
     /// prefixes, longer prefixes before shorter ones. `factory` makes one handler per connection,
     /// on the thread of its shard.
-    pub fn route<H, F>(mut self, path: &str, factory: F) -> Self
+    pub fn route<H, F>(self, path: &str, factory: F) -> Self
     where
         H: WebSocketServer,
         F: Fn() -> H + Send + Sync + 'static,
     {
+        self.route_with(path, RouteOptions::default(), factory)
+    }
+
+    /// The same, with options.
+    pub fn route_with<H, F>(mut self, path: &str, options: RouteOptions, factory: F) -> Self
+    where
+        H: WebSocketServer,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        let factory = Arc::new(factory);
+        let other = Arc::clone(&factory);
         let make = Box::new(move |arrival| handler::task(factory(), arrival));
-        self.routes.add(path, Target::Handler(make));
+        let farewell = Box::new(move |farewell| handler::farewell(other(), farewell));
+        self.routes.add(path, options, Target::Handler { make, farewell });
         self
     }
 
     /// Serves a page at `path`, to plain GET and HEAD.
     pub fn page(mut self, path: &str, content_type: &'static str, body: &'static [u8]) -> Self {
-        self.routes.add(path, Target::Page { content_type, body });
+        let page = Target::Page { content_type, body };
+        self.routes.add(path, RouteOptions::default(), page);
         self
     }
 
@@ -176,7 +175,7 @@ impl EngineBuilder {
         let signals = self.drain_on_signal.then(super::signals::Signals::catch).transpose();
         let signals = signals.map_err(StartError::Thread)?;
         let running = launch(self.settings, self.routes)?;
-        let handle = EngineHandle { drain: running.drainer() };
+        let handle = EngineHandle::new(running.reach());
         if let Some(signals) = signals {
             running.runtime().spawn(signals.drain(handle.clone()));
         }

@@ -4,14 +4,18 @@
 mod data;
 mod engine;
 mod error;
+mod handle;
 mod handler;
 mod opening;
+mod shared;
 mod signals;
 mod websocket;
 
 pub use data::{Data, Message};
-pub use engine::{Drained, Engine, EngineBuilder, EngineHandle};
+pub use engine::{Drained, Engine, EngineBuilder};
 pub use error::{Error, ReadError, WriteError};
+pub use handle::EngineHandle;
 pub use handler::{Closing, WebSocketServer};
 pub use opening::{NotOffered, Opening};
+pub use shared::{Kept, OpenError, OpenOptions, OpenOrWriteError, SharedSocket};
 pub use websocket::WebSocket;

@@ -1,5 +1,6 @@
 //! The opening handshake as a handler sees it.
 
+use crate::engine::Identity;
 use crate::proto::handshake;
 use crate::proto::response::{HeaderError, check_header};
 use crate::proto::{Request, Upgrade};
@@ -11,8 +12,10 @@ pub struct Opening {
     request: Box<Request>,
     upgrade: Box<Upgrade>,
     peer: Option<SocketAddr>,
+    identity: Identity,
     subprotocol: Option<String>,
     headers: Vec<(String, String)>,
+    shared_connection: bool,
 }
 
 /// The subprotocol chosen was not among those offered.
@@ -25,8 +28,17 @@ impl Opening {
         request: Box<Request>,
         upgrade: Box<Upgrade>,
         peer: Option<SocketAddr>,
+        identity: Identity,
     ) -> Self {
-        Self { request, upgrade, peer, subprotocol: None, headers: Vec::new() }
+        Self {
+            request,
+            upgrade,
+            peer,
+            identity,
+            subprotocol: None,
+            headers: Vec::new(),
+            shared_connection: false,
+        }
     }
 
     /// The path, without the query, as it was sent (percent-encoding is left alone).
@@ -75,6 +87,25 @@ impl Opening {
     /// Who asks; `None` over a Unix socket, and on kernels before 6.7.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// The id that the socket has, and will have when it is open: 32 characters that nobody can
+    /// guess (`WebSocketID`).
+    pub fn websocket_id(&self) -> String {
+        self.identity.websocket_id()
+    }
+
+    /// Whether the socket is to be shared. Default: no (`SharedConnection`).
+    pub fn shared_connection(&self) -> bool {
+        self.shared_connection
+    }
+
+    /// Makes the socket a shared one: it stays open when `server` has returned, and whoever knows
+    /// its id can open it again with
+    /// [`EngineHandle::open_server`](super::EngineHandle::open_server). This can be chosen here
+    /// and nowhere else.
+    pub fn set_shared_connection(&mut self, shared_connection: bool) {
+        self.shared_connection = shared_connection;
     }
 
     /// The subprotocols offered, the most wanted first.

@@ -117,6 +117,12 @@ impl WebSocket {
         self.port.websocket_id()
     }
 
+    /// Whether the socket stays open when `server` returns (`SharedConnection`). Only
+    /// `on_pre_server` can choose that.
+    pub fn shared_connection(&self) -> bool {
+        self.port.is_shared()
+    }
+
     /// Who the peer is; `None` over a Unix socket, and on kernels before 6.7.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.port.peer()
@@ -153,6 +159,7 @@ impl ReadData<'_> {
             Err(ReadFailure::Ended(ended)) => {
                 Err(ReadError::Closed { code: ended.code, reason: ended.reason })
             }
+            Err(ReadFailure::Fenced) => Err(ReadError::Fenced),
         })
     }
 }

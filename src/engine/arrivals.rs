@@ -31,7 +31,7 @@ pub(super) fn handle_request(
     let intent = proto::handshake::classify(&request, &rules);
     match (route.map(|route| routes.target(route)), intent) {
         (_, Err(refusal)) => state.refuse(&refusal, core),
-        (Some(Target::Handler(make)), Ok(Intent::Upgrade(upgrade))) => {
+        (Some(Target::Handler { make, .. }), Ok(Intent::Upgrade(upgrade))) => {
             let id = state.id;
             drop(state);
             let port = Port::new(Rc::clone(connection), Rc::clone(core));
@@ -47,7 +47,9 @@ pub(super) fn handle_request(
             }
             _ => state.refuse(&method_not_allowed(), core),
         },
-        (Some(Target::Handler(_)), Ok(Intent::Plain)) => state.refuse(&upgrade_required(), core),
+        (Some(Target::Handler { .. }), Ok(Intent::Plain)) => {
+            state.refuse(&upgrade_required(), core)
+        }
         (Some(Target::Page { .. }), Ok(Intent::Upgrade(_))) | (None, Ok(_)) => {
             state.refuse(&Refusal::new(404, "nothing is served at this path"), core);
         }

@@ -56,7 +56,7 @@ impl Inbox {
     pub(super) fn push(&mut self, kind: MessageKind, bytes: &[u8]) {
         // What is small is copied when it is written, so it needs no room for a header.
         if bytes.len() <= limits::OUTBOX_COPY_BYTES_MAX {
-            self.enqueue(Incoming::new(Buffer::copy_of(bytes), kind, COMPLETE));
+            self.enqueue(Incoming::whole(kind, bytes));
         } else {
             self.push_large(kind, bytes);
         }
@@ -158,7 +158,7 @@ impl Inbox {
         if front.is_complete() && cut.is_none_or(|cut| cut == front.0.len()) {
             return self.take(usize::MAX, as_bytes);
         }
-        let incoming = Incoming(front.0.split_to(cut?));
+        let incoming = front.split_to(cut?);
         Some(Piece { incoming, at_end: false })
     }
 
@@ -185,6 +185,12 @@ impl Incoming {
         Self(payload)
     }
 
+    /// A whole message that is small.
+    #[inline(always)]
+    pub(super) fn whole(kind: MessageKind, bytes: &[u8]) -> Self {
+        Self::new(Buffer::copy_of(bytes), kind, COMPLETE)
+    }
+
     #[inline(always)]
     pub(crate) fn kind(&self) -> MessageKind {
         if self.0.mark() & BINARY != 0 { MessageKind::Binary } else { MessageKind::Text }
@@ -206,12 +212,12 @@ impl Incoming {
     }
 
     #[inline(always)]
-    fn cost_bytes(&self) -> usize {
+    pub(super) fn cost_bytes(&self) -> usize {
         self.0.capacity() + limits::MESSAGE_COST_BYTES
     }
 
     /// Bytes of the first `len` characters (or bytes), if they are there.
-    fn cut(&self, len: usize, as_bytes: bool) -> Option<usize> {
+    pub(super) fn cut(&self, len: usize, as_bytes: bool) -> Option<usize> {
         if self.0.len() < len {
             return None;
         }
@@ -219,6 +225,16 @@ impl Incoming {
             return Some(len);
         }
         utf8::char_boundary_prefix(&self.0, len)
+    }
+
+    /// Adds what follows in the same message.
+    pub(super) fn extend(&mut self, more: &Self) {
+        self.0.extend_from_slice(&more.0);
+    }
+
+    /// Moves the first `count` bytes out.
+    pub(super) fn split_to(&mut self, count: usize) -> Self {
+        Self(self.0.split_to(count))
     }
 }
 

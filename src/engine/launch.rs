@@ -1,20 +1,25 @@
 //! Starting the shards, and waiting for their end.
 
+use super::command::Command;
+use super::events::Events;
 use super::ids::Ids;
 use super::listener::{self, BindError, Listener};
-use super::remote::{Command, Remote};
+use super::reach::Reach;
+use super::remote::Remote;
 use super::routes::Routes;
 use super::settings::{ListenAddress, ReceiveBuffers, RingSettings, Settings};
 use super::shard::{Shard, ShardParts};
 use crate::ring::probe::{self, Blocked, Plan};
 use crate::ring::{
-    AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode,
+    AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode, Ring,
     receive_mode_that_works,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use super::core::Totals;
 
@@ -66,11 +71,11 @@ impl StartError {
 /// Shards that run.
 pub(crate) struct Running {
     shards: Vec<JoinHandle<Totals>>,
-    remotes: Vec<Arc<Remote>>,
+    reach: Arc<Reach>,
     addresses: Vec<ListenAddress>,
     runtime: tokio::runtime::Runtime,
     /// Keeps the files of Unix sockets until the end.
-    listeners: Arc<Vec<Listener>>,
+    _listeners: Arc<Vec<Listener>>,
 }
 
 impl Running {
@@ -84,19 +89,9 @@ impl Running {
         self.runtime.handle()
     }
 
-    /// What drains the shards, from any thread.
-    pub(crate) fn drainer(&self) -> Arc<dyn Fn() + Send + Sync> {
-        let remotes = self.remotes.clone();
-        // Weak, so that a handle that outlives the engine keeps no socket open.
-        let listeners = Arc::downgrade(&self.listeners);
-        Arc::new(move || {
-            remotes.iter().for_each(|remote| remote.send(Command::Drain));
-            // Who comes now is refused at once, or taken by another server on the same port,
-            // instead of waiting in a queue that nobody serves any more.
-            for listener in listeners.upgrade().iter().flat_map(|listeners| listeners.iter()) {
-                let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
-            }
-        })
+    /// What reaches the shards, from any thread.
+    pub(crate) fn reach(&self) -> Arc<Reach> {
+        Arc::clone(&self.reach)
     }
 
     /// Waits until every shard has ended.
@@ -135,6 +130,7 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
     let settings = Arc::new(settings);
     let routes = Arc::new(routes);
     let ids = Ids::new();
+    let events = Arc::new(Events::new(unix_ms(), shards));
     let (ready, started) = channel();
     let mut threads = Vec::new();
     let mut remotes = Vec::new();
@@ -149,6 +145,8 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
             families: listeners.iter().map(|listener| family(&listener.address)).collect(),
             connections_max,
             ids: ids.for_shard(index),
+            events: Arc::clone(&events),
+            shards,
         };
         let sockets = listeners.iter().map(|l| l.socket.try_clone()).collect::<Result<_, _>>();
         let sockets = sockets.map_err(StartError::Thread)?;
@@ -172,7 +170,23 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
         "started"
     );
     let listeners = Arc::new(kept);
-    Ok(Running { shards: threads, remotes, addresses, runtime, listeners })
+    let reach = Arc::new(Reach {
+        remotes,
+        ids,
+        routes,
+        events,
+        connections_max: u64::from(connections_max) * shards as u64,
+        draining: AtomicBool::new(false),
+        // Weak, so that a handle that outlives the engine keeps no socket open.
+        listeners: Arc::downgrade(&listeners),
+    });
+    Ok(Running { shards: threads, reach, addresses, runtime, _listeners: listeners })
+}
+
+/// The time of day, in milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// What a shard's thread starts from.
@@ -194,6 +208,7 @@ fn run(start: Start) -> Totals {
         }
     };
     parts.remote.set_doorbell(ring.doorbell());
+    parts.remote.set_clock(ring.now());
     let _ = ready.send(Ok(()));
     drop(ready);
     let _guard = AbortOnPanic;

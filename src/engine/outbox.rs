@@ -40,6 +40,21 @@ impl Payload<'_> {
     pub(crate) fn len(&self) -> usize {
         self.bytes().len()
     }
+
+    /// The bytes in memory of their own, with room for a header where they will be sent from it.
+    pub(crate) fn into_owned(self) -> Buffer {
+        match self {
+            Self::Owned(buffer) => buffer,
+            copied if copied.len() <= limits::OUTBOX_COPY_BYTES_MAX => {
+                Buffer::copy_of(copied.bytes())
+            }
+            copied => {
+                let mut buffer = Buffer::with_headroom(copied.len());
+                buffer.extend_from_slice(copied.bytes());
+                buffer
+            }
+        }
+    }
 }
 
 /// Bytes waiting, and the count of those in flight.

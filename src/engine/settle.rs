@@ -25,6 +25,9 @@ impl<R: Ring> Shard<R> {
         let Some(slot) = self.registry.find(id) else { return };
         let Some(shared) = slot.connection.clone() else { return };
         let mut connection = shared.borrow_mut();
+        if connection.flags.shared {
+            connection.exchange(&self.core);
+        }
         connection.conclude(&self.core);
         connection.flags.dirty = false;
         let mut submit = Submit { ring: &mut self.ring, id };

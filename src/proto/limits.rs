@@ -41,6 +41,14 @@ pub const MESSAGE_COST_BYTES: usize = 64;
 /// that asks for more is closed with 1013.
 pub const INBOX_GROWTH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Time without a message either way, and without being opened, after which a shared socket is
+/// closed (1001): the session timeout of a CSP application.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// How long a shared socket stays held by a holder that has gone without saying so, where it set no
+/// time.
+pub const LEASE: Duration = Duration::from_secs(30);
+
 /// Bytes in a connection's outbox above which `write` waits for the peer. One message may start
 /// below the mark and end above it, so an outbox holds at most this and one message.
 pub const OUTBOX_HIGH_WATER_BYTES: usize = 64 * 1024;

@@ -1,6 +1,6 @@
 //! What the tests on a real ring share: an engine on a port of its own, the built program as a
 //! child, and clients that know nothing of this crate.
-#![allow(dead_code, reason = "no test program uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test program uses all of it")]
 
 pub mod frames;
 pub mod load;
@@ -80,8 +80,8 @@ impl Server {
     pub fn join(self) -> Totals {
         let (sender, ended) = channel();
         let engine = self.engine;
-        thread::spawn(move || sender.send(engine.join().totals));
-        let totals = ended.recv_timeout(PATIENCE).expect("the engine ends");
+        thread::spawn(move || sender.send(Box::new(engine.join().totals)));
+        let totals = *ended.recv_timeout(PATIENCE).expect("the engine ends");
         assert_eq!(totals.accepted, totals.closed, "every connection is gone: {totals:?}");
         totals
     }
