@@ -30,9 +30,10 @@ impl<R: Ring> Shard<R> {
             }
             self.taken.nudges = nudges;
         }
-        if !self.taken.commands.is_empty() || !self.commands.is_empty() {
-            self.commands.extend(self.taken.commands.drain(..));
-            self.answer();
+        self.commands.extend(self.taken.commands.drain(..));
+        self.answer();
+        if !self.commands.is_empty() {
+            self.remote.remind();
         }
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Core {
     pub(super) outgoing: RefCell<Vec<Outgoing>>,
     /// What has happened in this batch and is to be published.
     pub(super) happened: RefCell<Vec<Happened>>,
+    /// The batch ends with something that others do not end with.
+    pub(super) unusual: Cell<bool>,
     pub(super) route_counts: RefCell<Vec<RouteCounts>>,
 }
 
@@ -73,6 +75,7 @@ impl Core {
             shared: RefCell::default(),
             outgoing: RefCell::default(),
             happened: RefCell::default(),
+            unusual: Cell::new(false),
             route_counts: RefCell::new(vec![RouteCounts::default(); routes.len()]),
             routes,
         }
@@ -105,6 +108,7 @@ impl Core {
         let websocket_id = websocket_id.into();
         let happened = Happened { kind, websocket_id, route, session_id, close };
         self.happened.borrow_mut().push(happened);
+        self.unusual.set(true);
     }
 }
 
@@ -231,5 +235,6 @@ pub(super) fn count(counter: &Cell<u64>) {
 /// So many more.
 #[inline]
 pub(super) fn count_more(counter: &Cell<u64>, more: u64) {
-    counter.set(counter.get() + more);
+    // A number of bytes that no machine moves; unchecked, because this is in the path of every echo.
+    counter.set(counter.get().wrapping_add(more));
 }

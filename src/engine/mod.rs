@@ -22,6 +22,7 @@ mod conversation;
 mod core;
 mod deadlines;
 mod draining;
+mod ended;
 mod events;
 mod executor;
 mod holder;

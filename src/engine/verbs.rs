@@ -148,7 +148,6 @@ impl Port {
         state.flags.writing = false;
         state.talk.outbox.push_frame(opcode, payload);
         state.counts.messages_out += 1;
-        count(&self.core.counters.messages_out);
         state.mark_dirty(&self.core);
         Ok(())
     }
@@ -275,9 +274,8 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         let mut state = self.state();
-        if state.talk.inbox.messages() > 0
-            && (!state.flags.shared || matches!(state.phase, Phase::Gone))
-        {
+        let holds = state.talk.inbox.messages() > 0 || state.excess_bytes > 0;
+        if holds && (!state.flags.shared || matches!(state.phase, Phase::Gone)) {
             state.talk.inbox = Inbox::new();
             state.account(&self.core);
         }
