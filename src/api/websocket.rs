@@ -2,6 +2,7 @@
 
 use super::data::{Data, Message};
 use super::error::{Error, ReadError, WriteError};
+use super::session::Session;
 use crate::engine::{Payload, Port, Read, ReadFailure, WriteFailure};
 use crate::proto::{CloseCode, MessageKind};
 use std::net::SocketAddr;
@@ -115,6 +116,18 @@ impl WebSocket {
     /// The id of this socket: 32 characters that nobody can guess (`WebSocketID`).
     pub fn websocket_id(&self) -> String {
         self.port.websocket_id()
+    }
+
+    /// The session it belongs to, in dedicated mode; `None` in shared mode, and on routes that ask
+    /// for none (`%session`).
+    pub fn session(&self) -> Option<Session> {
+        let dedicated = !self.port.is_shared();
+        dedicated.then(|| self.port.visit()).flatten().map(Session::new)
+    }
+
+    /// The id of the session it belongs to, in both modes (`SessionId`).
+    pub fn session_id(&self) -> Option<String> {
+        self.port.visit().map(|visit| visit.id().to_string())
     }
 
     /// Whether the socket stays open when `server` returns (`SharedConnection`). Only

@@ -30,9 +30,10 @@ impl<R: Ring> Shard<R> {
             }
             self.taken.nudges = nudges;
         }
-        if !self.taken.commands.is_empty() || !self.commands.is_empty() {
-            self.commands.extend(self.taken.commands.drain(..));
-            self.answer();
+        self.commands.extend(self.taken.commands.drain(..));
+        self.answer();
+        if !self.commands.is_empty() {
+            self.remote.remind();
         }
     }
 
@@ -49,6 +50,7 @@ impl<R: Ring> Shard<R> {
             let Some(command) = self.commands.pop_front() else { return };
             match command {
                 Command::Drain => self.start_drain(),
+                Command::EndSession(id, reason) => self.end_session(id, reason),
                 Command::Open { claim, request, reply } if !reply.is_abandoned() => {
                     let core = &self.core;
                     let opened = match self.registry.claimed(claim, core) {

@@ -16,6 +16,8 @@
 
 use super::conversation::Conversation;
 use super::core::{Core, count, count_more};
+pub use super::ended::Closer;
+pub(crate) use super::ended::{Counts, Ended};
 use super::executor::TaskId;
 use super::outbox::Payload;
 use super::registry::SlotId;
@@ -57,6 +59,8 @@ pub(crate) struct Connection {
     pub(super) route: u16,
     /// The HTTP status of the answer, 0 before it is known.
     pub(super) status: u16,
+    /// The low bits of the messages written that the shard has counted.
+    counted_out: u16,
     pub(super) flags: Flags,
 }
 
@@ -113,42 +117,6 @@ impl Reading {
     }
 }
 
-/// What went each way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_out: u64,
-    pub(crate) messages_in: u64,
-    pub(crate) messages_out: u64,
-}
-
-/// How a conversation ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
-    pub(crate) code: CloseCode,
-    pub(crate) reason: Box<str>,
-    pub(crate) by: Closer,
-}
-
-impl Ended {
-    /// Nobody said so.
-    pub(super) fn lost() -> Self {
-        Self { code: CloseCode::ABNORMAL, reason: "".into(), by: Closer::Network }
-    }
-}
-
-/// Who ended a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Closer {
-    /// The peer, by a Close frame.
-    Peer,
-    /// The handler or the engine, by a Close frame.
-    Server,
-    /// Nobody said so: the connection was lost or cut (1006).
-    Network,
-}
-
 /// Facts about a connection that are either so or not.
 #[derive(Default)]
 pub(super) struct Flags {
@@ -203,6 +171,7 @@ impl Connection {
             excess_bytes: 0,
             route: u16::MAX,
             status: 0,
+            counted_out: 0,
             flags: Flags { over_capacity, at_end: true, ..Flags::default() },
         };
         connection.reschedule(core);
@@ -321,6 +290,15 @@ impl Connection {
             self.mark_dirty(core);
         }
         self.talk.rest();
+    }
+
+    /// Adds the messages written since the last time to the shard's. There are not as many as
+    /// would fit into the outbox.
+    #[inline]
+    pub(super) fn count_messages_out(&mut self, core: &Core) {
+        let written = self.counts.messages_out as u16;
+        let more = written.wrapping_sub(std::mem::replace(&mut self.counted_out, written));
+        count_more(&core.counters.messages_out, u64::from(more));
     }
 
     /// Drops what waits to be sent: nobody will take it.

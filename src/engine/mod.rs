@@ -22,6 +22,7 @@ mod conversation;
 mod core;
 mod deadlines;
 mod draining;
+mod ended;
 mod events;
 mod executor;
 mod holder;
@@ -40,6 +41,7 @@ mod registry;
 mod remote;
 mod routes;
 mod scan;
+mod seats;
 mod settings;
 mod settle;
 pub mod shard;
@@ -65,7 +67,7 @@ pub use launch::{StartError, Totals};
 pub(crate) use link::Outgoing;
 pub(crate) use outbox::Payload;
 pub(crate) use reach::Reach;
-pub(crate) use routes::{Arrival, Farewell, Routes, Target};
+pub(crate) use routes::{Arrival, Farewell, MakeTask, Routes, Target};
 pub use settings::{
     Limits, ListenAddress, MailboxPolicy, OriginPolicy, ReceiveBuffers, RingSettings, RouteOptions,
     Settings, Timeouts,

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Of so many batches one is measured: looking at the clock costs as much as a small message.
-const TURNS_PER_MEASUREMENT: u64 = 64;
+const TURNS_PER_MEASUREMENT: u32 = 64;
 
 /// One thread's worth of server.
 pub struct Shard<R: Ring> {
@@ -50,8 +50,10 @@ pub struct Shard<R: Ring> {
     /// What other threads have asked, not yet answered.
     pub(super) commands: VecDeque<Command>,
     due: Vec<SlotId>,
-    /// Batches so far.
-    turns: u64,
+    /// Batches until the next one that is measured.
+    turns_unmeasured: u32,
+    /// When the batch began, if it is measured.
+    measured_from_ns: Option<u64>,
     pub(super) read_to_write: Histogram,
     ending: Ending,
 }
@@ -113,7 +115,8 @@ impl<R: Ring> Shard<R> {
             taken: Taken::default(),
             commands: VecDeque::new(),
             due: Vec::new(),
-            turns: 0,
+            turns_unmeasured: TURNS_PER_MEASUREMENT,
+            measured_from_ns: None,
             read_to_write: Histogram::default(),
             ending,
         };
@@ -133,25 +136,45 @@ impl<R: Ring> Shard<R> {
         let now = self.ring.now();
         self.remote.is_awake(now);
         self.core.now.set(now);
-        self.turns += 1;
-        let measured_from_ns =
-            self.turns.is_multiple_of(TURNS_PER_MEASUREMENT).then(|| self.ring.now_ns());
+        self.turns_unmeasured -= 1;
+        if self.turns_unmeasured == 0 {
+            self.start_measuring();
+        }
         while let Some(completion) = self.ring.next_completion() {
             self.handle_completion(completion);
         }
-        self.take_remote();
+        if self.remote.has_something() {
+            self.take_remote();
+        }
         self.handle_time(now);
         self.run_handlers();
         self.settle_dirty();
         self.feed_starved();
         self.arm_acceptors();
-        if !self.core.happened.borrow().is_empty() {
-            self.ending.events.publish(&mut self.core.happened.borrow_mut(), now);
-        }
-        if let Some(from_ns) = measured_from_ns {
-            self.read_to_write.record(self.ring.now_ns().saturating_sub(from_ns));
+        if self.core.unusual.get() {
+            self.finish_unusual(now);
         }
         Ok(!self.is_drained())
+    }
+
+    #[cold]
+    fn start_measuring(&mut self) {
+        self.turns_unmeasured = TURNS_PER_MEASUREMENT;
+        self.measured_from_ns = Some(self.ring.now_ns());
+        self.core.unusual.set(true);
+    }
+
+    /// What only some batches end with.
+    #[cold]
+    fn finish_unusual(&mut self, now: Moment) {
+        self.core.unusual.set(false);
+        let mut happened = self.core.happened.borrow_mut();
+        if !happened.is_empty() {
+            self.ending.events.publish(&mut happened, now);
+        }
+        if let Some(from_ns) = self.measured_from_ns.take() {
+            self.read_to_write.record(self.ring.now_ns().saturating_sub(from_ns));
+        }
     }
 
     /// The ring, for its counts.
@@ -173,8 +196,7 @@ impl<R: Ring> Shard<R> {
     /// When to return from the kernel even if nothing has happened.
     fn wait_until(&self) -> Option<Moment> {
         let now = self.core.now.get();
-        let queued = !self.commands.is_empty() || !self.core.dirty.borrow().is_empty();
-        if self.core.executor.has_ready() || queued {
+        if self.core.executor.has_ready() || !self.core.dirty.borrow().is_empty() {
             return Some(now);
         }
         if !self.remote.may_sleep() {
@@ -342,6 +364,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn release(&mut self, id: SlotId) {
         let Some(connection) = self.registry.remove(id) else { return };
         count(&self.core.counters.closed);
+        self.core.seats.handle_gone(id);
         self.closing += 1;
         let mut connection = connection.borrow_mut();
         connection.handle_gone(&self.core);

@@ -6,7 +6,7 @@
 //! looked at.
 
 use super::connection::{Connection, Ended, NEVER, Phase, Reading};
-use super::core::{Core, count};
+use super::core::Core;
 use super::events::{EventClose, EventKind};
 use super::inbox::Inbox;
 use super::link::{Facts, Leaving, Link, LinkState, Purpose};
@@ -186,7 +186,6 @@ impl Connection {
             let opcode = if kind == MessageKind::Text { Opcode::Text } else { Opcode::Binary };
             self.talk.outbox.push_frame(opcode, payload);
             self.counts.messages_out += 1;
-            count(&core.counters.messages_out);
             self.mark_dirty(core);
         }
     }
@@ -363,7 +362,18 @@ impl Connection {
         let left = unread && !expired && !state.flags.serving;
         let link =
             link.or_else(|| left.then(|| Arc::new(self.new_link(state.session_id.as_ref(), core))));
-        let Some(link) = link else { return };
+        if let Some(link) = link {
+            self.leave_link(&state, link, core);
+        }
+        if !state.flags.serving && self.talk.inbox.messages() > 0 {
+            // The beginning of a message whose end will not come.
+            self.talk.inbox = Inbox::new();
+        }
+        self.account(core);
+    }
+
+    /// Everything that is left goes to the holder, or to who comes for it.
+    fn leave_link(&mut self, state: &SharedState, link: Arc<Link>, core: &Core) {
         let woken = {
             let mut shared = link.lock();
             if !state.flags.serving {
@@ -379,7 +389,6 @@ impl Connection {
         if let Some(waiting) = woken {
             waiting.waker.wake();
         }
-        self.account(core);
         let nonce = self.nonce(core);
         core.shared.borrow_mut().keep_remains(link, nonce, core.now.get());
     }

@@ -11,6 +11,7 @@ use super::registry::{Shared, SlotId};
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, Refusal};
+use crate::sessions::{SocketKey, Visit};
 use std::cell::RefMut;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -164,7 +165,6 @@ impl Port {
         state.flags.writing = false;
         state.talk.outbox.push_frame(opcode, payload);
         state.counts.messages_out += 1;
-        count(&self.core.counters.messages_out);
         state.mark_dirty(&self.core);
         Ok(())
     }
@@ -255,6 +255,26 @@ impl Port {
         self.state().is_open()
     }
 
+    /// What names the socket in its session.
+    pub(crate) fn socket_key(&self) -> SocketKey {
+        let SlotId { slot, generation } = self.state().id;
+        SocketKey { shard: self.core.ids.shard() as u32, slot, generation }
+    }
+
+    /// The connection has a session from now on.
+    pub(crate) fn set_visit(&self, visit: Arc<Visit>) {
+        let state = self.state();
+        if matches!(state.phase, Phase::Gone) {
+            visit.leave();
+        }
+        self.core.seats.add(state.id, visit);
+    }
+
+    /// The session of this connection.
+    pub(crate) fn visit(&self) -> Option<Arc<Visit>> {
+        self.core.seats.visit(self.state().id)
+    }
+
     /// The id of the socket, as `WebSocket::websocket_id` gives it.
     pub(crate) fn websocket_id(&self) -> String {
         self.identity().websocket_id()
@@ -278,12 +298,12 @@ fn opcode(kind: MessageKind, binary_data: bool) -> Opcode {
 impl Drop for Port {
     fn drop(&mut self) {
         let mut state = self.state();
-        if state.talk.inbox.messages() > 0
-            && (!state.flags.shared || matches!(state.phase, Phase::Gone))
-        {
+        let holds = state.talk.inbox.messages() > 0 || state.excess_bytes > 0;
+        if holds && (!state.flags.shared || matches!(state.phase, Phase::Gone)) {
             state.talk.inbox = Inbox::new();
             state.account(&self.core);
         }
+        self.core.seats.handle_unhandled(state.id, matches!(state.phase, Phase::Gone));
     }
 }
 

@@ -6,6 +6,8 @@ pub mod frames;
 pub mod load;
 pub mod program;
 pub mod raw;
+pub mod stores;
+pub mod visitor;
 
 use ringwire::{
     Engine, EngineBuilder, EngineHandle, Error, ListenAddress, Settings, Totals, WebSocket,
