@@ -8,6 +8,7 @@
 //! api ─ engine ─┬─ proto     RFC 6455 without I/O: bytes and time in, bytes and events out
 //!               ├─ ring      the kernel: submissions in, completions out; the only unsafe code
 //!               └─ sessions  who a browser is, over many WebSockets; in memory or in Redis
+//! control ─ api              HTTP for operators and other programs, on a runtime beside
 //! ```
 //! Calls go only downwards; `proto` and `ring` know neither each other nor the engine.
 //!
@@ -35,6 +36,7 @@
 mod api;
 pub mod clock;
 pub mod config;
+pub mod control;
 #[doc(hidden)]
 pub mod engine;
 pub mod proto;

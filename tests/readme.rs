@@ -202,9 +202,14 @@ fn the_routes_are_served() {
 #[test]
 fn links_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for file in
-        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/containers.md", "docs/sessions.md"]
-    {
+    for file in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/containers.md",
+        "docs/control.md",
+        "docs/sessions.md",
+    ] {
         let text = std::fs::read_to_string(root.join(file)).expect(file);
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let own = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));

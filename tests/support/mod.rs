@@ -68,6 +68,10 @@ impl Server {
         Self::start(settings, |builder| builder.route("/", on(handler)))
     }
 
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub fn handle(&self) -> EngineHandle {
         self.engine.handle()
     }
