@@ -61,7 +61,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve WebSockets until SIGTERM or SIGINT.
-    Serve(ServeCommand),
+    Serve(Box<ServeCommand>),
     /// Say what this host offers and what would be in the way.
     Doctor(DoctorCommand),
     /// Print or check a configuration.
@@ -130,6 +130,16 @@ pub(crate) struct ServeCommand {
     #[arg(long, value_name = "MS")]
     drain_ms: Option<u64>,
 
+    /// The control plane and its status page: IP:PORT, or off; port 0: any
+    /// [default: 127.0.0.1:9002] [env: RINGWIRE_ADMIN_LISTEN]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+
+    /// The control plane on a Unix socket of this user alone, without a token [default: none]
+    /// [env: RINGWIRE_ADMIN_CONTROL]
+    #[arg(long, value_name = "PATH")]
+    control: Option<String>,
+
     /// Lines of the log [default: text] [env: RINGWIRE_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -191,6 +201,8 @@ impl ServeCommand {
         add("--legacy-drafts", "legacy_drafts", switch(self.legacy_drafts));
         add("--message-bytes-max", "limits.message_bytes_max", text(self.message_bytes_max));
         add("--drain-ms", "timeouts.drain_ms", text(self.drain_ms));
+        add("--admin", "admin.listen", self.admin.iter().cloned().collect());
+        add("--control", "admin.control", self.control.iter().cloned().collect());
         let format = self.log_format.and_then(|format| format.to_possible_value());
         add("--log-format", "log.format", format.iter().map(|v| v.get_name().into()).collect());
         add("--log", "log.filter", self.log.iter().cloned().collect());
@@ -236,6 +248,8 @@ mod tests {
             "--legacy-drafts=true",
             "--message-bytes-max=70000",
             "--drain-ms=5000",
+            "--admin=off",
+            "--control=/run/ringwire/control.sock",
             "--log-format=json",
             "--log=debug",
             "--set=timeouts.pong_ms=7",

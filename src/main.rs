@@ -126,7 +126,7 @@ fn run_server(command: &ServeCommand) -> Result<u8, Failure> {
         return Err(Failure { code: blocked.exit_code, message: blocked.to_string() });
     }
     tracing::debug!(?limits, allowance = ?report.allowance, "host");
-    match serve::run(config.to_settings()) {
+    match serve::run(&config) {
         Ok(Outcome::Drained) => Ok(0),
         Ok(Outcome::Cut) => Ok(EXIT_CUT),
         Err(error) => Err(Failure { code: error.exit_code(), message: error.to_string() }),

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 fn ringwire(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringwire"));
-    command.args(arguments).env_clear();
+    // Tests run side by side, and there is one default port.
+    command.args(arguments).env_clear().env("RINGWIRE_ADMIN_LISTEN", "off");
     command
 }
 

@@ -2,6 +2,7 @@
 
 use super::data::{Data, Message};
 use super::error::{Error, ReadError, WriteError};
+use super::session::Session;
 use crate::engine::{Port, ReadFailure, WriteFailure};
 use crate::proto::CloseCode;
 use std::future::poll_fn;
@@ -53,6 +54,7 @@ impl WebSocket {
                 Err(ReadFailure::Ended(ended)) => {
                     Err(ReadError::Closed { code: ended.code, reason: ended.reason })
                 }
+                Err(ReadFailure::Fenced) => Err(ReadError::Fenced),
             })
         })
     }
@@ -138,6 +140,24 @@ impl WebSocket {
     /// The id of this socket: 32 characters that nobody can guess (`WebSocketID`).
     pub fn websocket_id(&self) -> String {
         self.port.websocket_id()
+    }
+
+    /// The session it belongs to, in dedicated mode; `None` in shared mode, and on routes that ask
+    /// for none (`%session`).
+    pub fn session(&self) -> Option<Session> {
+        let dedicated = !self.port.is_shared();
+        dedicated.then(|| self.port.visit()).flatten().map(Session::new)
+    }
+
+    /// The id of the session it belongs to, in both modes (`SessionId`).
+    pub fn session_id(&self) -> Option<String> {
+        self.port.visit().map(|visit| visit.id().to_string())
+    }
+
+    /// Whether the socket stays open when `server` returns (`SharedConnection`). Only
+    /// `on_pre_server` can choose that.
+    pub fn shared_connection(&self) -> bool {
+        self.port.is_shared()
     }
 
     /// Who the peer is; `None` over a Unix socket, and on kernels before 6.7.

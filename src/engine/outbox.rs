@@ -26,6 +26,21 @@ impl Payload<'_> {
             Self::Owned(buffer) => buffer.len(),
         }
     }
+
+    /// The bytes in memory of their own, with room for a header where they will be sent from it.
+    pub(crate) fn into_owned(self) -> Buffer {
+        match self {
+            Self::Borrowed(bytes) if bytes.len() <= limits::OUTBOX_COPY_BYTES_MAX => {
+                Buffer::from(bytes.to_vec())
+            }
+            Self::Borrowed(bytes) => {
+                let mut buffer = Buffer::with_headroom(bytes.len());
+                buffer.extend_from_slice(bytes);
+                buffer
+            }
+            Self::Owned(buffer) => buffer,
+        }
+    }
 }
 
 /// Bytes waiting, and the count of those in flight.

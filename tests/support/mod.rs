@@ -5,6 +5,8 @@
 pub mod load;
 pub mod program;
 pub mod raw;
+pub mod stores;
+pub mod visitor;
 
 use ringwire::{
     Engine, EngineBuilder, EngineHandle, Error, ListenAddress, Settings, Totals, WebSocket,
@@ -65,6 +67,10 @@ impl Server {
         Self::start(settings, |builder| builder.route("/", on(handler)))
     }
 
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub fn handle(&self) -> EngineHandle {
         self.engine.handle()
     }
@@ -79,8 +85,8 @@ impl Server {
     pub fn join(self) -> Totals {
         let (sender, ended) = channel();
         let engine = self.engine;
-        thread::spawn(move || sender.send(engine.join().totals));
-        let totals = ended.recv_timeout(PATIENCE).expect("the engine ends");
+        thread::spawn(move || sender.send(Box::new(engine.join().totals)));
+        let totals = *ended.recv_timeout(PATIENCE).expect("the engine ends");
         assert_eq!(totals.accepted, totals.closed, "every connection is gone: {totals:?}");
         totals
     }
