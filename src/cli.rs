@@ -46,7 +46,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve WebSockets until SIGTERM or SIGINT.
-    Serve(ServeCommand),
+    Serve(Box<ServeCommand>),
     /// Say what this host offers and what would be in the way.
     Doctor(DoctorCommand),
     /// Print or check a configuration.

@@ -10,6 +10,8 @@ mod http;
 mod lists;
 #[path = "control/program.rs"]
 mod program;
+#[path = "control/refusals.rs"]
+mod refusals;
 #[path = "control/stand.rs"]
 mod stand;
 mod support;

@@ -179,6 +179,27 @@ fn timeout_echo_echoes_times_out_and_exits() {
 }
 
 #[test]
+fn shared_serves_sockets_whose_handlers_are_gone() {
+    let example = Example::start("shared", &[]);
+    let path = "/csp/user/MyApp.MyWebSocketServer.cls";
+    let mut clients: Vec<Client> = (0..3).map(|_| example.client(path)).collect();
+    for round in 0..3 {
+        for (index, client) in clients.iter_mut().enumerate() {
+            say(client, &format!("{round} of {index}"));
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            assert_eq!(heard(client), format!("{round} of {index}"));
+        }
+    }
+    say(&mut clients[1], "exit");
+    assert_eq!(closed(&mut clients[1]), CloseCode::Normal);
+    say(&mut clients[2], "still there");
+    assert_eq!(heard(&mut clients[2]), "still there");
+    leave(clients.remove(0));
+    example.stop(Signal::TERM);
+}
+
+#[test]
 fn auth_lets_in_whom_it_knows() {
     let example = Example::start("auth", &[]);
     let ada = || example.request("/").with_header("Cookie", "theme=dark; session=1f0c");

@@ -10,6 +10,8 @@ mod bounds;
 mod cookies;
 #[path = "sessions/ending.rs"]
 mod ending;
+#[path = "sessions/sharing.rs"]
+mod sharing;
 #[path = "sessions/stores.rs"]
 mod stores;
 #[path = "sessions/values.rs"]

@@ -4,7 +4,7 @@
 use super::handler::WebSocketServer;
 use super::opening::Opening;
 use super::session::Session;
-use crate::engine::Port;
+use crate::engine::{Port, SharedBy};
 use crate::proto::Refusal;
 use crate::sessions::{Admission, NotAdmitted, SessionKeeper};
 use std::sync::Arc;
@@ -28,7 +28,11 @@ pub(super) async fn open<H: WebSocketServer>(
     port.set_visit(Arc::clone(&admission.visit));
     opening.set_session(Session::new(Arc::clone(&admission.visit)));
     match decide(handler, &mut opening, &mut admission, &keeper).await {
-        Ok(()) => port.accept(opening.answer()),
+        Ok(()) => {
+            let session_id = Some(admission.visit.id().to_string().into());
+            let shared = opening.shared_connection().then_some(SharedBy { session_id });
+            port.accept(opening.answer(), shared)
+        }
         Err(refusal) => {
             keeper.discard(&admission);
             port.refuse(&refusal);

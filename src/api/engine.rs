@@ -153,13 +153,16 @@ impl EngineBuilder {
         H: WebSocketServer,
         F: Fn() -> H + Send + Sync + 'static,
     {
+        let factory = Arc::new(factory);
+        let other = Arc::clone(&factory);
         let make: MakeTask = if options.session {
             let keeper = Arc::clone(&self.sessions.keeper);
             Box::new(move |arrival| handler::task(factory(), arrival, keeper.get().cloned()))
         } else {
             Box::new(move |arrival| handler::task(factory(), arrival, None))
         };
-        self.routes.add(path, options, Target::Handler(make));
+        let farewell = Box::new(move |farewell| handler::farewell(other(), farewell));
+        self.routes.add(path, options, Target::Handler { make, farewell });
         self
     }
 

@@ -4,11 +4,11 @@ use super::data::Message;
 use super::session::RevokeError;
 use super::shared::{OpenError, OpenOptions, OpenOrWriteError, SharedSocket};
 use crate::engine::{
-    EngineStatus, EventFilter, EventId, EventStream, Outgoing, Reach, ReachFailure, SocketInfo,
-    SocketPage, SocketQuery,
+    EngineStatus, EventFilter, EventId, EventStream, Outgoing, Reach, ReachFailure,
+    SimulatedEngine, SocketInfo, SocketPage, SocketQuery,
 };
 use crate::proto::CloseCode;
-use crate::sessions::SessionKeeper;
+use crate::sessions::{SessionKeeper, SessionSettings};
 use std::sync::Arc;
 
 /// Reaches a running engine from any thread, under any executor. Cheap to clone. When the engine
@@ -22,6 +22,13 @@ pub struct EngineHandle {
 impl EngineHandle {
     pub(super) fn new(reach: Arc<Reach>, sessions: Arc<SessionKeeper>) -> Self {
         Self { reach, sessions }
+    }
+
+    /// Reaches a simulated engine, from the thread that turns it, and none of its sessions; for
+    /// tests.
+    #[doc(hidden)]
+    pub fn of_simulated(engine: &SimulatedEngine) -> Self {
+        Self::new(engine.reach(), Arc::new(SessionKeeper::new(SessionSettings::default(), None)))
     }
 
     /// Ends the engine in order: nothing more is accepted, every WebSocket gets a Close frame

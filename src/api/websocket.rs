@@ -142,14 +142,22 @@ impl WebSocket {
         self.port.websocket_id()
     }
 
-    /// The session it belongs to; `None` on routes that ask for none (`%session`).
+    /// The session it belongs to, in dedicated mode; `None` in shared mode, and on routes that ask
+    /// for none (`%session`).
     pub fn session(&self) -> Option<Session> {
-        self.port.visit().map(Session::new)
+        let dedicated = !self.port.is_shared();
+        dedicated.then(|| self.port.visit()).flatten().map(Session::new)
     }
 
-    /// The id of that session (`SessionId`). It changes when the session is rotated.
+    /// The id of the session it belongs to, in both modes (`SessionId`).
     pub fn session_id(&self) -> Option<String> {
         self.port.visit().map(|visit| visit.id().to_string())
+    }
+
+    /// Whether the socket stays open when `server` returns (`SharedConnection`). Only
+    /// `on_pre_server` can choose that.
+    pub fn shared_connection(&self) -> bool {
+        self.port.is_shared()
     }
 
     /// Who the peer is; `None` over a Unix socket, and on kernels before 6.7.

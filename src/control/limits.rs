@@ -81,6 +81,10 @@ pub(super) const SORTED_ITEMS_MAX: u64 = 500;
 /// WebSockets that a sorted list skips at most.
 pub(super) const SORTED_OFFSET_MAX: u64 = 10_000;
 
+/// Time for the shards to answer a question about themselves. One that is stuck in a handler answers
+/// nobody; then 503, so that an operator sees it instead of waiting.
+pub(super) const SHARD_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Bytes of a parameter such as `q` or `route`.
 pub(super) const TEXT_BYTES_MAX: usize = 1_024;
 

@@ -63,7 +63,7 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<PageJson>, ApiError> {
     let query = wanted(&Query::parse(query.as_deref(), &PARAMETERS)?)?;
-    let page = plane.engine.sockets(&query).await;
+    let page = plane.ask(plane.engine.sockets(&query)).await?;
     Ok(Json(PageJson {
         websockets: page.sockets.into_iter().map(json_of).collect(),
         next_cursor: page.next_cursor.map(|cursor| cursor.to_string()),
@@ -78,7 +78,7 @@ pub(super) async fn one(
     RawQuery(query): RawQuery,
 ) -> Result<Json<WebSocketJson>, ApiError> {
     Query::parse(query.as_deref(), &[])?;
-    let info = plane.engine.socket(&id).await.map_err(refusal)?;
+    let info = plane.ask(plane.engine.socket(&id)).await?.map_err(refusal)?;
     Ok(Json(json_of(info)))
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn metrics(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     Query::parse(query.as_deref(), &[])?;
-    let status = plane.engine.status().await;
+    let status = plane.ask(plane.engine.status()).await?;
     let mut text = Exposition::default();
     text.engine(&status);
     text.shards(&status.shards);
@@ -83,6 +83,12 @@ impl Exposition {
         each("refused_total", Counter, "Requests refused.", |shard| shard.totals.refused);
         each("closed_total", Counter, "Connections gone.", |shard| shard.totals.closed);
         each("panics_total", Counter, "Handlers that panicked.", |shard| shard.totals.panics);
+        each("messages_in_total", Counter, "Whole messages received.", |shard| {
+            shard.totals.messages_in
+        });
+        each("messages_out_total", Counter, "Messages written.", |shard| shard.totals.messages_out);
+        each("in_bytes_total", Counter, "Bytes received.", |shard| shard.totals.bytes_in);
+        each("out_bytes_total", Counter, "Bytes sent.", |shard| shard.totals.bytes_out);
         self.family("tick_age_seconds", Gauge, "Time since the shard last went round.");
         for shard in shards {
             let number = shard.shard.to_string();

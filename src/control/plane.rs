@@ -1,11 +1,13 @@
 //! What all requests share: the engine, the guard, and the budgets of what is limited together.
 
+use super::error::ApiError;
 use super::guard::Guard;
-use super::limits::{BODIES_BYTES_MAX, EVENT_STREAMS_MAX};
+use super::limits::{BODIES_BYTES_MAX, EVENT_STREAMS_MAX, SHARD_TIMEOUT};
 use crate::EngineHandle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Shared by every connection of a control plane.
 pub(super) struct Plane {
@@ -27,6 +29,15 @@ impl Plane {
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             counts: Counts::default(),
         }
+    }
+
+    /// What the shards answer, if they do.
+    pub(super) async fn ask<T>(&self, answer: impl Future<Output = T>) -> Result<T, ApiError> {
+        timeout(SHARD_TIMEOUT, answer).await.map_err(|_| {
+            let message = "a shard does not answer: one of its handlers blocks its thread";
+            ApiError::new(503, "stuck", message, "GET /healthz tells; end or mend the handler")
+                .retry_after_s(5)
+        })
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) async fn status(
     RawQuery(query): RawQuery,
 ) -> Result<Json<StatusJson>, ApiError> {
     Query::parse(query.as_deref(), &[])?;
-    Ok(Json(json_of(plane.engine.status().await)))
+    Ok(Json(json_of(plane.ask(plane.engine.status()).await?)))
 }
 
 /// `GET /healthz`: whether every shard does its work.
@@ -172,10 +172,10 @@ fn totals(totals: &Totals) -> TotalsJson {
         closed: totals.closed,
         cut: totals.cut,
         panics: totals.panics,
-        messages_in: 0,
-        messages_out: 0,
-        bytes_in: 0,
-        bytes_out: 0,
+        messages_in: totals.messages_in,
+        messages_out: totals.messages_out,
+        bytes_in: totals.bytes_in,
+        bytes_out: totals.bytes_out,
         enters: ring.enters,
         completions: ring.completions,
         submissions: ring.submissions,

@@ -54,8 +54,8 @@ pub(super) async fn open(
     let query = Query::parse(query.as_deref(), &["steal"])?;
     refuse_body(&body)?;
     let options = OpenOptions { steal: query.flag("steal")?, lease: Some(LEASE), fence: None };
-    let socket = plane.engine.open_server_with(&id, options).await.map_err(refusal)?;
-    let info = plane.engine.socket(&id).await.map_err(refusal)?;
+    let socket = plane.ask(plane.engine.open_server_with(&id, options)).await?.map_err(refusal)?;
+    let info = plane.ask(plane.engine.socket(&id)).await?.map_err(refusal)?;
     let websocket = json_of(info);
     Ok(Json(OpenedJson { fence: socket.detach(), lease_ms: millis(LEASE), websocket }))
 }
@@ -202,7 +202,7 @@ pub(super) async fn close(
         let remedy = format!("give at most {CLOSE_REASON_BYTES_MAX} bytes of UTF-8");
         return Err(ApiError::bad_request(message, remedy));
     }
-    plane.engine.close_socket(&id, code, reason).await.map_err(refusal)?;
+    plane.ask(plane.engine.close_socket(&id, code, reason)).await?.map_err(refusal)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -215,7 +215,7 @@ pub(super) async fn interrupt(
 ) -> Result<StatusCode, ApiError> {
     Query::parse(query.as_deref(), &[])?;
     refuse_body(&body)?;
-    plane.engine.interrupt(&id).await.map_err(refusal)?;
+    plane.ask(plane.engine.interrupt(&id)).await?.map_err(refusal)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -262,14 +262,16 @@ impl Holding {
     /// Takes a lease nobody has.
     async fn begin(plane: &Plane, id: &str) -> Result<Self, ApiError> {
         let options = OpenOptions { steal: false, lease: Some(LEASE), fence: None };
-        let socket = plane.engine.open_server_with(id, options).await.map_err(refusal)?;
+        let socket =
+            plane.ask(plane.engine.open_server_with(id, options)).await?.map_err(refusal)?;
         Ok(Self { socket: Some(socket), is_known: false })
     }
 
     /// Goes on with the lease of an earlier request, which renews it.
     async fn resume(plane: &Plane, id: &str, fence: u64) -> Result<Self, ApiError> {
         let options = OpenOptions { steal: false, lease: Some(LEASE), fence: Some(fence) };
-        let socket = plane.engine.open_server_with(id, options).await.map_err(refusal)?;
+        let socket =
+            plane.ask(plane.engine.open_server_with(id, options)).await?.map_err(refusal)?;
         Ok(Self { socket: Some(socket), is_known: true })
     }
 

@@ -30,7 +30,8 @@ pub(crate) fn shard<R: Ring>(ring: R, settings: Settings, routes: Routes) -> Sha
         remote: Arc::new(Remote::new()),
         families: vec![Some(AddressFamily::V4)],
         ids: Ids::new(),
-        events: Arc::new(Events::new()),
+        events: Arc::new(Events::new(0, 1)),
+        shards: 1,
     };
     Shard::new(ring, parts)
 }

@@ -4,9 +4,10 @@
 //! the shard finds out whether there is such a socket. A command whose reply nobody waits for any
 //! more is not carried out, where that can be seen in time.
 
+use super::core::RouteCounts;
 use super::holder::{HeldWriteFailure, Holder};
 use super::ids::Claim;
-use super::link::Outgoing;
+use super::link::{Leaving, Outgoing};
 use super::registry::SlotId;
 use super::sockets::{SocketInfo, SocketOrder, SocketStatus};
 use super::status::{Histogram, ShardStatus};
@@ -21,6 +22,16 @@ pub(crate) struct OpenRequest {
     pub(crate) steal: bool,
     pub(crate) lease: Option<Duration>,
     pub(crate) fence: Option<u64>,
+}
+
+impl OpenRequest {
+    /// What it means when the holder is dropped: a lease with a time goes on for this time.
+    pub(super) fn leaving(&self) -> Leaving {
+        match self.lease.is_some() || self.fence.is_some() {
+            true => Leaving::Detached,
+            false => Leaving::Released,
+        }
+    }
 }
 
 /// Why a socket was not reached: see `OpenError`.
@@ -133,8 +144,7 @@ pub(super) struct Scanned {
 #[derive(Default)]
 pub(super) struct ShardReport {
     pub(super) status: ShardStatus,
-    /// By route: opened, open, shared, unattended.
-    pub(super) routes: Vec<[u64; 4]>,
+    pub(super) routes: Vec<RouteCounts>,
     pub(super) refusals: Vec<(u16, u64)>,
     pub(super) closes: Vec<(&'static str, u64)>,
     pub(super) read_to_write: Histogram,

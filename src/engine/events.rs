@@ -5,11 +5,13 @@
 //! cause no events.
 
 use super::connection::Closer;
+use crate::clock::Moment;
 use crate::proto::CloseCode;
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -126,6 +128,10 @@ pub(crate) struct Events {
     /// The number of the next event, and `u64::MAX` at the end.
     next: watch::Sender<u64>,
     epoch: u32,
+    /// When the shards' time began, in milliseconds since 1970.
+    began_unix_ms: u64,
+    /// Shards that have not ended.
+    shards: AtomicUsize,
 }
 
 struct History {
@@ -143,17 +149,20 @@ pub(super) struct Happened {
 }
 
 impl Events {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(began_unix_ms: u64, shards: usize) -> Self {
         Self {
             history: Mutex::new(History { events: VecDeque::new(), next: 1 }),
             next: watch::Sender::new(1),
             // Of another run with one chance in four billion.
             epoch: RandomState::new().hash_one(0) as u32,
+            began_unix_ms,
+            shards: AtomicUsize::new(shards),
         }
     }
 
     /// Appends what has happened in one batch of one shard.
-    pub(super) fn publish(&self, happened: &mut Vec<Happened>, unix_ms: u64) {
+    pub(super) fn publish(&self, happened: &mut Vec<Happened>, now: Moment) {
+        let unix_ms = self.began_unix_ms + now.as_millis();
         let mut history = self.history();
         for Happened { kind, websocket_id, route, session_id, close } in happened.drain(..) {
             if history.events.len() == HISTORY_EVENTS {
@@ -180,9 +189,11 @@ impl Events {
         });
     }
 
-    /// No event will follow.
-    pub(super) fn end(&self) {
-        self.next.send_replace(u64::MAX);
+    /// A shard has ended. After the last one no event will follow.
+    pub(super) fn shard_has_ended(&self) {
+        if self.shards.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.next.send_replace(u64::MAX);
+        }
     }
 
     /// A stream of what comes after `after`; without it, of what comes from now on.
@@ -283,12 +294,12 @@ mod tests {
             session_id: None,
             close: None,
         };
-        events.publish(&mut (0..count).map(|_| one()).collect(), 7);
+        events.publish(&mut (0..count).map(|_| one()).collect(), Moment::default());
     }
 
     #[test]
     fn a_stream_goes_on_where_another_stopped() {
-        let events = Arc::new(Events::new());
+        let events = Arc::new(Events::new(0, 1));
         let mut first = events.stream(EventFilter::default(), None);
         publish(&events, EventKind::Open, "/a", 3);
         let id = first.try_next().unwrap().id;
@@ -308,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_is_not_kept_is_a_gap_and_then_goes_on() {
-        let events = Arc::new(Events::new());
+        let events = Arc::new(Events::new(0, 1));
         let mut slow = events.stream(EventFilter::default(), None);
         publish(&events, EventKind::Open, "/a", HISTORY_EVENTS + 5);
         assert_eq!(slow.try_next().unwrap().kind, EventKind::Gap);

@@ -19,9 +19,6 @@ pub(crate) struct Holder {
     pub(super) link: Arc<Link>,
     pub(super) fence: u64,
     pub(super) attachment: u64,
-    pub(super) websocket_id: Box<str>,
-    pub(super) session_id: Option<Arc<str>>,
-    pub(super) peer: Option<SocketAddr>,
     /// What a drop means.
     pub(super) leaving: Leaving,
 }
@@ -132,15 +129,15 @@ impl Holder {
     }
 
     pub(crate) fn websocket_id(&self) -> &str {
-        &self.websocket_id
+        &self.link.facts.websocket_id
     }
 
     pub(crate) fn session_id(&self) -> Option<&str> {
-        self.session_id.as_deref()
+        self.link.facts.session_id.as_deref()
     }
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.link.facts.peer
     }
 
     pub(crate) fn fence(&self) -> u64 {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use super::core::Totals;
 
@@ -128,18 +129,13 @@ pub(crate) fn launch(
     let bound = listener::bind(&settings.listen, shards, settings.limits.socket_send_buffer_bytes)?;
     let addresses = bound[0].iter().map(|listener| listener.address.clone()).collect();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("ringwire-tokio")
-        .enable_all()
-        .build()
-        .map_err(StartError::Thread)?;
+    let runtime = tokio_runtime().map_err(StartError::Thread)?;
     let reserved = SLOTS_RESERVED_MAX.min(options.slots / 8);
     let connections_max = options.slots - reserved;
     let settings = Arc::new(settings);
     let routes = Arc::new(routes);
     let ids = Ids::new();
-    let events = Arc::new(Events::new());
+    let events = Arc::new(Events::new(unix_ms(), shards));
     let (ready, started) = channel();
     let mut threads = Vec::new();
     let remotes: Vec<Arc<Remote>> = (0..shards).map(|_| Arc::default()).collect();
@@ -156,6 +152,7 @@ pub(crate) fn launch(
             connections_max,
             ids: ids.for_shard(index),
             events: Arc::clone(&events),
+            shards,
         };
         let sockets = listeners.iter().map(|l| l.socket.try_clone()).collect::<Result<_, _>>();
         let sockets = sockets.map_err(StartError::Thread)?;
@@ -190,6 +187,21 @@ pub(crate) fn launch(
         listeners: Arc::downgrade(&listeners),
     });
     Ok(Running { shards: threads, reach, addresses, runtime, _listeners: listeners })
+}
+
+/// The time of day, in milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The runtime beside the shards, for what waits elsewhere.
+fn tokio_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("ringwire-tokio")
+        .enable_all()
+        .build()
 }
 
 /// What a shard's thread starts from.

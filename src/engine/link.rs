@@ -14,6 +14,7 @@ use super::settings::Limits;
 use crate::clock::Moment;
 use crate::proto::{CloseCode, MessageKind};
 use crate::ring::Buffer;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -28,10 +29,18 @@ pub(super) struct Link {
     state: Mutex<LinkState>,
     pub(super) remote: Arc<Remote>,
     pub(super) slot: SlotId,
+    pub(super) facts: Facts,
     pub(super) high_water_bytes: usize,
     pub(super) message_bytes_max: u64,
     /// What the mailbox may cost.
     pub(super) inbox_bytes_max: usize,
+}
+
+/// What does not change about a socket.
+pub(super) struct Facts {
+    pub(super) websocket_id: Box<str>,
+    pub(super) session_id: Option<Arc<str>>,
+    pub(super) peer: Option<SocketAddr>,
 }
 
 pub(super) struct LinkState {
@@ -67,6 +76,8 @@ pub(super) struct LinkState {
     pub(super) watched_until: Moment,
     /// Verbs so far: whether the holder lives.
     pub(super) verbs: u32,
+    /// The same when the lease began anew.
+    verbs_seen: u32,
 }
 
 /// What the holder waits for.
@@ -97,7 +108,7 @@ pub(super) enum Leaving {
 }
 
 impl Link {
-    pub(super) fn new(slot: SlotId, remote: Arc<Remote>, limits: &Limits) -> Self {
+    pub(super) fn new(slot: SlotId, facts: Facts, remote: Arc<Remote>, limits: &Limits) -> Self {
         let state = LinkState {
             fence: 0,
             attachment: 0,
@@ -117,11 +128,13 @@ impl Link {
             paused: false,
             watched_until: NEVER,
             verbs: 0,
+            verbs_seen: 0,
         };
         Self {
             state: Mutex::new(state),
             remote,
             slot,
+            facts,
             high_water_bytes: limits.outbox_high_water_bytes,
             message_bytes_max: limits.message_bytes_max,
             inbox_bytes_max: limits.inbox_bytes_max,
@@ -161,6 +174,12 @@ impl LinkState {
         self.attachment += 1;
         self.leaving = Leaving::No;
         self.waiting.take()
+    }
+
+    /// Whether the holder waits, or has done something since this was asked last.
+    pub(super) fn is_used(&mut self) -> bool {
+        let seen = std::mem::replace(&mut self.verbs_seen, self.verbs);
+        self.waiting.is_some() || seen != self.verbs
     }
 
     /// Whether there is nothing that a next holder, or the peer, would miss.

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod accepting;
+mod answering;
 mod arrivals;
 pub mod bench;
 mod command;
@@ -21,12 +22,14 @@ mod conversation;
 mod core;
 mod deadlines;
 mod draining;
+mod ended;
 mod events;
 mod executor;
 mod holder;
 mod ids;
 mod inbox;
 mod launch;
+mod leases;
 mod link;
 pub mod listener;
 mod log;
@@ -42,9 +45,12 @@ mod seats;
 mod settings;
 mod settle;
 pub mod shard;
+mod shared;
+mod shared_table;
 mod simulated;
 mod sockets;
 mod status;
+mod tallies;
 mod timers;
 mod transport;
 mod verbs;
@@ -60,7 +66,7 @@ pub use launch::{StartError, Totals};
 pub(crate) use link::Outgoing;
 pub(crate) use outbox::Payload;
 pub(crate) use reach::Reach;
-pub(crate) use routes::{Arrival, MakeTask, Routes, Target};
+pub(crate) use routes::{Arrival, Farewell, MakeTask, Routes, Target};
 pub use settings::{
     Limits, ListenAddress, MailboxPolicy, OriginPolicy, ReceiveBuffers, RingSettings, RouteOptions,
     Settings, Timeouts,
@@ -71,4 +77,4 @@ pub use sockets::{
     SocketStatus, UnknownName,
 };
 pub use status::{EngineStatus, Histogram, RouteStatus, ShardStatus};
-pub(crate) use verbs::{Identity, Port, ReadFailure, WriteFailure};
+pub(crate) use verbs::{Identity, Port, ReadFailure, SharedBy, WriteFailure};

@@ -230,11 +230,11 @@ fn add(status: &mut EngineStatus, report: ShardReport) {
     status.connections += shard.connections;
     status.totals += shard.totals;
     status.read_to_write += read_to_write;
-    for (route, [opened, open, shared, unattended]) in status.routes.iter_mut().zip(routes) {
-        route.opened += opened;
-        route.open += open;
-        route.shared += shared;
-        route.unattended += unattended;
+    for (route, counts) in status.routes.iter_mut().zip(routes) {
+        route.opened += counts.opened;
+        route.open += counts.open;
+        route.shared += counts.shared;
+        route.unattended += counts.unattended;
     }
     merge(&mut status.refusals, refusals);
     merge(&mut status.closes, closes);

@@ -92,6 +92,12 @@ impl Ready {
         self.queue.push_front(taken);
     }
 
+    /// Drops the first message, if all of it is here.
+    pub(super) fn drop_front(&mut self) -> bool {
+        let whole = self.queue.front().is_some_and(|front| front.at_end);
+        whole && self.take(usize::MAX, true).is_some()
+    }
+
     /// Characters (or bytes) of the incomplete message that are here already, up to `len`.
     pub(super) fn begun(&self, len: usize, as_bytes: bool) -> usize {
         let Some(last) = self.queue.back().filter(|last| !last.at_end) else { return 0 };

@@ -1,7 +1,7 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
 
 use super::connection::{Closer, Connection, Early, Ended, Phase, Reading};
-use super::core::Core;
+use super::core::{Core, count_more};
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Payload};
 use crate::proto::frame::Opcode;
@@ -26,6 +26,7 @@ impl Connection {
     ) -> Option<Box<Request>> {
         self.flags.pinged = false;
         self.counts.bytes_in += bytes.len() as u64;
+        count_more(&core.counters.bytes_in, bytes.len() as u64);
         match &mut self.phase {
             Phase::Open(last_received) => {
                 *last_received = core.now.get();
@@ -56,6 +57,7 @@ impl Connection {
     /// Frames, of the open connection or of one that waits for the peer's Close.
     pub(super) fn handle_frames(&mut self, bytes: &mut [u8], core: &Core) {
         let open = matches!(self.phase, Phase::Open(_));
+        let before = self.counts.messages_in;
         let talk = &mut *self.talk;
         let mut sink = Sink {
             inbox: open.then_some(&mut talk.inbox),
@@ -72,6 +74,7 @@ impl Connection {
             (Ok(()), Some((code, reason))) => talk.verdict = Some(Verdict::Closed(code, reason)),
             (Ok(()), None) => {}
         }
+        count_more(&core.counters.messages_in, self.counts.messages_in - before);
         self.account(core);
         let binary_data = self.flags.binary_data;
         if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {

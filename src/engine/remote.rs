@@ -144,11 +144,21 @@ impl Remote {
         self.now().since(last)
     }
 
+    /// Whether something may have come. The look costs nothing; what it overlooks `may_sleep`
+    /// sees.
+    #[inline]
+    pub(super) fn has_something(&self) -> bool {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// The shard has not done everything, and is to come back instead of waiting.
+    pub(super) fn remind(&self) {
+        self.pending.store(true, Ordering::SeqCst);
+    }
+
     /// Takes what came, in order: wakes go to `wake`, the rest is in `taken`.
     pub(super) fn take(&self, taken: &mut Taken, mut wake: impl FnMut(TaskId)) {
-        // The look costs nothing, the swap a locked instruction in every batch. What it overlooks
-        // `may_sleep` sees.
-        if !self.pending.load(Ordering::Relaxed) || !self.pending.swap(false, Ordering::SeqCst) {
+        if !self.pending.swap(false, Ordering::SeqCst) {
             return;
         }
         let crowd = {
@@ -188,14 +198,5 @@ impl Remote {
     fn lists(&self) -> MutexGuard<'_, Lists> {
         // Nothing panics while it holds the lock, and a list is whole at every step.
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Closes a remote when its shard is dropped.
-pub(super) struct CloseOnDrop(pub(super) Arc<Remote>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }

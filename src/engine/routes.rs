@@ -1,5 +1,6 @@
 //! Which path leads to which handler.
 
+use super::connection::{Counts, Ended};
 use super::executor::Task;
 use super::settings::RouteOptions;
 use super::status::RouteStatus;
@@ -18,10 +19,25 @@ pub(crate) struct Arrival {
 /// Makes the task that handles one connection.
 pub(crate) type MakeTask = Box<dyn Fn(Arrival) -> Task + Send + Sync>;
 
+/// A shared socket that is gone, and whose handler had left it open.
+pub(crate) struct Farewell {
+    pub(crate) websocket_id: String,
+    pub(crate) ended: Ended,
+    pub(crate) counts: Counts,
+}
+
+/// Makes the task that tells a new handler about it.
+pub(crate) type MakeFarewell = Box<dyn Fn(Farewell) -> Task + Send + Sync>;
+
 /// What stands behind a path.
 pub(crate) enum Target {
     /// A WebSocket handler.
-    Handler(MakeTask),
+    Handler {
+        /// Its callbacks for one connection.
+        make: MakeTask,
+        /// The last callback, for a shared socket whose handler is no more.
+        farewell: MakeFarewell,
+    },
     /// A page, for a plain GET.
     Page {
         /// Its media type.
@@ -66,6 +82,11 @@ impl Routes {
     pub(super) fn find(&self, path: &str) -> Option<u16> {
         let prefixed = || self.prefixes.iter().find(|(prefix, _)| path.starts_with(prefix));
         self.exact.get(path).copied().or_else(|| prefixed().map(|(_, index)| *index))
+    }
+
+    /// The target of a route, if there is such a route.
+    pub(super) fn get(&self, route: u16) -> Option<&Target> {
+        self.targets.get(usize::from(route)).map(|route| &route.target)
     }
 
     pub(super) fn target(&self, route: u16) -> &Target {

@@ -4,9 +4,12 @@
 //! in the session about that, has ended as well.
 
 use super::command::Command;
+use super::connection::{Connection, Phase};
+use super::core::Core;
 use super::registry::SlotId;
 use super::remote::Remote;
 use super::shard::Shard;
+use crate::proto::{CloseCode, Refusal};
 use crate::ring::Ring;
 use crate::sessions::{SocketKey, Visit};
 use std::cell::RefCell;
@@ -39,6 +42,16 @@ impl<R: Ring> Shard<R> {
     }
 }
 
+impl Connection {
+    fn end_session(&mut self, reason: &'static str, core: &Core) {
+        match self.phase {
+            Phase::Open(_) => self.start_close(CloseCode::POLICY, reason, core),
+            Phase::Deciding(_) => self.refuse(&Refusal::new(403, reason), core),
+            _ => {}
+        }
+    }
+}
+
 /// Sessions by connection.
 #[derive(Default)]
 pub(super) struct Seats(RefCell<HashMap<SlotId, Seat>>);
@@ -60,8 +73,8 @@ impl Seats {
     }
 
     /// The id of a connection's session.
-    pub(super) fn session_id(&self, id: SlotId) -> Option<Arc<str>> {
-        self.0.borrow().get(&id).map(|seat| seat.visit.id().to_string().into())
+    pub(super) fn session_id(&self, id: SlotId) -> Option<String> {
+        self.0.borrow().get(&id).map(|seat| seat.visit.id().to_string())
     }
 
     /// The connection is gone.
@@ -89,11 +102,5 @@ impl Seats {
         } else if let Some(seat) = seats.get_mut(&id) {
             seat.handled = false;
         }
-    }
-
-    /// Seats taken.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.borrow().len()
     }
 }

@@ -136,6 +136,9 @@ pub struct RouteOptions {
     /// Whether every WebSocket belongs to a cookie session, which is made at the handshake if there
     /// is none: see `Opening::session` and `WebSocket::session`. Default: no.
     pub session: bool,
+    /// Origins allowed here instead of [`OriginPolicy::allowed`], beside that of the request's own
+    /// `Host`. Default: none, which means those.
+    pub origins_allowed: Vec<String>,
 }
 
 impl Default for RouteOptions {
@@ -144,6 +147,7 @@ impl Default for RouteOptions {
             mailbox: MailboxPolicy::default(),
             session_timeout: limits::SESSION_TIMEOUT,
             session: false,
+            origins_allowed: Vec::new(),
         }
     }
 }

@@ -6,22 +6,28 @@
 
 use super::command::Command;
 use super::connection::Connection;
-use super::core::{Core, Totals, count};
+use super::connection::Ended as Over;
+use super::core::{Core, CoreParts, Totals, count};
 use super::events::Events;
 use super::executor::{Ended, TaskId};
 use super::registry::{Receive, Registry, Shared, SlotId, Teardown};
-use super::remote::{CloseOnDrop, Remote, Taken};
-use super::routes::Routes;
+use super::remote::{Remote, Taken};
+use super::routes::{Farewell, Routes, Target};
 use super::settings::Settings;
+use super::status::Histogram;
 use super::{arrivals, log};
 use crate::clock::Moment;
 use crate::ring::{
     AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, SendData, Submission, Token,
 };
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Of so many batches one is measured: looking at the clock costs as much as a small message.
+const TURNS_PER_MEASUREMENT: u32 = 64;
 
 /// One thread's worth of server.
 pub struct Shard<R: Ring> {
@@ -40,8 +46,29 @@ pub struct Shard<R: Ring> {
     /// Receives that ended for want of buffers.
     starved: Vec<SlotId>,
     batch: Vec<TaskId>,
-    taken: Taken,
+    pub(super) taken: Taken,
+    /// What other threads have asked, not yet answered.
+    pub(super) commands: VecDeque<Command>,
     due: Vec<SlotId>,
+    /// Batches until the next one that is measured.
+    turns_unmeasured: u32,
+    /// When the batch began, if it is measured.
+    measured_from_ns: Option<u64>,
+    pub(super) read_to_write: Histogram,
+    ending: Ending,
+}
+
+/// Tells those on other threads that a shard is no more.
+struct Ending {
+    remote: Arc<Remote>,
+    events: Arc<Events>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.remote.close();
+        self.events.shard_has_ended();
+    }
 }
 
 /// What a shard is made from.
@@ -54,15 +81,24 @@ pub struct ShardParts {
     pub(crate) connections_max: u32,
     pub(super) ids: super::ids::Ids,
     pub(super) events: Arc<Events>,
+    /// Shards there are.
+    pub(super) shards: usize,
 }
 
 impl<R: Ring> Shard<R> {
     /// A shard that accepts on every listener of `ring`.
     pub fn new(ring: R, parts: ShardParts) -> Self {
-        let core =
-            Rc::new(Core::new(parts.settings, Arc::clone(&parts.remote), parts.ids, ring.slots()));
+        let core_parts = CoreParts {
+            settings: parts.settings,
+            remote: Arc::clone(&parts.remote),
+            ids: parts.ids,
+            routes: Arc::clone(&parts.routes),
+            shards: parts.shards,
+        };
+        let core = Rc::new(Core::new(core_parts, ring.slots()));
         core.now.set(ring.now());
         let registry = Registry::new(ring.slots());
+        let ending = Ending { remote: Arc::clone(&parts.remote), events: parts.events };
         let mut shard = Self {
             ring,
             core,
@@ -77,7 +113,12 @@ impl<R: Ring> Shard<R> {
             starved: Vec::new(),
             batch: Vec::new(),
             taken: Taken::default(),
+            commands: VecDeque::new(),
             due: Vec::new(),
+            turns_unmeasured: TURNS_PER_MEASUREMENT,
+            measured_from_ns: None,
+            read_to_write: Histogram::default(),
+            ending,
         };
         shard.arm_acceptors();
         shard
@@ -95,16 +136,45 @@ impl<R: Ring> Shard<R> {
         let now = self.ring.now();
         self.remote.is_awake(now);
         self.core.now.set(now);
+        self.turns_unmeasured -= 1;
+        if self.turns_unmeasured == 0 {
+            self.start_measuring();
+        }
         while let Some(completion) = self.ring.next_completion() {
             self.handle_completion(completion);
         }
-        self.take_remote();
+        if self.remote.has_something() {
+            self.take_remote();
+        }
         self.handle_time(now);
         self.run_handlers();
         self.settle_dirty();
         self.feed_starved();
         self.arm_acceptors();
+        if self.core.unusual.get() {
+            self.finish_unusual(now);
+        }
         Ok(!self.is_drained())
+    }
+
+    #[cold]
+    fn start_measuring(&mut self) {
+        self.turns_unmeasured = TURNS_PER_MEASUREMENT;
+        self.measured_from_ns = Some(self.ring.now_ns());
+        self.core.unusual.set(true);
+    }
+
+    /// What only some batches end with.
+    #[cold]
+    fn finish_unusual(&mut self, now: Moment) {
+        self.core.unusual.set(false);
+        let mut happened = self.core.happened.borrow_mut();
+        if !happened.is_empty() {
+            self.ending.events.publish(&mut happened, now);
+        }
+        if let Some(from_ns) = self.measured_from_ns.take() {
+            self.read_to_write.record(self.ring.now_ns().saturating_sub(from_ns));
+        }
     }
 
     /// The ring, for its counts.
@@ -256,18 +326,6 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    fn take_remote(&mut self) {
-        let executor = &self.core.executor;
-        self.remote.take(&mut self.taken, |task| executor.wake(task));
-        for command in std::mem::take(&mut self.taken.commands) {
-            match command {
-                Command::Drain => self.start_drain(),
-                Command::EndSession(id, reason) => self.end_session(id, reason),
-                _ => {}
-            }
-        }
-    }
-
     fn handle_time(&mut self, now: Moment) {
         self.core.timers.borrow_mut().expire(now, &mut self.due);
         let mut due = std::mem::take(&mut self.due);
@@ -311,6 +369,14 @@ impl<R: Ring> Shard<R> {
         let mut connection = connection.borrow_mut();
         connection.handle_gone(&self.core);
         log::access(&connection, &self.core, &self.routes);
+        if connection.flags.left_open
+            && let Some(Target::Handler { farewell, .. }) = self.routes.get(connection.route)
+        {
+            let websocket_id = self.core.ids.encode(id, connection.opened);
+            let ended = connection.ended.as_deref().cloned().unwrap_or_else(Over::lost);
+            let task = farewell(Farewell { websocket_id, ended, counts: connection.counts });
+            self.core.executor.spawn(id, task);
+        }
         for acceptor in &mut self.acceptors {
             acceptor.slot_is_free();
         }

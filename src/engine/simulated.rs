@@ -35,7 +35,8 @@ impl SimulatedEngine {
             remote: Arc::clone(&remote),
             families: vec![Some(AddressFamily::V4)],
             ids: Ids::new(),
-            events: Arc::new(Events::new()),
+            events: Arc::new(Events::new(0, 1)),
+            shards: 1,
         };
         let reach = Reach {
             remotes: vec![remote],

@@ -3,7 +3,7 @@
 //! Every verb is a poll over the state that the shard fills and empties; none of them holds
 //! anything the kernel knows, so that a future can be dropped at any point and nothing is lost.
 
-use super::connection::{Closer, Connection, Counts, Ended, Phase, Reading};
+use super::connection::{Connection, Counts, Ended, Phase, Reading};
 use super::core::{Core, count};
 use super::inbox::{Inbox, Piece};
 use super::outbox::Payload;
@@ -40,6 +40,12 @@ impl Identity {
     }
 }
 
+/// What makes a socket shared.
+pub(crate) struct SharedBy {
+    /// The session it belongs to.
+    pub(crate) session_id: Option<Arc<str>>,
+}
+
 /// A read that got nothing.
 pub(crate) enum ReadFailure {
     Timeout,
@@ -69,15 +75,23 @@ impl Port {
 
     /// Answers the opening handshake with 101 and lets messages through. `false`: the peer is
     /// gone already.
-    pub(crate) fn accept(&self, response: Vec<u8>) -> bool {
+    /// `shared`: it becomes a shared socket, of this session.
+    pub(crate) fn accept(&self, response: Vec<u8>, shared: Option<SharedBy>) -> bool {
         let mut state = self.state();
         let state = &mut *state;
         let Phase::Deciding(early) = &mut state.phase else { return false };
         let mut early = std::mem::take(&mut early.bytes);
         count(&self.core.counters.opened);
+        self.core.count_route(state.route, |route| {
+            route.opened += 1;
+            route.open += 1;
+        });
         state.status = 101;
         state.phase = Phase::Open(self.core.now.get());
         state.talk.outbox.push_bytes(response);
+        if let Some(SharedBy { session_id }) = shared {
+            state.share(session_id, &self.core);
+        }
         state.reschedule(&self.core);
         state.mark_dirty(&self.core);
         if !early.is_empty() {
@@ -118,6 +132,9 @@ impl Port {
         if !matches!(state.phase, Phase::Open(_)) {
             return Err(WriteFailure::Ended);
         }
+        if state.flags.fenced {
+            return Err(WriteFailure::Fenced);
+        }
         if payload.len() as u64 > limits.message_bytes_max {
             return Err(WriteFailure::TooLong);
         }
@@ -135,9 +152,29 @@ impl Port {
         Ok(())
     }
 
-    /// Starts the closing handshake.
+    /// Starts the closing handshake; not if somebody has taken the socket over.
     pub(crate) fn start_close(&self, code: CloseCode, reason: &str) {
-        self.state().start_close(code, reason, &self.core);
+        let mut state = self.state();
+        if !state.flags.fenced {
+            state.start_close(code, reason, &self.core);
+        }
+    }
+
+    /// The handler of a shared socket has returned: leaves the socket open and unattended, if it is
+    /// open and the handler has not failed, or it is in the hands of who has taken it over.
+    pub(crate) fn leave_open(&self, failed: bool) -> bool {
+        let mut state = self.state();
+        let open = state.is_open() && !failed;
+        let leaves = state.flags.shared && (state.flags.fenced || open);
+        if leaves {
+            state.stop_serving(&self.core);
+        }
+        leaves
+    }
+
+    /// Whether `server` is to leave the socket open, as `WebSocket::shared_connection` says.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.state().flags.shared
     }
 
     /// Waits until the closing handshake is over: the peer has answered, or time was up.
@@ -155,8 +192,7 @@ impl Port {
         self.leave(|state| matches!(state.phase, Phase::Gone)).await;
         let state = self.state();
         let ended = state.ended.as_deref().cloned();
-        let lost = Ended { code: CloseCode::ABNORMAL, reason: "".into(), by: Closer::Network };
-        (ended.unwrap_or(lost), state.counts)
+        (ended.unwrap_or_else(Ended::lost), state.counts)
     }
 
     async fn leave(&self, done: impl Fn(&Connection) -> bool) {
@@ -199,7 +235,7 @@ impl Port {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state().phase, Phase::Open(_))
+        self.state().is_open()
     }
 
     /// What names the socket in its session.
@@ -238,7 +274,8 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         let mut state = self.state();
-        if state.talk.inbox.messages() > 0 {
+        let holds = state.talk.inbox.messages() > 0 || state.excess_bytes > 0;
+        if holds && (!state.flags.shared || matches!(state.phase, Phase::Gone)) {
             state.talk.inbox = Inbox::new();
             state.account(&self.core);
         }
@@ -265,6 +302,7 @@ impl Future for Read<'_> {
         let core = &port.core;
         let mut state = port.state();
         if state.talk.inbox.messages() > 0
+            && !state.flags.fenced
             && let as_bytes = state.flags.binary_data
             && let Some(piece) = state.talk.inbox.take(len, as_bytes)
         {
@@ -274,6 +312,9 @@ impl Future for Read<'_> {
                 state.mark_dirty(core);
             }
             return Poll::Ready(Ok(piece));
+        }
+        if state.flags.fenced {
+            return Poll::Ready(Err(ReadFailure::Fenced));
         }
         if let Some(ended) = &state.ended {
             return Poll::Ready(Err(ReadFailure::Ended(ended.clone())));
@@ -295,7 +336,11 @@ impl Future for Read<'_> {
 impl Drop for Read<'_> {
     fn drop(&mut self) {
         if self.waits {
-            self.port.state().reading = None;
+            let mut state = self.port.state();
+            // Otherwise the read that waits is that of who has taken the socket over.
+            if !state.flags.fenced {
+                state.reading = None;
+            }
         }
     }
 }

@@ -45,6 +45,10 @@ pub const INBOX_GROWTH_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// closed (1001): the session timeout of a CSP application.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(900);
 
+/// How long a shared socket stays held by a holder that has gone without saying so, where it set no
+/// time.
+pub const LEASE: Duration = Duration::from_secs(30);
+
 /// Bytes in a connection's outbox above which `write` waits for the peer. One message may start
 /// below the mark and end above it, so an outbox holds at most this and one message.
 pub const OUTBOX_HIGH_WATER_BYTES: usize = 64 * 1024;

@@ -7,8 +7,9 @@ use crate::{Error, MailboxPolicy, Opening, Refusal, RouteOptions, WebSocket, Web
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the engine is told about a route.
-pub(super) fn options(route: &RouteSection) -> RouteOptions {
+/// What the engine is told about a route. `origins` are allowed on all.
+pub(super) fn options(route: &RouteSection, origins: &[String]) -> RouteOptions {
+    let of_all = origins.iter().filter(|_| !route.origins.is_empty());
     RouteOptions {
         mailbox: match route.mailbox.as_str() {
             "drop_oldest" => MailboxPolicy::DropOldest,
@@ -17,6 +18,7 @@ pub(super) fn options(route: &RouteSection) -> RouteOptions {
         },
         session_timeout: Duration::from_millis(route.session_timeout_ms),
         session: route.session,
+        origins_allowed: route.origins.iter().chain(of_all).cloned().collect(),
     }
 }
 

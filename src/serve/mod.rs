@@ -83,7 +83,7 @@ pub fn run(config: &Config) -> Result<Outcome, ServeError> {
         builder = builder.session_store(crate::RedisStore::new(url)?);
     }
     for route in &config.route {
-        let options = declared::options(route);
+        let options = declared::options(route, &config.origins.allowed);
         let shared = Arc::new(route.clone());
         builder =
             builder.route_with(&route.path, options, move || Declared::new(Arc::clone(&shared)));

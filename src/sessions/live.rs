@@ -130,11 +130,4 @@ impl Live {
         let sessions = self.sessions();
         sessions.range((from, Bound::Unbounded)).take(count).map(|(id, _)| *id).collect()
     }
-
-    /// Sessions and sockets there are.
-    #[cfg(test)]
-    pub(super) fn population(&self) -> (usize, usize) {
-        let sessions = self.sessions();
-        (sessions.len(), sessions.values().map(|members| members.sockets.len()).sum())
-    }
 }

@@ -170,3 +170,26 @@ fn metrics_are_described_and_bounded_in_number() {
     drop(clients);
     stand.finish();
 }
+
+#[test]
+fn the_dashboard_asks_for_metrics_that_there_are() {
+    let stand = Stand::new();
+    let answer = stand.reader().get("/metrics");
+    let described: HashSet<&str> = answer
+        .text()
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let dashboard: Value =
+        serde_json::from_str(include_str!("../../docs/grafana.json")).expect("JSON");
+    let text = dashboard.to_string();
+    let mut asked = 0;
+    for (at, _) in text.match_indices("ringwire_") {
+        let name = text[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next();
+        let name = name.expect("a name").trim_end_matches("_bucket");
+        assert!(described.contains(name), "{name}");
+        asked += 1;
+    }
+    assert!(asked > 30, "{asked}");
+    stand.finish();
+}

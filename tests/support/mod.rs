@@ -85,8 +85,8 @@ impl Server {
     pub fn join(self) -> Totals {
         let (sender, ended) = channel();
         let engine = self.engine;
-        thread::spawn(move || sender.send(engine.join().totals));
-        let totals = ended.recv_timeout(PATIENCE).expect("the engine ends");
+        thread::spawn(move || sender.send(Box::new(engine.join().totals)));
+        let totals = *ended.recv_timeout(PATIENCE).expect("the engine ends");
         assert_eq!(totals.accepted, totals.closed, "every connection is gone: {totals:?}");
         totals
     }

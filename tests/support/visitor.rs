@@ -63,13 +63,13 @@ async fn answer(ws: &mut WebSocket, words: &[&str]) -> Result<String, ringwire::
         }
         ["many", count] => {
             let count: u32 = count.parse().expect("a number");
-            let mut all = || (0..count).map(|index| (index.to_string(), ""));
+            let all = || (0..count).map(|index| (index.to_string(), ""));
             session.with(|values| *values = all().collect()).await?;
             "ok".into()
         }
         ["add", times] => {
             for _ in 0..times.parse().expect("a number") {
-                session.with(|values| add_one(values)).await?;
+                session.with(add_one).await?;
             }
             "ok".into()
         }
@@ -130,7 +130,7 @@ impl Browser {
 
     /// The status of a refused handshake, and its `Retry-After`.
     pub fn refused(&self, address: SocketAddr, path: &str) -> (u16, String) {
-        let answer = self.clone().try_connect(address, path).err().expect("refused");
+        let answer = self.clone().try_connect(address, path).expect_err("refused");
         assert!(answer.headers().get("set-cookie").is_none(), "a refusal sets no cookie");
         let retry = answer.headers().get("retry-after");
         let retry = retry.map_or("", |value| value.to_str().expect("ASCII"));
