@@ -185,6 +185,11 @@ impl Incoming {
         Self(payload)
     }
 
+    /// What came from elsewhere.
+    pub(crate) fn of(kind: MessageKind, payload: Buffer) -> Self {
+        Self::new(payload, kind, COMPLETE)
+    }
+
     /// A whole message that is small.
     #[inline(always)]
     pub(super) fn whole(kind: MessageKind, bytes: &[u8]) -> Self {
