@@ -4,26 +4,41 @@
 //! `main`. What a value may be is the configuration's business, except where clap can tell at
 //! once that it is no value at all.
 
+mod remote;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringwire::ListenAddress;
 use ringwire::config::Flag;
 use std::path::PathBuf;
+
+pub(crate) use remote::{
+    CompletionsCommand, EndCommand, EventsCommand, LsCommand, OpenCommand, Reach, ReadCommand,
+    SocketStatus, StatusCommand, WriteCommand,
+};
 
 const AFTER_HELP: &str = "\
 Exit codes:
    0  ended as asked; every connection was closed in time
    2  the command line is wrong
    3  the drain deadline passed and connections were cut
-  69  an address is in use or not available
+   4  nothing came in time
+   5  the WebSocket is closed, or there is none of this id
+   6  somebody else holds the WebSocket, or has taken it over
+  65  the message or the query is not what the control plane takes
+  69  an address is in use or not available, or the control plane cannot be reached
   71  no thread can be started
   74  the output could not be written
-  77  permission denied
+  76  the answer was lost, or is not one of a control plane
+  77  permission denied, or the token is missing or wrong
   78  the configuration is wrong, or this host cannot carry the server
 
 Examples:
   ringwire serve --listen 0.0.0.0:9001 --origin https://example.org
   ringwire doctor
-  ringwire config --print-default > ringwire.toml";
+  ringwire config --print-default > ringwire.toml
+  ringwire ls --control /run/ringwire/control.sock
+  ringwire open --control /run/ringwire/control.sock ID
+  ringwire completions bash > /etc/bash_completion.d/ringwire";
 
 const SERVE_AFTER_HELP: &str = "\
 Flags win over the environment, the environment over the file, the file over the defaults.
@@ -51,6 +66,22 @@ pub(crate) enum Command {
     Doctor(DoctorCommand),
     /// Print or check a configuration.
     Config(ConfigCommand),
+    /// List the WebSockets of a running server.
+    Ls(LsCommand),
+    /// Hold a shared WebSocket: type to write, see what comes, Ctrl-D gives it back.
+    Open(OpenCommand),
+    /// Take one message of a shared WebSocket.
+    Read(ReadCommand),
+    /// Send a message on a shared WebSocket.
+    Write(WriteCommand),
+    /// End any WebSocket.
+    End(EndCommand),
+    /// Follow what happens to shared WebSockets.
+    Events(EventsCommand),
+    /// Say how a running server is.
+    Status(StatusCommand),
+    /// Print what makes a shell complete this command line.
+    Completions(CompletionsCommand),
 }
 
 #[derive(Debug, Default, Args)]

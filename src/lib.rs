@@ -34,6 +34,7 @@
 //! `Session::reserved_bits` says so, an epoll driver would be a third [`ring::Ring`].
 
 mod api;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod control;

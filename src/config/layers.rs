@@ -75,6 +75,8 @@ pub fn load(
 ) -> Result<Config, ConfigError> {
     let mut layers = Layers { table: keys::defaults(), places: BTreeMap::new() };
     let mut variables = variables_of(environment)?;
+    // It is for the subcommands that talk to a server, and may be set beside it.
+    variables.remove("RINGWIRE_TOKEN");
     let named_by_variable = variables.remove("RINGWIRE_CONFIG").map(PathBuf::from);
     if let Some(path) = file.or(named_by_variable.as_deref()) {
         layers.lay_file(path)?;
