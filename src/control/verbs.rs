@@ -150,32 +150,47 @@ pub(super) async fn write(
     let wait_ms = query.number("wait_ms", 0..=WRITE_WAIT_MS_MAX)?;
     let wait = Duration::from_millis(wait_ms.unwrap_or(WRITE_WAIT_MS_DEFAULT));
     let wanted = Wanted::read(&plane, &headers, body).await?;
-    let written = timeout(wait, write_message(&plane, &id, fence, &wanted)).await;
-    written.unwrap_or_else(|_| Err(full()))?;
+    match fence {
+        None => write_by_id(&plane, &id, &wanted, wait).await?,
+        Some(fence) => write_as_holder(&plane, &id, fence, &wanted, wait).await?,
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn write_message(
+/// Needs no lease.
+async fn write_by_id(
     plane: &Plane,
     id: &str,
-    fence: Option<u64>,
     wanted: &Wanted,
+    wait: Duration,
 ) -> Result<(), ApiError> {
-    let Some(fence) = fence else {
-        let written = match wanted.as_text() {
-            Some(text) => plane.engine.write_to(id, text).await,
-            None => plane.engine.write_to(id, &wanted.bytes[..]).await,
-        };
-        return written.map_err(|error| match error {
-            OpenOrWriteError::Open(error) => refusal(error),
-            OpenOrWriteError::Write(error) => write_refusal(error),
-        });
+    let engine = &plane.engine;
+    let written = if wait.is_zero() {
+        plane.ask(engine.try_write_to(id, wanted.message())).await?
+    } else {
+        let written = timeout(wait, engine.write_to(id, wanted.message())).await;
+        written.map_err(|_| full())?
     };
+    written.map_err(|error| match error {
+        OpenOrWriteError::Open(error) => refusal(error),
+        OpenOrWriteError::Write(error) => write_refusal(error),
+    })
+}
+
+/// Refused when somebody else has taken the socket over.
+async fn write_as_holder(
+    plane: &Plane,
+    id: &str,
+    fence: u64,
+    wanted: &Wanted,
+    wait: Duration,
+) -> Result<(), ApiError> {
     let mut holding = Holding::resume(plane, id, fence).await?;
-    let Some(socket) = &mut holding.socket else { return Ok(()) };
-    let written = match wanted.as_text() {
-        Some(text) => socket.write(text).await,
-        None => socket.write(&wanted.bytes[..]).await,
+    let Some(socket) = &mut holding.socket else { return Err(fenced()) };
+    let written = if wait.is_zero() {
+        socket.try_write(wanted.message())
+    } else {
+        timeout(wait, socket.write(wanted.message())).await.map_err(|_| full())?
     };
     written.map_err(write_refusal)
 }
