@@ -40,11 +40,13 @@ pub fn table(runs: &Runs) -> String {
     section("At a glance", words, &table)
 }
 
-/// The scenarios of a unit; whoever is alone has nobody to be compared with.
+/// The scenarios of a unit in which most take part; a pair among many would be a column for itself.
 fn compared(runs: &Runs, unit: Unit) -> Vec<Group<Figure>> {
     let figures = runs.figures(unit).into_iter();
     let groups = group(figures.map(|one| (one.scenario.clone(), one.contender.clone(), one)));
-    groups.into_iter().filter(|one| one.rows.len() > 1).collect()
+    let is_common =
+        |one: &Group<Figure>| one.rows.len() > 1 && one.rows.len() * 3 > runs.contenders.len();
+    groups.into_iter().filter(is_common).collect()
 }
 
 fn is_floor(name: &str) -> bool {

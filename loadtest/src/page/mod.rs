@@ -71,7 +71,7 @@ fn page(runs: &Runs, facts: &[(String, String)]) -> String {
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>\
          <meta name='viewport' content='width=device-width, initial-scale=1'>\
          <title>WebSocket load test</title><style>\n{STYLE}</style></head><body>\n\
-         <header><h1>WebSocket load test</h1><p>{} runs. † other programs used the cores in at \
+         <header><h1>WebSocket load test</h1><p>{} runs; how many are whose is in the line below. † other programs used the cores in at \
          least one run; ‡ the generator was the bottleneck in at least one; ¶ the \
          offered rate was not reached in at least one.</p></header>\n\
          <nav>{}</nav><main>{}</main></body></html>\n",

@@ -248,7 +248,7 @@ pub fn legend(runs: &Runs) -> String {
     let entries = runs.contenders.iter().map(|contender| {
         let count = counts.get(contender.as_str()).copied().unwrap_or(0);
         let (class, name) = (runs.class(contender), escape(contender));
-        format!("<li><i class='{class}'></i>{name} <small>{count} runs</small></li>")
+        format!("<li><i class='{class}'></i>{name} <small>{count}</small></li>")
     });
     format!("<ul class='legend'>{}</ul>", entries.collect::<String>())
 }
