@@ -237,6 +237,48 @@ fn auth_lets_in_whom_it_knows() {
 }
 
 #[test]
+fn session_logs_in_over_reconnects_and_out_everywhere() {
+    let example = Example::start("session", &[]);
+    let connect = |cookie: &str| {
+        let request = example.request("/account").with_header("Cookie", cookie);
+        let (client, answer) = example.connect(request).expect("it accepts");
+        let cookie = answer.headers().get("set-cookie").map(|cookie| {
+            let cookie = cookie.to_str().expect("ASCII");
+            cookie.split(';').next().unwrap_or(cookie).to_owned()
+        });
+        (client, cookie)
+    };
+    let (mut client, cookie) = connect("theme=dark");
+    let before = cookie.expect("a cookie");
+    assert_eq!(heard(&mut client), "visit 1 of nobody");
+    let mut tries = |words: [&str; 2]| words.map(|word| say(&mut client, word));
+    tries(["login ada", "byron"]);
+    tries(["login ada", "lovelace"]);
+    assert_eq!(
+        [heard(&mut client), heard(&mut client), heard(&mut client)],
+        ["password?", "no", "password?"]
+    );
+    assert_eq!(closed(&mut client), CloseCode::Restart);
+
+    let (mut client, cookie) = connect(&before);
+    let after = cookie.expect("a new cookie");
+    assert_ne!(after, before);
+    assert_eq!(heard(&mut client), "visit 2 of ada");
+    let (mut tab, cookie) = connect(&after);
+    assert_eq!((heard(&mut tab).as_str(), cookie), ("visit 3 of ada", None));
+    say(&mut tab, "hello");
+    assert_eq!(heard(&mut tab), "ada says hello");
+    say(&mut client, "logout");
+    assert_eq!([closed(&mut client), closed(&mut tab)], [CloseCode::Policy; 2]);
+    for stale in [before, after] {
+        let (mut client, cookie) = connect(&stale);
+        assert!(cookie.is_some() && heard(&mut client) == "visit 1 of nobody");
+        leave(client);
+    }
+    example.stop(Signal::TERM);
+}
+
+#[test]
 fn tokio_inside_asks_the_service_and_ticks() {
     let example = Example::start("tokio_inside", &["0.1"]);
     let mut client = example.client("/");

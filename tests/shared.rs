@@ -107,5 +107,6 @@ impl Shared {
 }
 
 fn options(mailbox: MailboxPolicy) -> RouteOptions {
-    RouteOptions { mailbox, session_timeout: Duration::from_secs(600) }
+    let session_timeout = Duration::from_secs(600);
+    RouteOptions { mailbox, session_timeout, ..RouteOptions::default() }
 }

@@ -4,12 +4,13 @@ use super::handle::EngineHandle;
 use super::handler::{self, WebSocketServer};
 use crate::engine::shard::Shard;
 use crate::engine::{
-    ListenAddress, RouteOptions, Routes, Running, Settings, SimulatedEngine, StartError, Target,
-    Totals, bench, launch,
+    ListenAddress, MakeTask, RouteOptions, Routes, Running, Settings, SimulatedEngine, StartError,
+    Target, Totals, bench, launch,
 };
 use crate::ring::Ring;
 use crate::ring::sim::SimRing;
-use std::sync::Arc;
+use crate::sessions::{SessionKeeper, SessionSettings, SessionStore};
+use std::sync::{Arc, OnceLock};
 
 /// A running server: shards that accept and serve until they are drained.
 ///
@@ -49,6 +50,7 @@ impl Engine {
             listen: Vec::new(),
             routes: Routes::default(),
             drain_on_signal: false,
+            sessions: Sessions::default(),
         }
     }
 
@@ -82,12 +84,29 @@ pub struct Drained {
     pub totals: Totals,
 }
 
+/// What the builder knows of sessions. Routes are told of the keeper before there is one.
+#[derive(Default)]
+struct Sessions {
+    settings: SessionSettings,
+    store: Option<Arc<dyn SessionStore>>,
+    keeper: Arc<OnceLock<Arc<SessionKeeper>>>,
+}
+
+impl Sessions {
+    fn keeper(&mut self) -> Arc<SessionKeeper> {
+        let Self { settings, store, keeper } = self;
+        let new = || Arc::new(SessionKeeper::new(settings.clone(), store.take()));
+        Arc::clone(keeper.get_or_init(new))
+    }
+}
+
 /// Configures an [`Engine`].
 pub struct EngineBuilder {
     settings: Settings,
     listen: Vec<ListenAddress>,
     routes: Routes,
     drain_on_signal: bool,
+    sessions: Sessions,
 }
 
 impl EngineBuilder {
@@ -136,9 +155,27 @@ impl EngineBuilder {
     {
         let factory = Arc::new(factory);
         let other = Arc::clone(&factory);
-        let make = Box::new(move |arrival| handler::task(factory(), arrival));
+        let make: MakeTask = if options.session {
+            let keeper = Arc::clone(&self.sessions.keeper);
+            Box::new(move |arrival| handler::task(factory(), arrival, keeper.get().cloned()))
+        } else {
+            Box::new(move |arrival| handler::task(factory(), arrival, None))
+        };
         let farewell = Box::new(move |farewell| handler::farewell(other(), farewell));
         self.routes.add(path, options, Target::Handler { make, farewell });
+        self
+    }
+
+    /// How sessions are made and kept, for the routes that [ask for one](RouteOptions::session).
+    /// Default: [`SessionSettings::default`].
+    pub fn sessions(mut self, settings: SessionSettings) -> Self {
+        self.sessions.settings = settings;
+        self
+    }
+
+    /// Where sessions are kept. Default: in memory, for as long as the engine runs.
+    pub fn session_store(mut self, store: impl SessionStore) -> Self {
+        self.sessions.store = Some(Arc::new(store));
         self
     }
 
@@ -151,13 +188,15 @@ impl EngineBuilder {
 
     /// One shard on a simulated ring, to be turned by hand; for tests.
     #[doc(hidden)]
-    pub fn simulate(self, ring: SimRing) -> SimulatedEngine {
+    pub fn simulate(mut self, ring: SimRing) -> SimulatedEngine {
+        self.sessions.keeper();
         SimulatedEngine::new(self.settings, self.routes, ring)
     }
 
     /// One shard on any ring, to be turned by hand; for `benches`.
     #[doc(hidden)]
-    pub fn shard_on<R: Ring>(self, ring: R) -> Shard<R> {
+    pub fn shard_on<R: Ring>(mut self, ring: R) -> Shard<R> {
+        self.sessions.keeper();
         bench::shard(ring, self.settings, self.routes)
     }
 
@@ -172,10 +211,15 @@ impl EngineBuilder {
         if !self.listen.is_empty() {
             self.settings.listen = self.listen;
         }
+        self.sessions.settings.check()?;
         let signals = self.drain_on_signal.then(super::signals::Signals::catch).transpose();
         let signals = signals.map_err(StartError::Thread)?;
-        let running = launch(self.settings, self.routes)?;
-        let handle = EngineHandle::new(running.reach());
+        let sessions = self.sessions.keeper();
+        let keeper = Arc::clone(&sessions);
+        let running = launch(self.settings, self.routes, |runtime, closer| {
+            keeper.start(runtime, move |socket, reason| closer.close(socket, reason));
+        })?;
+        let handle = EngineHandle::new(running.reach(), sessions);
         if let Some(signals) = signals {
             running.runtime().spawn(signals.drain(handle.clone()));
         }

@@ -1,12 +1,14 @@
 //! The handle by which any thread reaches a running engine.
 
 use super::data::Message;
+use super::session::RevokeError;
 use super::shared::{OpenError, OpenOptions, OpenOrWriteError, SharedSocket};
 use crate::engine::{
     EngineStatus, EventFilter, EventId, EventStream, Outgoing, Reach, ReachFailure,
     SimulatedEngine, SocketInfo, SocketPage, SocketQuery,
 };
 use crate::proto::CloseCode;
+use crate::sessions::{SessionKeeper, SessionSettings};
 use std::sync::Arc;
 
 /// Reaches a running engine from any thread, under any executor. Cheap to clone. When the engine
@@ -14,17 +16,19 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct EngineHandle {
     reach: Arc<Reach>,
+    sessions: Arc<SessionKeeper>,
 }
 
 impl EngineHandle {
-    pub(super) fn new(reach: Arc<Reach>) -> Self {
-        Self { reach }
+    pub(super) fn new(reach: Arc<Reach>, sessions: Arc<SessionKeeper>) -> Self {
+        Self { reach, sessions }
     }
 
-    /// Reaches a simulated engine, from the thread that turns it; for tests.
+    /// Reaches a simulated engine, from the thread that turns it, and none of its sessions; for
+    /// tests.
     #[doc(hidden)]
     pub fn of_simulated(engine: &SimulatedEngine) -> Self {
-        Self::new(engine.reach())
+        Self::new(engine.reach(), Arc::new(SessionKeeper::new(SessionSettings::default(), None)))
     }
 
     /// Ends the engine in order: nothing more is accepted, every WebSocket gets a Close frame
@@ -147,6 +151,18 @@ impl EngineHandle {
     /// What the engine has counted, and how it is.
     pub async fn status(&self) -> EngineStatus {
         self.reach.status().await
+    }
+
+    /// Ends a session, named by its [id](super::Session::id): its cookie is worthless from now on,
+    /// and its WebSockets, shared or not, are closed with 1008; those of other processes that share
+    /// the store within two seconds. How many were closed in this one.
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError::Unknown`], [`RevokeError::Store`].
+    pub async fn revoke_session(&self, id: &str) -> Result<usize, RevokeError> {
+        let id = id.parse().map_err(|_| RevokeError::Unknown)?;
+        self.sessions.revoke(id).await?.ok_or(RevokeError::Unknown)
     }
 
     /// Follows what happens to shared sockets: from now on, or after the event `after`, whose

@@ -1,10 +1,13 @@
 //! What an application implements.
 
+use super::admission;
 use super::error::Error;
 use super::opening::Opening;
 use super::websocket::WebSocket;
 use crate::engine::{Arrival, Closer, Counts, Ended, Farewell, Port, SharedBy, Task};
 use crate::proto::{CloseCode, Refusal};
+use crate::sessions::SessionKeeper;
+use std::sync::Arc;
 
 /// A class of WebSockets (`%CSP.WebSocket`): one value per connection, made by the route's
 /// factory.
@@ -101,10 +104,16 @@ impl Closing {
     }
 }
 
-/// The task of one connection: the three callbacks in order.
-pub(crate) fn task<H: WebSocketServer>(handler: H, arrival: Arrival) -> Task {
+/// The task of one connection: the three callbacks in order. `keeper`: where its session is kept,
+/// if the route asks for one.
+pub(crate) fn task<H: WebSocketServer>(
+    handler: H,
+    arrival: Arrival,
+    keeper: Option<Arc<SessionKeeper>>,
+) -> Task {
     let Arrival { port, request, upgrade } = arrival;
-    let opening = Box::new(Opening::new(request, upgrade, port.peer(), port.identity()));
+    let opening = Opening::new(request, upgrade, port.peer(), port.identity(), keeper);
+    let opening = Box::new(opening);
     let (mut handler, mut ws, mut opening) = (handler, WebSocket::new(port), Some(opening));
     Box::pin(async move {
         if open(&mut handler, ws.port(), &mut opening).await {
@@ -135,6 +144,10 @@ async fn open<H: WebSocketServer>(
     opening: &mut Option<Box<Opening>>,
 ) -> bool {
     let Some(mut opening) = opening.take() else { return false };
+    if let Some(keeper) = opening.keeper() {
+        // Boxed, so that connections without a session have no room for it.
+        return Box::pin(admission::open(handler, port, opening, keeper)).await;
+    }
     match handler.on_pre_server(&mut opening).await {
         Ok(()) => {
             let shared = opening.shared_connection().then_some(SharedBy { session_id: None });

@@ -1,10 +1,13 @@
 //! The opening handshake as a handler sees it.
 
+use super::session::Session;
 use crate::engine::Identity;
 use crate::proto::handshake;
 use crate::proto::response::{HeaderError, check_header};
 use crate::proto::{Request, Upgrade};
+use crate::sessions::SessionKeeper;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A request for a WebSocket that has not been answered: what `on_pre_server` looks at and decides
 /// about.
@@ -16,6 +19,10 @@ pub struct Opening {
     subprotocol: Option<String>,
     headers: Vec<(String, String)>,
     shared_connection: bool,
+    /// Where the route asks for sessions.
+    keeper: Option<Arc<SessionKeeper>>,
+    session: Option<Session>,
+    rotation_wanted: bool,
 }
 
 /// The subprotocol chosen was not among those offered.
@@ -29,6 +36,7 @@ impl Opening {
         upgrade: Box<Upgrade>,
         peer: Option<SocketAddr>,
         identity: Identity,
+        keeper: Option<Arc<SessionKeeper>>,
     ) -> Self {
         Self {
             request,
@@ -38,6 +46,9 @@ impl Opening {
             subprotocol: None,
             headers: Vec::new(),
             shared_connection: false,
+            keeper,
+            session: None,
+            rotation_wanted: false,
         }
     }
 
@@ -140,6 +151,36 @@ impl Opening {
         check_header(name, value)?;
         self.headers.push((name.to_owned(), value.to_owned()));
         Ok(())
+    }
+
+    /// The session of the browser that asks, on routes that
+    /// [ask for one](crate::RouteOptions::session): the one its cookie is for, or a new one. The
+    /// cookie itself says nothing here; ask this.
+    pub fn session(&self) -> Option<Session> {
+        self.session.clone()
+    }
+
+    /// Gives the session a new cookie and a new id with this answer: to be called whenever what the
+    /// session may do changes, above all at a login, so that a cookie that somebody has planted or
+    /// seen before is worthless afterwards. The values stay. The other WebSockets of the session,
+    /// which were opened with the old cookie, are closed with 1008.
+    ///
+    /// Happens after `on_pre_server` has returned `Ok`, and not if it refuses; a session that was
+    /// made by this very request has a new cookie anyway. Without a session it does nothing.
+    pub fn rotate_session(&mut self) {
+        self.rotation_wanted = true;
+    }
+
+    pub(super) fn keeper(&self) -> Option<Arc<SessionKeeper>> {
+        self.keeper.clone()
+    }
+
+    pub(super) fn set_session(&mut self, session: Session) {
+        self.session = Some(session);
+    }
+
+    pub(super) fn rotation_wanted(&self) -> bool {
+        self.rotation_wanted
     }
 
     /// The 101.

@@ -50,6 +50,7 @@ impl<R: Ring> Shard<R> {
             let Some(command) = self.commands.pop_front() else { return };
             match command {
                 Command::Drain => self.start_drain(),
+                Command::EndSession(id, reason) => self.end_session(id, reason),
                 Command::Open { claim, request, reply } if !reply.is_abandoned() => {
                     let core = &self.core;
                     let opened = match self.registry.claimed(claim, core) {

@@ -23,9 +23,10 @@ pub(super) fn handle_request(
     let route = routes.find(request.path());
     state.route = route.unwrap_or(u16::MAX);
     let origins = &core.settings.origins;
+    let own = route.and_then(|route| routes.options(route)).map(|options| &options.origins_allowed);
     let rules = HandshakeRules {
         legacy_drafts: core.settings.legacy_drafts,
-        origins_allowed: &origins.allowed,
+        origins_allowed: own.filter(|own| !own.is_empty()).unwrap_or(&origins.allowed),
         origin_required: origins.required,
     };
     let intent = proto::handshake::classify(&request, &rules);

@@ -8,6 +8,7 @@ use super::core::RouteCounts;
 use super::holder::{HeldWriteFailure, Holder};
 use super::ids::Claim;
 use super::link::{Leaving, Outgoing};
+use super::registry::SlotId;
 use super::sockets::{SocketInfo, SocketOrder, SocketStatus};
 use super::status::{Histogram, ShardStatus};
 use crate::proto::CloseCode;
@@ -69,6 +70,8 @@ impl<T> Reply<T> {
 pub(super) enum Command {
     /// Stop accepting, close every connection with 1001, and end.
     Drain,
+    /// The session of this connection is no more: close it with 1008 and this reason.
+    EndSession(SlotId, &'static str),
     Open {
         claim: Claim,
         request: OpenRequest,

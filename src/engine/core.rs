@@ -8,6 +8,7 @@ use super::link::Outgoing;
 use super::registry::SlotId;
 use super::remote::Remote;
 use super::routes::Routes;
+use super::seats::Seats;
 use super::settings::{MailboxPolicy, Settings};
 use super::shared_table::SharedTable;
 use super::tallies::{Closes, Refusals};
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(super) inbox_growth_bytes: Cell<usize>,
     pub(super) counters: Counters,
     pub(super) ids: Ids,
+    /// The sessions of those connections that have one.
+    pub(super) seats: Seats,
     pub(super) routes: Arc<Routes>,
     pub(super) remote: Arc<Remote>,
     /// Shards there are.
@@ -66,6 +69,7 @@ impl Core {
             inbox_growth_bytes: Cell::new(0),
             counters: Counters::default(),
             ids,
+            seats: Seats::default(),
             remote,
             shards,
             shared: RefCell::default(),

@@ -7,6 +7,7 @@ use super::listener::{self, BindError, Listener};
 use super::reach::Reach;
 use super::remote::Remote;
 use super::routes::Routes;
+use super::seats::SessionCloser;
 use super::settings::{ListenAddress, ReceiveBuffers, RingSettings, Settings};
 use super::shard::{Shard, ShardParts};
 use crate::ring::probe::{self, Blocked, Plan};
@@ -14,6 +15,7 @@ use crate::ring::{
     AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode, Ring,
     receive_mode_that_works,
 };
+use crate::sessions::SessionSettingsError;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -50,6 +52,9 @@ pub enum StartError {
     /// The kernel refused a ring although it carries others.
     #[error("{0}; see `ringwire doctor`, or start fewer shards")]
     Ring(#[from] KernelRingError),
+    /// Sessions cannot be kept as they were set.
+    #[error("sessions: {0}")]
+    Sessions(#[from] SessionSettingsError),
     /// No thread for a shard or for the control runtime.
     #[error("no thread can be started: {0}; raise the limit of processes (ulimit -u)")]
     Thread(std::io::Error),
@@ -62,7 +67,7 @@ impl StartError {
         match self {
             Self::Bind(error) => error.exit_code(),
             Self::Blocked(blocked) => blocked.exit_code,
-            Self::Ring(_) => 78,
+            Self::Ring(_) | Self::Sessions(_) => 78,
             Self::Thread(_) => 71,
         }
     }
@@ -108,23 +113,23 @@ impl Running {
     }
 }
 
-/// Starts one shard per thread.
+/// Starts one shard per thread. Where a route asks for sessions, `start_sessions` is called before
+/// anybody can connect.
 ///
 /// # Errors
 ///
 /// Nothing runs then.
-pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, StartError> {
+pub(crate) fn launch(
+    settings: Settings,
+    routes: Routes,
+    start_sessions: impl FnOnce(&tokio::runtime::Handle, SessionCloser),
+) -> Result<Running, StartError> {
     let limits = probe::raise_nofile();
     let shards = if settings.shards == 0 { limits.cores } else { settings.shards };
     let bound = listener::bind(&settings.listen, shards, settings.limits.socket_send_buffer_bytes)?;
     let addresses = bound[0].iter().map(|listener| listener.address.clone()).collect();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("ringwire-tokio")
-        .enable_all()
-        .build()
-        .map_err(StartError::Thread)?;
+    let runtime = tokio_runtime().map_err(StartError::Thread)?;
     let reserved = SLOTS_RESERVED_MAX.min(options.slots / 8);
     let connections_max = options.slots - reserved;
     let settings = Arc::new(settings);
@@ -133,15 +138,16 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
     let events = Arc::new(Events::new(unix_ms(), shards));
     let (ready, started) = channel();
     let mut threads = Vec::new();
-    let mut remotes = Vec::new();
+    let remotes: Vec<Arc<Remote>> = (0..shards).map(|_| Arc::default()).collect();
+    if routes.want_sessions() {
+        start_sessions(runtime.handle(), SessionCloser::new(&remotes));
+    }
     let mut kept = Vec::new();
     for (index, listeners) in bound.into_iter().enumerate() {
-        let remote = Arc::new(Remote::new());
-        remotes.push(Arc::clone(&remote));
         let parts = ShardParts {
             settings: Arc::clone(&settings),
             routes: Arc::clone(&routes),
-            remote,
+            remote: Arc::clone(&remotes[index]),
             families: listeners.iter().map(|listener| family(&listener.address)).collect(),
             connections_max,
             ids: ids.for_shard(index),
@@ -187,6 +193,15 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
 fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The runtime beside the shards, for what waits elsewhere.
+fn tokio_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("ringwire-tokio")
+        .enable_all()
+        .build()
 }
 
 /// What a shard's thread starts from.

@@ -33,6 +33,7 @@ mod leases;
 mod link;
 pub mod listener;
 mod log;
+mod mailbox;
 mod outbox;
 mod reach;
 mod ready;
@@ -41,6 +42,7 @@ mod registry;
 mod remote;
 mod routes;
 mod scan;
+mod seats;
 mod settings;
 mod settle;
 pub mod shard;
@@ -60,12 +62,13 @@ pub(crate) use connection::{Counts, Ended};
 pub use events::{Event, EventClose, EventFilter, EventId, EventKind, EventStream, NoEventId};
 pub(crate) use executor::Task;
 pub(crate) use holder::{HeldReadFailure, HeldWriteFailure, Holder};
+pub(crate) use inbox::Incoming;
 pub(crate) use launch::{Running, launch};
 pub use launch::{StartError, Totals};
 pub(crate) use link::Outgoing;
 pub(crate) use outbox::Payload;
 pub(crate) use reach::Reach;
-pub(crate) use routes::{Arrival, Farewell, Routes, Target};
+pub(crate) use routes::{Arrival, Farewell, MakeTask, Routes, Target};
 pub use settings::{
     Limits, ListenAddress, MailboxPolicy, OriginPolicy, ReceiveBuffers, RingSettings, RouteOptions,
     Settings, Timeouts,
@@ -76,4 +79,4 @@ pub use sockets::{
     SocketStatus, UnknownName,
 };
 pub use status::{EngineStatus, Histogram, RouteStatus, ShardStatus};
-pub(crate) use verbs::{Identity, Port, ReadFailure, SharedBy, WriteFailure};
+pub(crate) use verbs::{Identity, Port, Read, ReadFailure, SharedBy, WriteFailure};

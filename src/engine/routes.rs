@@ -107,6 +107,11 @@ impl Routes {
         self.targets.get(usize::from(route)).map(|route| &route.options)
     }
 
+    /// Whether any route asks for sessions.
+    pub(super) fn want_sessions(&self) -> bool {
+        self.targets.iter().any(|route| route.options.session)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.targets.len()
     }

@@ -127,7 +127,7 @@ impl<R: Ring> Shard<R> {
             route: self.routes.path(connection.route),
             status: connection.status(core),
             peer: connection.peer(),
-            session_id: state.and_then(|state| state.session_id.as_deref()).map(str::to_owned),
+            session_id: core.seats.session_id(connection.id),
             opened: now.since(connection.opened),
             idle: now.since(idle_since),
             timeout: state.and_then(|_| core.session_timeout(connection.route)),

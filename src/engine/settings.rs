@@ -133,11 +133,22 @@ pub struct RouteOptions {
     /// How long a shared socket may go without a message either way, and without being opened,
     /// before it is closed (1001). Default 900 s; zero: for ever.
     pub session_timeout: Duration,
+    /// Whether every WebSocket belongs to a cookie session, which is made at the handshake if there
+    /// is none: see `Opening::session` and `WebSocket::session`. Default: no.
+    pub session: bool,
+    /// Origins allowed here instead of [`OriginPolicy::allowed`], beside that of the request's own
+    /// `Host`. Default: none, which means those.
+    pub origins_allowed: Vec<String>,
 }
 
 impl Default for RouteOptions {
     fn default() -> Self {
-        Self { mailbox: MailboxPolicy::default(), session_timeout: limits::SESSION_TIMEOUT }
+        Self {
+            mailbox: MailboxPolicy::default(),
+            session_timeout: limits::SESSION_TIMEOUT,
+            session: false,
+            origins_allowed: Vec::new(),
+        }
     }
 }
 

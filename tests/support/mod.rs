@@ -1,10 +1,13 @@
 //! What the tests on a real ring share: an engine on a port of its own, the built program as a
 //! child, and clients that know nothing of this crate.
-#![allow(dead_code, reason = "no test program uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test program uses all of it")]
 
+pub mod frames;
 pub mod load;
 pub mod program;
 pub mod raw;
+pub mod stores;
+pub mod visitor;
 
 use ringwire::{
     Engine, EngineBuilder, EngineHandle, Error, ListenAddress, Settings, Totals, WebSocket,
@@ -63,6 +66,10 @@ impl Server {
         F: AsyncFn(&mut WebSocket) -> Result<(), Error> + Clone + Send + Sync + 'static,
     {
         Self::start(settings, |builder| builder.route("/", on(handler)))
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     pub fn handle(&self) -> EngineHandle {
