@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "wire/broadcasting.rs"]
+mod broadcasting;
 #[path = "wire/closing.rs"]
 mod closing;
 #[path = "wire/failing.rs"]

@@ -2,7 +2,7 @@
 //! measured against.
 //!
 //! `cli` names the commands; `echo`, `churn`, `fanout`, `idle` and `abuse` run against a server
-//! (`connect`, `handshake`, `client`, `workload`, `frames`, `schedule`, `bystander`), `floor` is a
+//! (`connect`, `handshake`, `client`, `workload`, `frames`, `schedule`, `bystander`, `interrupt`), `floor` is a
 //! server, `ring` holds all unsafe code, `subject`, `server_cpu`, `system_memory`, `report`,
 //! `figure`, `compare` and `page` do the accounts.
 
@@ -21,6 +21,7 @@ mod frame_check;
 mod frames;
 mod handshake;
 mod idle;
+mod interrupt;
 mod operation;
 mod page;
 mod progress;

@@ -4,10 +4,13 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use support::{Floor, complaint, load, report, upgrade};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Floor, PROGRAM, complaint, load, report, upgrade};
 
 /// One frame of a client: opcode and payload; `None` at the end.
 fn read_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
@@ -174,6 +177,26 @@ fn idle_connections_are_weighed_and_active_ones_echo_among_them() {
     assert!(number(&run["active"]["latency_us"]["p99"]) > 0.0, "{run}");
     let text = complaint(&load(&["idle", "ws://127.0.0.1:1/", "--connections", "3"]));
     assert!(text.contains("cannot connect"), "{text}");
+}
+
+#[test]
+fn an_interrupted_idle_run_tells_what_it_knows() {
+    let floor = Floor::start("epoll");
+    let (pid, url) = (floor.child.id(), format!("tcp://{}", floor.address));
+    let arguments = ["idle", &url, "--raw", "--connections", "300", "--hold", "600", "--json"];
+    let child = Command::new(PROGRAM).args(arguments).stdout(Stdio::piped()).spawn();
+    let child = child.expect("the generator runs");
+    let started = Instant::now();
+    let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the floor runs").count();
+    while open() < 300 {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not connect");
+        thread::sleep(Duration::from_millis(10));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    let run = report(&child.wait_with_output().expect("it ends"));
+    assert_eq!((&run["interrupted"], &run["connections"]), (&true.into(), &300.into()), "{run}");
+    assert!(run["hold_seconds"].as_f64().expect("a number") < 500.0, "{run}");
+    assert_eq!(run["lost"], 0, "{run}");
 }
 
 #[test]

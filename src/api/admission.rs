@@ -21,7 +21,7 @@ pub(super) async fn open<H: WebSocketServer>(
     let mut admission = match admitted {
         Ok(admission) => admission,
         Err(reason) => {
-            port.refuse(&refusal(reason));
+            port.refuse(&refusal(reason, &keeper));
             return false;
         }
     };
@@ -48,7 +48,8 @@ async fn decide<H: WebSocketServer>(
     keeper: &SessionKeeper,
 ) -> Result<(), Refusal> {
     handler.on_pre_server(opening).await?;
-    let cookie = keeper.conclude(admission, opening.rotation_wanted()).await.map_err(refusal)?;
+    let concluded = keeper.conclude(admission, opening.rotation_wanted()).await;
+    let cookie = concluded.map_err(|reason| refusal(reason, keeper))?;
     if let Some(cookie) = cookie
         && opening.add_header("Set-Cookie", &cookie).is_err()
     {
@@ -57,10 +58,10 @@ async fn decide<H: WebSocketServer>(
     Ok(())
 }
 
-fn refusal(reason: NotAdmitted) -> Refusal {
+fn refusal(reason: NotAdmitted, keeper: &SessionKeeper) -> Refusal {
     match reason {
         NotAdmitted::Store(error) => {
-            tracing::warn!(%error, "no session, so no WebSocket");
+            keeper.report(&error);
             Refusal::new(503, "sessions are not available; try again later")
                 .with_own_header("Retry-After", "5")
         }

@@ -147,7 +147,7 @@ impl SharedSocket {
             read.poll(context).map(|result| {
                 let piece = result?;
                 *at_end = piece.at_end;
-                Ok(Data::new(piece.kind, piece.payload))
+                Ok(Data::new(piece.incoming))
             })
         })
     }
@@ -172,7 +172,7 @@ impl SharedSocket {
         let piece = poll_fn(|context| read.poll(context)).await?;
         drop(read);
         self.at_end = piece.at_end;
-        let data = Data::new(piece.kind, piece.payload);
+        let data = Data::new(piece.incoming);
         Ok(Kept { sequence: piece.sequence, data, at_end: piece.at_end })
     }
 

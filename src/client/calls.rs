@@ -247,8 +247,8 @@ pub(super) fn patient(id: &str, fence: Option<u64>, kind: MessageKind, write: Re
 
 pub(super) fn bytes_of(payload: Payload<'_>) -> Bytes {
     match payload {
-        Payload::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-        Payload::Owned(buffer) => Bytes::copy_from_slice(&buffer),
+        Payload::Vec(bytes) => bytes.into(),
+        copied => Bytes::copy_from_slice(copied.bytes()),
     }
 }
 

@@ -8,6 +8,7 @@ use super::query::Target;
 use super::renewal::Renewal;
 use super::transport::{Answer, Request};
 use crate::api::{Data, Message};
+use crate::engine::Incoming;
 use crate::proto::{CloseCode, MessageKind};
 use crate::ring::Buffer;
 use hyper::header::CONTENT_TYPE;
@@ -118,9 +119,9 @@ impl RemoteSocket {
         self.received = piece.number;
         self.is_message_end = piece.is_message_end;
         if self.binary_data {
-            return Ok(self.cut(Buffer::from(answer.body.to_vec()), len));
+            return Ok(self.cut(Buffer::copy_of(&answer.body), len));
         }
-        let data = Data::new(piece.kind, Buffer::from(answer.body.to_vec()));
+        let data = Data::new(Incoming::of(piece.kind, Buffer::copy_of(&answer.body)));
         if piece.kind == MessageKind::Text && data.as_text().is_none() {
             let strange = ClientError::Strange("text that is not UTF-8".into());
             return Err(ReadError::Client(strange));
@@ -132,11 +133,11 @@ impl RemoteSocket {
     /// server, but bytes in binary mode.
     fn cut(&mut self, mut bytes: Buffer, len: usize) -> Data {
         if bytes.len() <= len {
-            return Data::new(MessageKind::Binary, bytes);
+            return Data::new(Incoming::of(MessageKind::Binary, bytes));
         }
         let first = bytes.split_to(len);
         self.rest = bytes;
-        Data::new(MessageKind::Binary, first)
+        Data::new(Incoming::of(MessageKind::Binary, first))
     }
 
     /// Sends a request that uses the lease.

@@ -207,7 +207,7 @@ impl Connection {
     /// Answers the request with these bytes, and closes.
     pub(super) fn answer(&mut self, status: u16, response: Vec<u8>, core: &Core) {
         self.status = status;
-        self.talk.outbox.push_bytes(response);
+        self.talk.outbox.push_bytes(&response);
         self.linger(core.settings.timeouts.linger, core);
     }
 

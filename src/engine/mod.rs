@@ -61,6 +61,7 @@ pub(crate) use connection::{Counts, Ended};
 pub use events::{Event, EventClose, EventFilter, EventId, EventKind, EventStream, NoEventId};
 pub(crate) use executor::Task;
 pub(crate) use holder::{HeldReadFailure, HeldWriteFailure, Holder};
+pub(crate) use inbox::Incoming;
 pub(crate) use launch::{Running, launch};
 pub use launch::{StartError, Totals};
 pub(crate) use link::Outgoing;
@@ -77,4 +78,4 @@ pub use sockets::{
     SocketStatus, UnknownName,
 };
 pub use status::{EngineStatus, Histogram, RouteStatus, ShardStatus};
-pub(crate) use verbs::{Identity, Port, ReadFailure, SharedBy, WriteFailure};
+pub(crate) use verbs::{Identity, Port, Read, ReadFailure, SharedBy, WriteFailure};

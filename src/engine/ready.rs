@@ -1,9 +1,8 @@
 //! Messages that a shard has handed to a holder, who takes them, whole or in parts, by the rules of
 //! the inbox. No lock, no shard: [`super::link`] has both.
 
-use super::inbox::Piece;
-use crate::proto::{MessageKind, limits, utf8};
-use crate::ring::Buffer;
+use super::inbox::{Incoming, Piece};
+use crate::proto::MessageKind;
 use std::collections::VecDeque;
 
 /// Messages in order; the last may be incomplete.
@@ -15,8 +14,7 @@ pub(super) struct Ready {
 
 /// A message, or a part of one.
 pub(crate) struct Taken {
-    pub(crate) kind: MessageKind,
-    pub(crate) payload: Buffer,
+    pub(crate) incoming: Incoming,
     /// Whether the message ends with it.
     pub(crate) at_end: bool,
     /// What acknowledges it; 0 if nothing has to.
@@ -25,25 +23,17 @@ pub(crate) struct Taken {
 
 impl Taken {
     pub(super) fn cost_bytes(&self) -> usize {
-        self.payload.capacity() + limits::MESSAGE_COST_BYTES
+        self.incoming.cost_bytes()
     }
 
-    /// Bytes of the first `len` characters (or bytes), if they are there.
-    fn cut(&self, len: usize, as_bytes: bool) -> Option<usize> {
-        if self.payload.len() < len {
-            return None;
-        }
-        if as_bytes || self.kind == MessageKind::Binary {
-            return Some(len);
-        }
-        utf8::char_boundary_prefix(&self.payload, len)
+    fn len(&self) -> usize {
+        self.incoming.payload().len()
     }
 
     /// The same once more.
     pub(super) fn copy(&self) -> Self {
-        let mut payload = Buffer::with_headroom(self.payload.len());
-        payload.extend_from_slice(&self.payload);
-        Self { kind: self.kind, payload, at_end: self.at_end, sequence: self.sequence }
+        let incoming = self.incoming.clone();
+        Self { incoming, at_end: self.at_end, sequence: self.sequence }
     }
 }
 
@@ -65,15 +55,14 @@ impl Ready {
         if let Some(last) = self.queue.back_mut()
             && !last.at_end
         {
-            let before = last.payload.capacity();
-            last.payload.extend_from_slice(&piece.payload);
+            self.cost_bytes -= last.cost_bytes();
+            last.incoming.extend(&piece.incoming);
             last.at_end = piece.at_end;
-            self.cost_bytes += last.payload.capacity();
-            self.cost_bytes -= before;
+            self.cost_bytes += last.cost_bytes();
             return;
         }
-        let Piece { kind, payload, at_end } = piece;
-        let taken = Taken { kind, payload, at_end, sequence: 0 };
+        let Piece { incoming, at_end } = piece;
+        let taken = Taken { incoming, at_end, sequence: 0 };
         self.cost_bytes += taken.cost_bytes();
         self.queue.push_back(taken);
     }
@@ -84,7 +73,7 @@ impl Ready {
             && let Some(rest) = self.queue.pop_front()
         {
             self.cost_bytes -= rest.cost_bytes();
-            taken.payload.extend_from_slice(&rest.payload);
+            taken.incoming.extend(&rest.incoming);
             taken.at_end = rest.at_end;
         }
         taken.sequence = 0;
@@ -101,19 +90,20 @@ impl Ready {
     /// Characters (or bytes) of the incomplete message that are here already, up to `len`.
     pub(super) fn begun(&self, len: usize, as_bytes: bool) -> usize {
         let Some(last) = self.queue.back().filter(|last| !last.at_end) else { return 0 };
-        match last.kind {
+        match last.incoming.kind() {
             MessageKind::Text if !as_bytes => {
-                let starts = last.payload.iter().filter(|byte| **byte & 0xc0 != 0x80);
+                let payload = last.incoming.payload();
+                let starts = payload.iter().filter(|byte| **byte & 0xc0 != 0x80);
                 starts.take(len).count()
             }
-            _ => last.payload.len().min(len),
+            _ => last.len().min(len),
         }
     }
 
     /// Whether [`Ready::take`] would take something.
     pub(super) fn is_readable(&self, len: usize, as_bytes: bool) -> bool {
         let front = self.queue.front();
-        front.is_some_and(|front| front.at_end || front.cut(len, as_bytes).is_some())
+        front.is_some_and(|front| front.at_end || front.incoming.cut(len, as_bytes).is_some())
     }
 
     /// Takes the first message, or its first `len` characters (bytes, if it is binary or
@@ -121,17 +111,15 @@ impl Ready {
     pub(super) fn take(&mut self, len: usize, as_bytes: bool) -> Option<Taken> {
         let front = self.queue.front_mut()?;
         // As many bytes are never more characters.
-        let whole = front.at_end && front.payload.len() <= len;
-        let cut = if whole { None } else { front.cut(len, as_bytes) };
-        if whole || (front.at_end && cut.is_none_or(|cut| cut == front.payload.len())) {
+        let whole = front.at_end && front.len() <= len;
+        let cut = if whole { None } else { front.incoming.cut(len, as_bytes) };
+        if whole || (front.at_end && cut.is_none_or(|cut| cut == front.len())) {
             let taken = self.queue.pop_front()?;
             self.cost_bytes -= taken.cost_bytes();
             return Some(taken);
         }
-        let before = front.payload.capacity();
-        let payload = front.payload.split_to(cut?);
-        self.cost_bytes -= before - front.payload.capacity();
-        Some(Taken { kind: front.kind, payload, at_end: false, sequence: 0 })
+        let incoming = front.incoming.split_to(cut?);
+        Some(Taken { incoming, at_end: false, sequence: 0 })
     }
 }
 
@@ -140,13 +128,12 @@ mod tests {
     use super::*;
 
     fn piece(text: &str, at_end: bool) -> Piece {
-        let payload = Buffer::from(text.as_bytes().to_vec());
-        Piece { kind: MessageKind::Text, payload, at_end }
+        Piece { incoming: Incoming::whole(MessageKind::Text, text.as_bytes()), at_end }
     }
 
     fn take(ready: &mut Ready, len: usize) -> Option<(String, bool)> {
         let taken = ready.take(len, false)?;
-        Some((String::from_utf8(taken.payload.to_vec()).unwrap(), taken.at_end))
+        Some((String::from_utf8(taken.incoming.payload().to_vec()).unwrap(), taken.at_end))
     }
 
     #[test]

@@ -62,13 +62,14 @@ impl Connection {
         let mut sink = Sink {
             inbox: open.then_some(&mut talk.inbox),
             outbox: &mut talk.outbox,
-            messages_in: &mut self.counts.messages_in,
+            messages_in: 0,
             wanted_bytes: wanted_bytes(self.reading, core),
             cost_bytes_max: cost_bytes_max(self.excess_bytes as usize, core),
             close: None,
         };
         let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
         let close = sink.close;
+        self.counts.messages_in += sink.messages_in;
         match (result, close) {
             (Err(error), _) => talk.verdict = Some(Verdict::Failed(error)),
             (Ok(()), Some((code, reason))) => talk.verdict = Some(Verdict::Closed(code, reason)),
@@ -131,7 +132,7 @@ struct Sink<'a> {
     /// Absent when messages are dropped.
     inbox: Option<&'a mut Inbox>,
     outbox: &'a mut Outbox,
-    messages_in: &'a mut u64,
+    messages_in: u64,
     wanted_bytes: usize,
     cost_bytes_max: usize,
     close: Option<(CloseCode, Box<str>)>,
@@ -154,17 +155,18 @@ impl Events for Sink<'_> {
         Ok(())
     }
 
+    #[inline(always)]
     fn message(&mut self, kind: MessageKind, bytes: &[u8]) -> Result<(), Refused> {
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
         inbox.push(kind, bytes);
-        *self.messages_in += 1;
+        self.messages_in += 1;
         if inbox.cost_bytes() > self.cost_bytes_max { Err(Refused) } else { Ok(()) }
     }
 
     fn message_end(&mut self) {
         if let Some(inbox) = &mut self.inbox {
             inbox.end();
-            *self.messages_in += 1;
+            self.messages_in += 1;
         }
     }
 

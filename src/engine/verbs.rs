@@ -5,7 +5,7 @@
 
 use super::connection::{Connection, Counts, Ended, Phase, Reading};
 use super::core::{Core, count};
-use super::inbox::{Inbox, Piece};
+use super::inbox::{Inbox, Incoming, Piece};
 use super::outbox::Payload;
 use super::registry::{Shared, SlotId};
 use crate::clock::Moment;
@@ -88,7 +88,7 @@ impl Port {
         });
         state.status = 101;
         state.phase = Phase::Open(self.core.now.get());
-        state.talk.outbox.push_bytes(response);
+        state.talk.outbox.push_bytes(&response);
         if let Some(SharedBy { session_id }) = shared {
             state.share(session_id, &self.core);
         }
@@ -120,8 +120,28 @@ impl Port {
         self.wait(&mut state, context);
     }
 
+    /// Adds a small message to what is to be sent already: the usual case of [`Port::write`] when
+    /// there are several. `false` if it is no such case, with nothing done.
+    #[inline(always)]
+    pub(crate) fn append_small(&self, kind: MessageKind, payload: &[u8]) -> bool {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(talk) = state.talk.busy() else { return false };
+        if !state.flags.dirty || state.flags.fenced || !matches!(state.phase, Phase::Open(_)) {
+            return false;
+        }
+        let opcode = opcode(kind, state.flags.binary_data);
+        let high_water_bytes = self.core.settings.limits.outbox_high_water_bytes;
+        let appended = talk.outbox.append_small(opcode, payload, high_water_bytes);
+        if appended {
+            state.flags.writing = false;
+            state.counts.messages_out += 1;
+            count(&self.core.counters.messages_out);
+        }
+        appended
+    }
+
     /// Adds a message to what is to be sent, if there is room.
-    #[inline]
     pub(crate) fn write<'a>(
         &self,
         kind: MessageKind,
@@ -141,10 +161,7 @@ impl Port {
         if state.talk.outbox.is_full(limits.outbox_high_water_bytes) {
             return Err(WriteFailure::Full(payload));
         }
-        let opcode = match kind {
-            MessageKind::Text if !state.flags.binary_data => Opcode::Text,
-            _ => Opcode::Binary,
-        };
+        let opcode = opcode(kind, state.flags.binary_data);
         state.flags.writing = false;
         state.talk.outbox.push_frame(opcode, payload);
         state.counts.messages_out += 1;
@@ -270,6 +287,13 @@ impl Port {
     }
 }
 
+fn opcode(kind: MessageKind, binary_data: bool) -> Opcode {
+    match kind {
+        MessageKind::Text if !binary_data => Opcode::Text,
+        _ => Opcode::Binary,
+    }
+}
+
 /// The handler is gone, and nobody will read what has arrived: it must not count any more.
 impl Drop for Port {
     fn drop(&mut self) {
@@ -293,10 +317,24 @@ pub(crate) struct Read<'a> {
     waits: bool,
 }
 
+impl Read<'_> {
+    /// The first message if it is whole and not longer than asked for: the usual case of a poll.
+    #[inline(always)]
+    pub(crate) fn take_whole(&self) -> Option<Incoming> {
+        let mut state = self.port.state();
+        let state = &mut *state;
+        if state.flags.paused || state.flags.fenced || state.excess_bytes > 0 {
+            return None;
+        }
+        let taken = state.talk.busy()?.inbox.take_whole(self.len)?;
+        state.flags.at_end = true;
+        Some(taken)
+    }
+}
+
 impl Future for Read<'_> {
     type Output = Result<Piece, ReadFailure>;
 
-    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { port, len, deadline, .. } = *self;
         let core = &port.core;
@@ -328,6 +366,7 @@ impl Future for Read<'_> {
             state.mark_dirty(core);
         }
         port.wait(&mut state, context);
+        drop(state);
         self.waits = true;
         Poll::Pending
     }

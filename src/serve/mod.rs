@@ -1,5 +1,6 @@
 //! `ringwire serve`: the engine with the routes that make it useful unprogrammed.
 
+mod broadcast;
 mod chat;
 mod csp;
 mod declared;
@@ -8,7 +9,7 @@ mod echo;
 use crate::config::{Config, TokenError};
 use crate::control::{self, Control, ControlError};
 use crate::{Engine, EngineBuilder, ListenAddress, Settings, StartError, StoreError};
-use chat::Room;
+use broadcast::Member;
 use csp::MyWebSocketServer;
 use declared::Declared;
 use echo::Echo;
@@ -27,14 +28,17 @@ pub enum Outcome {
     Cut,
 }
 
-/// An engine with the built-in routes: `/echo`, [`CSP_PATH`], `/chat`, and the demo page at `/`.
+/// An engine with the built-in routes: `/echo`, [`CSP_PATH`], `/chat`, `/broadcast`, and the demo
+/// page at `/`.
 pub fn builder(settings: Settings) -> EngineBuilder {
-    let room = Room::new();
+    let chat = chat::Room::new();
+    let broadcast = Arc::new(broadcast::Room::default());
     Engine::builder()
         .settings(settings)
         .route("/echo", || Echo)
         .route(CSP_PATH, || MyWebSocketServer)
-        .route("/chat", move || room.member())
+        .route("/chat", move || chat.member())
+        .route("/broadcast", move || Member::of(&broadcast))
         .page("/", "text/html; charset=utf-8", include_bytes!("../page/index.html"))
 }
 
@@ -102,6 +106,7 @@ pub fn run(config: &Config) -> Result<Outcome, ServeError> {
     }
     announce(&control);
     let totals = engine.join().totals;
+    drop(control);
     let ring = totals.ring;
     tracing::info!(
         accepted = totals.accepted,

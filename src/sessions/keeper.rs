@@ -10,8 +10,11 @@ use super::store::{SessionStore, StoreCall, StoreError};
 use super::visit::Visit;
 use crate::proto::limits::SESSION_STORE_TIMEOUT;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Between two reports of failures.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps the sessions of an engine. One for all its shards.
 pub(crate) struct SessionKeeper {
@@ -20,6 +23,8 @@ pub(crate) struct SessionKeeper {
     pub(super) live: Live,
     /// What a running engine has given it.
     started: OnceLock<Started>,
+    /// When a failure was last reported.
+    reported: Mutex<Option<Instant>>,
 }
 
 struct Started {
@@ -59,7 +64,13 @@ impl SessionKeeper {
     pub(crate) fn new(settings: SessionSettings, store: Option<Arc<dyn SessionStore>>) -> Self {
         let in_memory = || Arc::new(MemoryStore::new(settings.sessions_max)) as _;
         let store = store.unwrap_or_else(in_memory);
-        Self { settings, store, live: Live::default(), started: OnceLock::new() }
+        Self {
+            settings,
+            store,
+            live: Live::default(),
+            started: OnceLock::new(),
+            reported: Mutex::new(None),
+        }
     }
 
     /// The engine runs: calls of the store that wait go to `runtime`, and sockets can be closed.
@@ -181,6 +192,15 @@ impl SessionKeeper {
     fn close(&self, sockets: &[SocketKey], reason: &'static str) {
         if let Some(started) = self.started.get() {
             sockets.iter().for_each(|socket| (started.close)(*socket, reason));
+        }
+    }
+
+    /// Reports a failure of the store, not more than once a second however many ask.
+    pub(crate) fn report(&self, error: &StoreError) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
+            *reported = Some(Instant::now());
+            tracing::warn!(%error, "handshakes are refused for want of a session");
         }
     }
 

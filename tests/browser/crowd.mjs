@@ -37,7 +37,7 @@ export class Crowd {
         return this.heard(socket, port, head.subarray(end + 4));
       });
       socket.on('error', (error) => { if (opened) this.ended(port, { error: error.code }); else reject(error); });
-      socket.on('close', () => this.ended(port, { error: 'closed' }));
+      socket.on('close', () => this.ended(port, { error: 'closed without a Close frame' }));
     });
   }
 

@@ -162,6 +162,21 @@ test('chat between two people', () =>
     assert.deepEqual(await received(ann), ['* Ann has joined', '* Bob has joined', 'Ann: hello <b>Bob</b>', 'Bob: hello Ann', '* Bob has left']);
   })));
 
+test('broadcast: both hear what one says, as it was said', () =>
+  withPage({}, (ann) => withPage({}, async (bob) => {
+    for (const page of [ann, bob]) {
+      await page.click('[data-route="/broadcast"]');
+      await connect(page, '/broadcast');
+      await say(page, 'joined');
+      await seen(page, '#log .received', 'joined');
+    }
+    await say(ann, 'hello all');
+    for (const page of [ann, bob]) await seen(page, '#log .received', 'hello all');
+    await bob.click('#send-binary');
+    await seen(bob, '#close-info', 'code 1009');
+    assert.equal(await ann.locator('#state').textContent(), 'OPEN (1)', 'too long a message is the end of its sender alone');
+  })));
+
 for (const [colorScheme, name, viewport, deviceScaleFactor] of [
   ['light', 'demo-light', { width: 1280, height: 900 }, 1],
   ['dark', 'demo-dark', { width: 1280, height: 900 }, 2],

@@ -1,8 +1,9 @@
 // The status page in a real browser, with 5,000 connections: what an operator does, and what they
-// see. Against the server when the environment names it, against a made-up one otherwise:
-//   ADMIN_URL     http://127.0.0.1:9002/, ADMIN_TOKEN and ADMIN_READ_TOKEN
-//   RINGWIRE_WS            ws://127.0.0.1:8080, where this test opens its connections at /echo
-//   SHARED_ROUTE  a shared route at which some of them go unattended (may be left out)
+// see. Against the server when the environment names it, against a made-up one otherwise; what needs
+// a server that dies, lies or has a million connections is made up always.
+//   RINGWIRE_CONTROL_URL, RINGWIRE_CONTROL_TOKEN, RINGWIRE_WS   as scripts/with-server.sh sets them
+//   READ_ONLY_TOKEN   the server's other token
+//   SHARED_ROUTE      a shared route, at which some connections go unattended (may be left out)
 // Screenshots go to $SCREENSHOTS.
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync } from 'node:fs';
@@ -13,8 +14,8 @@ import { chromium } from 'playwright-core';
 import { Crowd } from './crowd.mjs';
 import { MockAdmin, refused } from './mock_admin.mjs';
 
-const { ADMIN_URL, ADMIN_TOKEN, ADMIN_READ_TOKEN, RINGWIRE_WS, SHARED_ROUTE } = process.env;
-const REAL = Boolean(ADMIN_URL), CONNECTIONS = 5000;
+const { RINGWIRE_CONTROL_URL, RINGWIRE_CONTROL_TOKEN, RINGWIRE_WS, READ_ONLY_TOKEN, SHARED_ROUTE } = process.env;
+const CONNECTIONS = 5000;
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const SHOTS = process.env.SCREENSHOTS ?? fileURLToPath(new URL('../../target/screenshots', import.meta.url));
 const ROW = '#grid tbody tr';
@@ -22,12 +23,12 @@ let browser, world;
 
 // The server under test: its address and tokens, the peers of some connections, how they ended.
 async function realWorld() {
-  assert.ok(ADMIN_TOKEN && ADMIN_READ_TOKEN && RINGWIRE_WS, 'set ADMIN_TOKEN, ADMIN_READ_TOKEN and RINGWIRE_WS too');
+  assert.ok(RINGWIRE_CONTROL_TOKEN && READ_ONLY_TOKEN && RINGWIRE_WS, 'set RINGWIRE_CONTROL_TOKEN, READ_ONLY_TOKEN and RINGWIRE_WS too');
   const shared = SHARED_ROUTE ? 1000 : 0, crowds = [await new Crowd(`${RINGWIRE_WS}/echo`).open(CONNECTIONS - shared)];
   if (shared) crowds.push(await new Crowd(RINGWIRE_WS + SHARED_ROUTE).open(shared));
   const talk = setInterval(() => crowds[0].speak('hello', 7), 500), peers = [...crowds[0].members.keys()];
   return {
-    url: ADMIN_URL, operator: ADMIN_TOKEN, readOnly: ADMIN_READ_TOKEN, crowds,
+    url: RINGWIRE_CONTROL_URL, operator: RINGWIRE_CONTROL_TOKEN, readOnly: READ_ONLY_TOKEN, crowds,
     peer: () => `127.0.0.1:${peers.pop()}`,
     async end(peer) { return until(() => crowds[0].ends.get(Number(peer.split(':')[1]))); },
     isOpen: (peer) => crowds[0].members.has(Number(peer.split(':')[1])),
@@ -54,7 +55,7 @@ async function until(value) {
 before(async () => {
   assert.ok(existsSync(CHROMIUM), `no browser at ${CHROMIUM}: install Debian's chromium, or name one in CHROMIUM`);
   mkdirSync(SHOTS, { recursive: true });
-  world = await (REAL ? realWorld() : mockWorld());
+  world = await (RINGWIRE_CONTROL_URL ? realWorld() : mockWorld());
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--headless=new', '--no-sandbox'] });
 });
 after(async () => { await browser?.close(); await world?.stop(); });
@@ -115,6 +116,7 @@ test('the totals are those of the shards, and the graphs move', () =>
     await page.waitForFunction(() => [...document.querySelectorAll('.tile .value')].every(({ textContent }) => textContent !== '–'));
     const sum = await page.evaluate(() => [...document.querySelectorAll('#shards tbody tr')].reduce((all, { cells }) => all + Number(cells[1].textContent.replaceAll(',', '')), 0));
     assert.equal(sum, CONNECTIONS);
+    await page.waitForFunction(() => /[1-9]/.test(document.querySelectorAll('.tile .value')[2].textContent), undefined, { timeout: 10_000 });
     const curve = () => page.locator('.tile .curve.c0').nth(2).getAttribute('d');
     const before = await curve();
     await page.waitForFunction((d) => document.querySelectorAll('.tile .curve.c0')[2].getAttribute('d').length > d.length + 10, before);
@@ -213,7 +215,7 @@ test('interrupt asks first, then cuts', () =>
     await page.click(`${ROW} [data-act=interrupt]`);
     await page.click('#confirm-do');
     await seen(page, '#toasts', 'Interrupted connection');
-    assert.equal((await world.end(peer)).error, 'ECONNRESET');
+    assert.ok((await world.end(peer)).error, 'no Close frame');
     await seen(page, '#empty', 'No connection matches');
   }));
 
@@ -362,9 +364,8 @@ const withMock = (options, pageOptions, act) => async () => {
     if (mock.server.listening) await mock.stop();
   }
 };
-const only = { skip: REAL };
 
-test('the server goes: the page says so, and is back by itself', only, withMock({}, {}, async (page, mock) => {
+test('the server goes: the page says so, and is back by itself', withMock({}, {}, async (page, mock) => {
   await mock.stop();
   await seen(page, '#banner', 'does not answer');
   assert.equal(await page.evaluate(() => document.body.dataset.link), 'gone');
@@ -379,7 +380,7 @@ test('the server goes: the page says so, and is back by itself', only, withMock(
   await seen(page, '#token-error', 'no longer accepts the token');
 }));
 
-test('a server in trouble is quoted, with its remedy', only, withMock({}, {}, async (page, mock) => {
+test('a server in trouble is quoted, with its remedy', withMock({}, {}, async (page, mock) => {
   await page.locator(`${ROW} [data-act=interrupt]`).first().click();
   mock.trouble = refused(503, 'draining', 'The server is shutting down', 'Connect to another one');
   await page.click('#confirm-do');
@@ -393,14 +394,14 @@ test('a server in trouble is quoted, with its remedy', only, withMock({}, {}, as
   await seen(page, '#server-line', 'draining');
 }));
 
-test('a connection that has ended meanwhile is no error', only, withMock({}, {}, async (page, mock) => {
+test('a connection that has ended meanwhile is no error', withMock({}, {}, async (page, mock) => {
   await page.locator(`${ROW} [data-act=close]`).first().click();
   mock.sockets.splice(0, 10);
   await page.click('#confirm-do');
   await seen(page, '#toasts', 'had already ended');
 }));
 
-test('a session is ended with all its connections', only, withMock({ hostile: [{ session_id: 'sess-1' }, { session_id: 'sess-1' }, {}] }, {}, async (page) => {
+test('a session is ended with all its connections', withMock({ hostile: [{ session_id: 'sess-1' }, { session_id: 'sess-1' }, {}] }, {}, async (page) => {
   await page.locator(`${ROW} .col-route`).first().click();
   await page.click('#details-revoke');
   await page.click('#confirm-do');
@@ -409,7 +410,7 @@ test('a session is ended with all its connections', only, withMock({ hostile: [{
 }));
 
 const HOSTILE = ['<script>window.hit=1</script>', '<img src=x onerror="window.hit=1">', '"><svg onload=window.hit=1>', "' onmouseover='window.hit=1", 'javascript:window.hit=1', '</script><script>window.hit=1</script>', '{{nonce}}${window.hit=1}', '<b>bold</b>\u202e\u0000\u200b', 'x'.repeat(100_000), '__proto__', 'constructor'];
-test('hostile names stay text', only, withMock({ hostile: HOSTILE.flatMap((text) => [{ route: text, peer: text, session_id: text, status: text }, { id: text }]) }, {}, async (page, mock) => {
+test('hostile names stay text', withMock({ hostile: HOSTILE.flatMap((text) => [{ route: text, peer: text, session_id: text, status: text }, { id: text }]) }, {}, async (page, mock) => {
   mock.refusals = Object.fromEntries(HOSTILE.map((text) => [text, 3]));
   mock.closes = Object.fromEntries(HOSTILE.map((text) => [text, 3]));
   const ask = page.waitForResponse((response) => response.url().includes('/v1/status'));
@@ -432,7 +433,7 @@ test('hostile names stay text', only, withMock({ hostile: HOSTILE.flatMap((text)
   await page.screenshot({ path: path.join(SHOTS, 'status-hostile.png') });
 }));
 
-test('a million connections cost the page what 500 do', only, withMock({ imagined: 1_000_000, connections: 10 }, {}, async (page, mock) => {
+test('a million connections cost the page what 500 do', withMock({ imagined: 1_000_000, connections: 10 }, {}, async (page, mock) => {
   await range(page, '1 – 100 of 1,000,000');
   await page.selectOption('#limit', '500');
   for (let start = 1; start < 7000; start += 500) {

@@ -1,9 +1,12 @@
 //! The session against generated input: any split of the bytes gives the same events, what is
 //! illegal is refused in every state, and the limits hold.
 
+#[path = "../support/frames.rs"]
+mod frames;
 mod rules;
 mod text;
 
+use frames::{BINARY, CLOSE, CONTINUATION, FIN, KEY, PING, PONG, TEXT, frame, header};
 use proptest::prelude::*;
 use ringwire::proto::close;
 use ringwire::proto::frame::FrameError;
@@ -67,39 +70,6 @@ impl Events for Recorder {
     fn close(&mut self, code: CloseCode, reason: &str) {
         self.events.push(Event::Close(code, reason.to_owned()));
     }
-}
-
-const KEY: [u8; 4] = [0x9A, 0x0F, 0x55, 0xE1];
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xA;
-const FIN: u8 = 0x80;
-
-/// A masked header that declares `length`, in the shortest form.
-fn header(first: u8, length: u64) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match length {
-        0..=125 => bytes.push(0x80 | length as u8),
-        126..=65_535 => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            bytes.push(0x80 | 127);
-            bytes.extend(length.to_be_bytes());
-        }
-    }
-    bytes.extend(KEY);
-    bytes
-}
-
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = header(first, payload.len() as u64);
-    bytes.extend(payload.iter().enumerate().map(|(index, byte)| byte ^ KEY[index % 4]));
-    bytes
 }
 
 type Outcome = (Vec<Event>, Result<(), ProtocolError>);

@@ -12,6 +12,8 @@
 
 mod client;
 mod control;
+#[path = "../support/frames.rs"]
+mod frames;
 mod handler;
 mod run;
 mod script;

@@ -323,7 +323,7 @@ impl Violation {
             Self::CloseOfOneByte => frame(fin | wire::CLOSE, b"\x03"),
             Self::CloseCodeInvalid => {
                 let code = dice.pick(&[0, 999, 1004, 1005, 1006, 1015, 2_999, 5_000]);
-                frame(fin | wire::CLOSE, &wire::close_payload(code, ""))
+                frame(fin | wire::CLOSE, &wire::close_payload(code, b""))
             }
             Self::CloseReasonNotUtf8 => frame(fin | wire::CLOSE, b"\x03\xe8\xff"),
         };

@@ -1,46 +1,10 @@
-//! The client's own RFC 6455: frames out, a parser for what the server sends. Shares no code with
-//! the server, so that an error in one is not made again in the other.
+//! The client's end of the wire: frames out, a parser for what the server sends.
 
-/// Opcodes (RFC 6455 §11.8).
-pub const CONTINUATION: u8 = 0;
-pub const TEXT: u8 = 1;
-pub const BINARY: u8 = 2;
-pub const CLOSE: u8 = 8;
-pub const PING: u8 = 9;
-pub const PONG: u8 = 10;
-
-/// The FIN bit.
-pub const FIN: u8 = 0x80;
-
-/// A masked frame; `first` is its first byte, whatever that says.
-pub fn frame(first: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
-    let mut bytes = header(first, payload.len() as u64, key);
-    bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
-    bytes
-}
-
-/// The header of a masked frame.
-pub fn header(first: u8, length: u64, key: [u8; 4]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match length {
-        0..=125 => bytes.push(0x80 | length as u8),
-        126..=0xffff => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            bytes.push(0x80 | 127);
-            bytes.extend(length.to_be_bytes());
-        }
-    }
-    bytes.extend(key);
-    bytes
-}
-
-/// A Close payload.
-pub fn close_payload(code: u16, reason: &str) -> Vec<u8> {
-    [&code.to_be_bytes(), reason.as_bytes()].concat()
-}
+use crate::frames::server_frame;
+pub use crate::frames::{
+    BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, close_payload, masked_frame as frame,
+    masked_header as header,
+};
 
 /// What the server said.
 #[derive(Debug, PartialEq, Eq)]
@@ -133,15 +97,8 @@ impl Parser {
     }
 
     fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let [first, second, rest @ ..] = &self.bytes[..] else { return None };
-        assert_eq!(second & 0x80, 0, "a server does not mask");
-        let (length, header) = match second {
-            126 => (u64::from(u16::from_be_bytes(*rest.first_chunk()?)), 4),
-            127 => (u64::from_be_bytes(*rest.first_chunk()?), 10),
-            short => (u64::from(*short), 2),
-        };
-        let (first, end) = (*first, header + length as usize);
-        let payload = self.bytes.get(header..end)?.to_vec();
+        let (first, payload, end) = server_frame(&self.bytes)?;
+        let payload = payload.to_vec();
         self.bytes.drain(..end);
         Some((first, payload))
     }

@@ -1,50 +1,14 @@
 //! A client that says exactly what it is told to, bytes on a TCP socket.
 
 use super::PATIENCE;
+use super::frames::server_frame;
+pub use super::frames::{
+    BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, close_payload, frame, header,
+};
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
-
-pub const FIN: u8 = 0x80;
-pub const CONTINUATION: u8 = 0;
-pub const TEXT: u8 = 1;
-pub const BINARY: u8 = 2;
-pub const CLOSE: u8 = 8;
-pub const PING: u8 = 9;
-pub const PONG: u8 = 10;
-
-/// A frame as a client sends it, with this first byte and a mask.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = header(first, payload.len() as u64);
-    bytes.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
-    bytes
-}
-
-const KEY: [u8; 4] = [0x1d, 0x83, 0x5a, 0xc4];
-
-/// The header of such a frame, in its shortest form.
-pub fn header(first: u8, length: u64) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match length {
-        0..=125 => bytes.push(0x80 | length as u8),
-        126..=0xffff => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            bytes.push(0x80 | 127);
-            bytes.extend(length.to_be_bytes());
-        }
-    }
-    bytes.extend(KEY);
-    bytes
-}
-
-/// The payload of a Close frame.
-pub fn close_payload(code: u16, reason: &[u8]) -> Vec<u8> {
-    [&code.to_be_bytes(), reason].concat()
-}
 
 /// The opening handshake for `path`, with these lines added.
 pub fn upgrade(path: &str, lines: &str) -> String {
@@ -159,8 +123,9 @@ impl Raw {
     /// The next frame; `None` at the end of the connection.
     pub fn read_frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some((frame, length)) = parse(&self.inbound) {
-                self.inbound.drain(..length);
+            if let Some((first, payload, end)) = server_frame(&self.inbound) {
+                let frame = Frame { first, payload: payload.to_vec() };
+                self.inbound.drain(..end);
                 return Some(frame);
             }
             if !self.fill() {
@@ -209,18 +174,4 @@ pub fn http(address: SocketAddr, request: &[u8]) -> Reply {
 
 pub fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-}
-
-/// A whole frame at the start of `bytes`, and its length.
-fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
-    let [first, second, rest @ ..] = bytes else { return None };
-    assert_eq!(second & 0x80, 0, "a server does not mask");
-    let (length, header) = match second {
-        126 => (u64::from(u16::from_be_bytes(*rest.first_chunk()?)), 4),
-        127 => (u64::from_be_bytes(*rest.first_chunk()?), 10),
-        short => (u64::from(*short), 2),
-    };
-    let end = header + length as usize;
-    let payload = bytes.get(header..end)?.to_vec();
-    Some((Frame { first: *first, payload }, end))
 }

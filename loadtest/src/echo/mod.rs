@@ -15,6 +15,7 @@ use self::window::Window;
 use crate::client::Connection;
 use crate::connect::{self, WAVE};
 use crate::handshake::Target;
+use crate::interrupt;
 use crate::operation::{Completion, Op, Sizes};
 use crate::report::{EchoReport, Latency};
 use crate::ring::Ring;
@@ -188,7 +189,10 @@ impl<'p> Session<'p> {
                     self.window = Window::begin(self.plan, self.now_ns)?;
                     counted = (now, 0);
                 }
-                Phase::Measure if self.window.started.elapsed() >= self.plan.seconds => {
+                Phase::Measure
+                    if self.window.started.elapsed() >= self.plan.seconds
+                        || interrupt::is_asked() =>
+                {
                     report = Some((self.window.report(self.plan)?, now + DRAIN_MAX));
                     self.phase = Phase::Drain;
                 }

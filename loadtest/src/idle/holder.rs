@@ -25,6 +25,9 @@ const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// What the threads tell each other.
 #[derive(Default)]
 pub struct Shared {
+    /// Open no more.
+    pub enough: AtomicBool,
+    /// Leave.
     pub stop: AtomicBool,
     pub opened: AtomicU32,
     pub pings: AtomicU32,
@@ -36,6 +39,7 @@ pub struct Holder<'s> {
     ring: &'static mut Ring,
     shared: &'s Shared,
     count: u32,
+    opened: u32,
     raw: bool,
     ended: u32,
     leaving: bool,
@@ -55,13 +59,14 @@ impl<'s> Holder<'s> {
         };
         let ring = Ring::leak(sizes).context("cannot set up the io_uring")?;
         let partial = HashMap::new();
-        Ok(Holder { ring, shared, count, raw, ended: 0, leaving: false, partial })
+        Ok(Holder { ring, shared, count, opened: 0, raw, ended: 0, leaving: false, partial })
     }
 
     /// Opens the connections, which are numbered from `first` on.
     pub fn open(&mut self, target: &Target, first: u32) -> Result<()> {
         for from in (0..self.count).step_by(WAVE as usize) {
-            if self.shared.stop.load(Ordering::Relaxed) {
+            let is_over = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+            if is_over(&self.shared.enough) || is_over(&self.shared.stop) {
                 break;
             }
             let count = WAVE.min(self.count - from);
@@ -72,6 +77,7 @@ impl<'s> Holder<'s> {
                 self.ring.recv_stream(token(Op::Stream, slot))?;
                 self.read_frames(slot, &opened.early)?;
             }
+            self.opened += count;
             self.shared.opened.fetch_add(count, Ordering::AcqRel);
             self.serve(Duration::ZERO)?;
         }
@@ -90,7 +96,7 @@ impl<'s> Holder<'s> {
         let until = Instant::now() + GOODBYE_MAX;
         let mut goodbye = Vec::new();
         frames::write_frame(&mut goodbye, frames::CLOSE, Some([1; 4]), &1000_u16.to_be_bytes());
-        for slot in 0..self.count {
+        for slot in 0..self.opened {
             let bytes = goodbye.clone().into_boxed_slice();
             self.ring.send_owned(bytes, token(Op::SendOwned, slot))?;
             if slot % 1_024 == 0 {
@@ -100,7 +106,7 @@ impl<'s> Holder<'s> {
                 }
             }
         }
-        while self.ended < self.count && Instant::now() < until {
+        while self.ended < self.opened && Instant::now() < until {
             self.serve(TICK)?;
         }
         Ok(())

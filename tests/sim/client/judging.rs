@@ -68,7 +68,7 @@ impl Client {
         self.close_received = Some(code);
         self.closed_ms = now_ms;
         if !self.close_sent && !self.mute && !self.script.never_closes {
-            let close = self.frame(wire::FIN | wire::CLOSE, &wire::close_payload(code, ""));
+            let close = self.frame(wire::FIN | wire::CLOSE, &wire::close_payload(code, b""));
             self.outgoing.push_back((0, close));
             self.close_sent = true;
         }

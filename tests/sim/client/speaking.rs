@@ -18,7 +18,7 @@ impl Client {
         self.answers_owed = easy && taken && prompt;
         match self.script.end.clone() {
             End::Close(code) => {
-                let payload = code.map_or(vec![], |code| wire::close_payload(code, "bye"));
+                let payload = code.map_or(vec![], |code| wire::close_payload(code, b"bye"));
                 let close = self.frame(wire::FIN | wire::CLOSE, &payload);
                 self.close_sent = true;
                 self.outgoing.push_back((0, [last_words, close].concat()));

@@ -1,0 +1,83 @@
+//! `/broadcast`: what one says goes to all, the sender included, as it is: text or binary.
+//!
+//! The handler of one member. Who hears what is kept by the `audience` of its shard, and what goes
+//! from shard to shard by the `room`; a message is copied once for each member, into its outbox.
+//! Who does not take what the others say cannot speak either, and is closed when it has fallen too
+//! far behind: nobody else waits for it.
+
+mod audience;
+mod room;
+
+use crate::{CloseCode, Error, READ_TIMEOUT_DEFAULT, ReadError, WebSocket, WebSocketServer};
+use audience::Seat;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+pub(super) use room::Room;
+
+/// Bytes of a message. A member whose peer reads nothing holds one beyond the high-water mark of
+/// its outbox, and there may be many of them.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Somebody on the route.
+pub(super) struct Member {
+    room: Arc<Room>,
+}
+
+impl Member {
+    pub(super) fn of(room: &Arc<Room>) -> Self {
+        Self { room: Arc::clone(room) }
+    }
+}
+
+/// Why a member leaves.
+enum Leave {
+    /// The conversation is over.
+    Gone,
+    TooSlow,
+    TooLong,
+}
+
+impl WebSocketServer for Member {
+    async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error> {
+        let leave = {
+            let seat = poll_fn(|context| Poll::Ready(Seat::take(&self.room, context))).await;
+            talk(ws, &seat).await?
+        };
+        match leave {
+            Leave::Gone => Ok(()),
+            Leave::TooSlow => ws.close(CloseCode::POLICY, "too far behind what is said here").await,
+            Leave::TooLong => ws.close(CloseCode::TOO_BIG, "messages end at 64 KiB here").await,
+        }
+    }
+}
+
+async fn talk(ws: &mut WebSocket, seat: &Seat) -> Result<Leave, Error> {
+    loop {
+        if let Some(leave) = poll_fn(|context| seat.poll_deliver(ws, context)).await? {
+            return Ok(leave);
+        }
+        let said = tokio::select! {
+            biased;
+            () = poll_fn(|_| seat.poll_heard()) => continue,
+            said = ws.read(MESSAGE_BYTES_MAX + 1, READ_TIMEOUT_DEFAULT) => said,
+        };
+        match said {
+            Ok(message) if ws.at_end() && message.len() <= MESSAGE_BYTES_MAX => {
+                let message = Arc::new(message);
+                let mut call = 0;
+                // While there is no room for it, what others say is heard, or they would wait too.
+                while !poll_fn(|context| seat.poll_say(&message, &mut call, context)).await {
+                    if let Some(leave) = poll_fn(|context| seat.poll_deliver(ws, context)).await? {
+                        return Ok(leave);
+                    }
+                }
+            }
+            Ok(_) => return Ok(Leave::TooLong),
+            // To listen is enough.
+            Err(ReadError::Timeout) => {}
+            Err(ReadError::Closed { .. } | ReadError::Fenced) => return Ok(Leave::Gone),
+        }
+    }
+}
