@@ -30,12 +30,12 @@ impl WebSocketServer for MyWebSocketServer {
             match ws.read(32_656, self.timeout).await {
                                                        //         Set len = 32656
                                                        //         Set data = ..Read(.len, .sc, timeout)
-                Err(ReadError::Closed { .. }) =>       //         If $$$ISERR(sc), $$$GETERRORCODE(sc) = $$$CSPWebSocketClosed {
-                    break,                             //             Quit }
                 Err(ReadError::Timeout) =>             //         If $$$ISERR(sc), $$$GETERRORCODE(sc) = $$$CSPWebSocketTimeout {
                     ws.write(format!(                  //             Do ..Write("Server timed-out at "
                         "Server timed-out at {}",      //
                         horolog())).await?,            //                        _$Horolog) }
+                Err(_) =>                              //         ElseIf $$$ISERR(sc), $$$GETERRORCODE(sc) = $$$CSPWebSocketClosed {
+                    break,                             //             Quit }
                 Ok(data) if data == "exit" =>          //         ElseIf data = "exit" {
                     break,                             //             Quit }
                 Ok(data) =>                            //         Else {

@@ -67,7 +67,7 @@ describe() {
             [[ $name != *=* ]] || program=${name#*=}
             # No contender writes a line for each connection. The arguments are words on purpose.
             # shellcheck disable=SC2206
-            server_command=("$program" serve --shards "$shards" --listen "$address"
+            server_command=("$program" serve --shards "$shards" --listen "$address" --admin off
                 ${RINGWIRE_ARGS:---log warn}) ;;
         bun) server_command=("$here/bun/node_modules/.bin/bun" "$here/bun/server.ts" "$address") ;;
         node-ws) server_command=(node "$here/node-ws/server.mjs" "$address") ;;

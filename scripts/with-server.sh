@@ -3,7 +3,9 @@
 #
 # Starts the server on a free port of 127.0.0.1 with the given environment and
 # options, waits until it listens, runs COMMAND with RINGWIRE_URL, RINGWIRE_WS,
-# RINGWIRE_PID and SERVER_LOG set, and stops the server with SIGTERM.
+# RINGWIRE_PID and SERVER_LOG set, and stops the server with SIGTERM. Its control
+# plane is on a free port as well: RINGWIRE_CONTROL_URL, with the token
+# RINGWIRE_CONTROL_TOKEN.
 # Exit status: that of COMMAND; if it was 0, that of the server (COMMAND may
 # have stopped it itself); 2 if the server did not start.
 #
@@ -47,18 +49,21 @@ trap 'for p in $command $server; do kill -TERM "$p" 2>/dev/null || true; done' E
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-NO_COLOR=1 env "${settings[@]}" "${wrap[@]}" "$binary" serve --listen 127.0.0.1:0 "${options[@]}" 2>"$SERVER_LOG" &
+token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+NO_COLOR=1 env RINGWIRE_ADMIN_TOKEN="$token" "${settings[@]}" "${wrap[@]}" "$binary" serve \
+  --listen 127.0.0.1:0 --admin 127.0.0.1:0 "${options[@]}" 2>"$SERVER_LOG" &
 server=$!
-address=
+address='' control=''
 for _ in $(seq 150); do
-  address=$(grep -aom1 'listening on 127\.0\.0\.1:[0-9]*' "$SERVER_LOG" | grep -o '127.*') && break
+  address=$(grep -aom1 'listening on 127\.0\.0\.1:[0-9]*' "$SERVER_LOG" | grep -o '127.*') &&
+    control=$(grep -aom1 'control plane on http://[^ ]*' "$SERVER_LOG" | grep -o 'http:.*') && break
   kill -0 "$server" 2>/dev/null || break
   sleep 0.1
 done
-[ -n "$address" ] || { tail -n 20 "$SERVER_LOG" >&2; die "the server did not start; its log is $SERVER_LOG"; }
+[ -n "$address" ] && [ -n "$control" ] || { tail -n 20 "$SERVER_LOG" >&2; die "the server did not start; its log is $SERVER_LOG"; }
 
 status=0
-RINGWIRE_URL=http://$address/ RINGWIRE_WS=ws://$address RINGWIRE_PID=$server "$@" &
+RINGWIRE_CONTROL_URL=$control RINGWIRE_CONTROL_TOKEN=$token RINGWIRE_URL=http://$address/ RINGWIRE_WS=ws://$address RINGWIRE_PID=$server "$@" &
 command=$!
 wait "$command" || status=$?
 command=

@@ -4,26 +4,41 @@
 //! `main`. What a value may be is the configuration's business, except where clap can tell at
 //! once that it is no value at all.
 
+mod remote;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringwire::ListenAddress;
 use ringwire::config::Flag;
 use std::path::PathBuf;
+
+pub(crate) use remote::{
+    CompletionsCommand, EndCommand, EventsCommand, LsCommand, OpenCommand, Reach, ReadCommand,
+    SocketStatus, StatusCommand, WriteCommand,
+};
 
 const AFTER_HELP: &str = "\
 Exit codes:
    0  ended as asked; every connection was closed in time
    2  the command line is wrong
    3  the drain deadline passed and connections were cut
-  69  an address is in use or not available
+   4  nothing came in time
+   5  the WebSocket is closed, or there is none of this id
+   6  somebody else holds the WebSocket, or has taken it over
+  65  the message or the query is not what the control plane takes
+  69  an address is in use or not available, or the control plane cannot be reached
   71  no thread can be started
   74  the output could not be written
-  77  permission denied
+  76  the answer was lost, or is not one of a control plane
+  77  permission denied, or the token is missing or wrong
   78  the configuration is wrong, or this host cannot carry the server
 
 Examples:
   ringwire serve --listen 0.0.0.0:9001 --origin https://example.org
   ringwire doctor
-  ringwire config --print-default > ringwire.toml";
+  ringwire config --print-default > ringwire.toml
+  ringwire ls --control /run/ringwire/control.sock
+  ringwire open --control /run/ringwire/control.sock ID
+  ringwire completions bash > /etc/bash_completion.d/ringwire";
 
 const SERVE_AFTER_HELP: &str = "\
 Flags win over the environment, the environment over the file, the file over the defaults.
@@ -46,11 +61,27 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve WebSockets until SIGTERM or SIGINT.
-    Serve(ServeCommand),
+    Serve(Box<ServeCommand>),
     /// Say what this host offers and what would be in the way.
     Doctor(DoctorCommand),
     /// Print or check a configuration.
     Config(ConfigCommand),
+    /// List the WebSockets of a running server.
+    Ls(LsCommand),
+    /// Hold a shared WebSocket: type to write, see what comes, Ctrl-D gives it back.
+    Open(OpenCommand),
+    /// Take one message of a shared WebSocket.
+    Read(ReadCommand),
+    /// Send a message on a shared WebSocket.
+    Write(WriteCommand),
+    /// End any WebSocket.
+    End(EndCommand),
+    /// Follow what happens to shared WebSockets.
+    Events(EventsCommand),
+    /// Say how a running server is.
+    Status(StatusCommand),
+    /// Print what makes a shell complete this command line.
+    Completions(CompletionsCommand),
 }
 
 #[derive(Debug, Default, Args)]
@@ -98,6 +129,16 @@ pub(crate) struct ServeCommand {
     /// [env: RINGWIRE_TIMEOUTS_DRAIN_MS]
     #[arg(long, value_name = "MS")]
     drain_ms: Option<u64>,
+
+    /// The control plane and its status page: IP:PORT, or off; port 0: any
+    /// [default: 127.0.0.1:9002] [env: RINGWIRE_ADMIN_LISTEN]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+
+    /// The control plane on a Unix socket of this user alone, without a token [default: none]
+    /// [env: RINGWIRE_ADMIN_CONTROL]
+    #[arg(long, value_name = "PATH")]
+    control: Option<String>,
 
     /// Lines of the log [default: text] [env: RINGWIRE_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT")]
@@ -160,6 +201,8 @@ impl ServeCommand {
         add("--legacy-drafts", "legacy_drafts", switch(self.legacy_drafts));
         add("--message-bytes-max", "limits.message_bytes_max", text(self.message_bytes_max));
         add("--drain-ms", "timeouts.drain_ms", text(self.drain_ms));
+        add("--admin", "admin.listen", self.admin.iter().cloned().collect());
+        add("--control", "admin.control", self.control.iter().cloned().collect());
         let format = self.log_format.and_then(|format| format.to_possible_value());
         add("--log-format", "log.format", format.iter().map(|v| v.get_name().into()).collect());
         add("--log", "log.filter", self.log.iter().cloned().collect());
@@ -205,6 +248,8 @@ mod tests {
             "--legacy-drafts=true",
             "--message-bytes-max=70000",
             "--drain-ms=5000",
+            "--admin=off",
+            "--control=/run/ringwire/control.sock",
             "--log-format=json",
             "--log=debug",
             "--set=timeouts.pong_ms=7",

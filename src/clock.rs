@@ -1,8 +1,8 @@
 //! Time as the engine sees it: a number of milliseconds that only grows.
 //!
-//! Nobody below `main` asks the operating system for the time. A [`Ring`](crate::ring::Ring) says
-//! what time it is, once a batch, and hands a [`Moment`] down; the simulator hands down an
-//! invented one.
+//! Nobody in the engine asks the operating system for the time; the stores of sessions do. A
+//! [`Ring`](crate::ring::Ring) says what time it is, once a batch, and hands a [`Moment`] down; the
+//! simulator hands down an invented one.
 
 use std::ops::Add;
 use std::time::Duration;

@@ -4,11 +4,19 @@
 //! [`load`] once before anything starts; the engine never sees a `Config`, only the [`Settings`]
 //! made from it. Nothing here opens a socket or asks the kernel for anything but the file.
 
+mod admin;
 mod keys;
+mod kinds;
 mod layers;
+mod routes;
+mod sessions;
+mod written;
 
+pub use admin::{Admin, Secret, TokenError};
 pub use keys::default_toml;
 pub use layers::{Flag, Source, load};
+pub use routes::RouteSection;
+pub use sessions::Sessions;
 
 use crate::engine::{
     Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
@@ -26,7 +34,7 @@ use std::time::Duration;
     reason = "the table in `keys` says it, and `config --print-default` prints it"
 )]
 pub struct Config {
-    #[serde(with = "addresses")]
+    #[serde(with = "written::addresses")]
     pub listen: Vec<ListenAddress>,
     pub shards: usize,
     pub connections_max: u32,
@@ -35,7 +43,11 @@ pub struct Config {
     pub limits: LimitsSection,
     pub timeouts: TimeoutsSection,
     pub ring: RingSection,
+    pub sessions: Sessions,
+    pub admin: Admin,
     pub log: Log,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<RouteSection>,
 }
 
 /// Section `[origins]`: which pages may connect.
@@ -95,7 +107,7 @@ pub struct TimeoutsSection {
 pub struct RingSection {
     pub submission_entries: u32,
     pub completion_entries: u32,
-    #[serde(with = "buffers")]
+    #[serde(with = "written::buffers")]
     pub buffers: ReceiveBuffers,
     pub buffer_pool_bytes: usize,
     pub buffer_count: u16,
@@ -209,7 +221,10 @@ impl Config {
                 buffer_count: ring.buffer_count,
                 send_waitall: ring.send_waitall,
             },
+            sessions: Sessions::default(),
+            admin: Admin::default(),
             log: Log::default(),
+            route: Vec::new(),
         }
     }
 
@@ -284,6 +299,8 @@ impl Config {
             );
             return Err(("ring.completion_entries", text));
         }
+        self.sessions.check()?;
+        self.admin.check()?;
         self.check_lists()
     }
 
@@ -325,55 +342,6 @@ fn is_origin(text: &str) -> bool {
         && !host.is_empty()
         && scheme.bytes().all(allowed_in_scheme)
         && host.bytes().all(allowed_in_host)
-}
-
-/// Addresses as text, because that is how people write them.
-mod addresses {
-    use super::ListenAddress;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(
-        addresses: &[ListenAddress],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(addresses.iter().map(ToString::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<ListenAddress>, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
-    }
-}
-
-/// The kind of receive buffers as text.
-mod buffers {
-    use super::ReceiveBuffers;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    const NAMES: [(&str, ReceiveBuffers); 3] = [
-        ("auto", ReceiveBuffers::Auto),
-        ("incremental", ReceiveBuffers::Incremental),
-        ("classic", ReceiveBuffers::Classic),
-    ];
-
-    pub(super) fn serialize<S: Serializer>(
-        buffers: &ReceiveBuffers,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let name =
-            NAMES.iter().find(|(_, value)| value == buffers).map_or("auto", |(name, _)| name);
-        serializer.serialize_str(name)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<ReceiveBuffers, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let found = NAMES.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-        found.ok_or_else(|| D::Error::custom("expected auto, incremental or classic"))
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 //! `write` and `end_server`.
 //!
 //! ```text
-//! api ─ engine ─┬─ proto   RFC 6455 without I/O: bytes and time in, bytes and events out
-//!               └─ ring    the kernel: submissions in, completions out; the only unsafe code
+//! api ─ engine ─┬─ proto     RFC 6455 without I/O: bytes and time in, bytes and events out
+//!               ├─ ring      the kernel: submissions in, completions out; the only unsafe code
+//!               └─ sessions  who a browser is, over many WebSockets; in memory or in Redis
+//! control ─ api              HTTP for operators and other programs, on a runtime beside
 //! ```
 //! Calls go only downwards; `proto` and `ring` know neither each other nor the engine.
 //!
@@ -32,25 +34,42 @@
 //! `Session::reserved_bits` says so, an epoll driver would be a third [`ring::Ring`].
 
 mod api;
+pub mod client;
 pub mod clock;
 pub mod config;
+pub mod control;
 #[doc(hidden)]
 pub mod engine;
 pub mod proto;
 pub mod ring;
 pub mod serve;
+mod sessions;
 
 pub use api::{
-    Closing, Data, Drained, Engine, EngineBuilder, EngineHandle, Error, Message, NotOffered,
-    Opening, ReadError, WebSocket, WebSocketServer, WriteError,
+    Closing, Data, Drained, Engine, EngineBuilder, EngineHandle, Error, Kept, Message, NotOffered,
+    OpenError, OpenOptions, OpenOrWriteError, Opening, ReadError, RevokeError, Session,
+    SessionError, SharedSocket, WebSocket, WebSocketServer, WriteError,
 };
 pub use engine::{
-    Closer, Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings,
-    StartError, Timeouts, Totals,
+    Closer, EngineStatus, Event, EventClose, EventFilter, EventId, EventKind, EventStream,
+    Histogram, LeaseInfo, Limits, ListenAddress, MailboxPolicy, NoCursor, NoEventId, OriginPolicy,
+    ReceiveBuffers, RingSettings, RouteOptions, RouteStatus, Settings, ShardStatus, SocketCursor,
+    SocketInfo, SocketOrder, SocketPage, SocketQuery, SocketStatus, StartError, Timeouts, Totals,
+    UnknownName,
 };
 pub use proto::limits::{READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT};
 pub use proto::{CloseCode, MessageKind, Refusal};
+#[cfg(feature = "redis")]
+pub use sessions::RedisStore;
+pub use sessions::{
+    MemoryStore, NotAnId, Replaced, SameSite, SessionId, SessionRecord, SessionSettings,
+    SessionSettingsError, SessionStore, SessionValues, StoreCall, StoreError,
+};
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
 struct ReadmeDoctests;
+
+#[doc = include_str!("../docs/sessions.md")]
+#[cfg(doctest)]
+struct SessionsDoctests;

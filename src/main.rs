@@ -8,10 +8,15 @@
 //! | 0 | ended as asked; every connection was closed in time |
 //! | 2 | the command line is wrong |
 //! | 3 | the drain deadline passed and connections were cut |
-//! | 69 | an address is in use or not available |
+//! | 4 | nothing came in time |
+//! | 5 | the WebSocket is closed, or there is none of this id |
+//! | 6 | somebody else holds the WebSocket, or has taken it over |
+//! | 65 | the message or the query is not what the control plane takes |
+//! | 69 | an address is in use or not available, or the control plane cannot be reached |
 //! | 71 | no thread can be started |
 //! | 74 | the output could not be written |
-//! | 77 | permission denied |
+//! | 76 | the answer was lost, or is not one of a control plane |
+//! | 77 | permission denied, or the token is missing or wrong |
 //! | 78 | the configuration is wrong, or this host cannot carry the server (`ringwire doctor`) |
 //!
 //! Every failure is one line on standard error, `ringwire: <cause>; <remedy>`. The codes from 64
@@ -20,9 +25,10 @@
 mod cli;
 mod doctor;
 mod log;
+mod shell;
 
-use clap::Parser;
-use cli::{Cli, Command, ConfigCommand, DoctorCommand, ServeCommand};
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command, CompletionsCommand, ConfigCommand, DoctorCommand, ServeCommand};
 use ringwire::config::{self, Config};
 use ringwire::ring::probe::{self, Plan};
 use ringwire::serve::{self, Outcome};
@@ -58,6 +64,8 @@ fn main() -> ExitCode {
         Command::Serve(command) => run_server(command),
         Command::Doctor(command) => run_doctor(command),
         Command::Config(command) => run_config(command),
+        Command::Completions(command) => print_completions(command),
+        remote => shell::run(remote),
     })
 }
 
@@ -118,7 +126,7 @@ fn run_server(command: &ServeCommand) -> Result<u8, Failure> {
         return Err(Failure { code: blocked.exit_code, message: blocked.to_string() });
     }
     tracing::debug!(?limits, allowance = ?report.allowance, "host");
-    match serve::run(config.to_settings()) {
+    match serve::run(&config) {
         Ok(Outcome::Drained) => Ok(0),
         Ok(Outcome::Cut) => Ok(EXIT_CUT),
         Err(error) => Err(Failure { code: error.exit_code(), message: error.to_string() }),
@@ -135,6 +143,14 @@ fn run_doctor(command: &DoctorCommand) -> Result<u8, Failure> {
         None => Ok(0),
         Some(blocked) => Err(Failure { code: blocked.exit_code, message: blocked.to_string() }),
     }
+}
+
+fn print_completions(command: &CompletionsCommand) -> Result<u8, Failure> {
+    let mut script = Vec::new();
+    let shell = clap_complete::Shell::from(command.shell);
+    clap_complete::generate(shell, &mut Cli::command(), "ringwire", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(0)
 }
 
 fn plan_of(config: &Config) -> Plan {

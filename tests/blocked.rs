@@ -85,8 +85,15 @@ fn the_doctor_still_reports_where_io_uring_is_blocked() {
 #[test]
 fn a_small_memlock_limit_is_named_with_what_is_needed() {
     let program = Reachable::new("small");
-    let line =
-        refusal(&blocked(&["memlock", "65536", &uid(0), program.path(), "serve", "--shards=2"]));
+    let line = refusal(&blocked(&[
+        "memlock",
+        "65536",
+        &uid(0),
+        program.path(),
+        "serve",
+        "--admin=off",
+        "--shards=2",
+    ]));
     let needed_kib = 2 * memlock_needed_bytes(4_096, 4_096, BUFFERS) / 1_024;
     assert!(line.contains("RLIMIT_MEMLOCK is too small"), "{line}");
     assert!(
@@ -96,7 +103,8 @@ fn a_small_memlock_limit_is_named_with_what_is_needed() {
     assert!(line.contains("LimitMEMLOCK="), "{line}");
     // Too little even for the rings that only try: still the limit is named, not the kernel.
     for (limit, limit_kib) in [("4096", 4), ("8192", 8)] {
-        let line = refusal(&blocked(&["memlock", limit, &uid(1), program.path(), "serve"]));
+        let line =
+            refusal(&blocked(&["memlock", limit, &uid(1), program.path(), "serve", "--admin=off"]));
         assert!(line.contains(&format!("RLIMIT_MEMLOCK is {limit_kib} KiB")), "{line}");
     }
 }
@@ -105,7 +113,8 @@ fn a_small_memlock_limit_is_named_with_what_is_needed() {
 fn a_directory_of_somebody_else_is_a_matter_of_permission() {
     let program = Reachable::new("denied");
     let listen = "--listen=unix:/usr/ringwire-test.sock";
-    let output = blocked(&["memlock", "8388608", &uid(4), program.path(), "serve", listen]);
+    let output =
+        blocked(&["memlock", "8388608", &uid(4), program.path(), "serve", "--admin=off", listen]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(77), "{text}");
     assert!(text.contains("is not permitted; use a directory that this user may write"), "{text}");

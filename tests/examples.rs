@@ -179,6 +179,27 @@ fn timeout_echo_echoes_times_out_and_exits() {
 }
 
 #[test]
+fn shared_serves_sockets_whose_handlers_are_gone() {
+    let example = Example::start("shared", &[]);
+    let path = "/csp/user/MyApp.MyWebSocketServer.cls";
+    let mut clients: Vec<Client> = (0..3).map(|_| example.client(path)).collect();
+    for round in 0..3 {
+        for (index, client) in clients.iter_mut().enumerate() {
+            say(client, &format!("{round} of {index}"));
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            assert_eq!(heard(client), format!("{round} of {index}"));
+        }
+    }
+    say(&mut clients[1], "exit");
+    assert_eq!(closed(&mut clients[1]), CloseCode::Normal);
+    say(&mut clients[2], "still there");
+    assert_eq!(heard(&mut clients[2]), "still there");
+    leave(clients.remove(0));
+    example.stop(Signal::TERM);
+}
+
+#[test]
 fn auth_lets_in_whom_it_knows() {
     let example = Example::start("auth", &[]);
     let ada = || example.request("/").with_header("Cookie", "theme=dark; session=1f0c");
@@ -212,6 +233,48 @@ fn auth_lets_in_whom_it_knows() {
         example.connect(from_there.with_sub_protocol("notes.v1")).expect("the admin is let in");
     assert_eq!(heard(&mut client), "welcome, admin");
     leave(client);
+    example.stop(Signal::TERM);
+}
+
+#[test]
+fn session_logs_in_over_reconnects_and_out_everywhere() {
+    let example = Example::start("session", &[]);
+    let connect = |cookie: &str| {
+        let request = example.request("/account").with_header("Cookie", cookie);
+        let (client, answer) = example.connect(request).expect("it accepts");
+        let cookie = answer.headers().get("set-cookie").map(|cookie| {
+            let cookie = cookie.to_str().expect("ASCII");
+            cookie.split(';').next().unwrap_or(cookie).to_owned()
+        });
+        (client, cookie)
+    };
+    let (mut client, cookie) = connect("theme=dark");
+    let before = cookie.expect("a cookie");
+    assert_eq!(heard(&mut client), "visit 1 of nobody");
+    let mut tries = |words: [&str; 2]| words.map(|word| say(&mut client, word));
+    tries(["login ada", "byron"]);
+    tries(["login ada", "lovelace"]);
+    assert_eq!(
+        [heard(&mut client), heard(&mut client), heard(&mut client)],
+        ["password?", "no", "password?"]
+    );
+    assert_eq!(closed(&mut client), CloseCode::Restart);
+
+    let (mut client, cookie) = connect(&before);
+    let after = cookie.expect("a new cookie");
+    assert_ne!(after, before);
+    assert_eq!(heard(&mut client), "visit 2 of ada");
+    let (mut tab, cookie) = connect(&after);
+    assert_eq!((heard(&mut tab).as_str(), cookie), ("visit 3 of ada", None));
+    say(&mut tab, "hello");
+    assert_eq!(heard(&mut tab), "ada says hello");
+    say(&mut client, "logout");
+    assert_eq!([closed(&mut client), closed(&mut tab)], [CloseCode::Policy; 2]);
+    for stale in [before, after] {
+        let (mut client, cookie) = connect(&stale);
+        assert!(cookie.is_some() && heard(&mut client) == "visit 1 of nobody");
+        leave(client);
+    }
     example.stop(Signal::TERM);
 }
 

@@ -53,7 +53,7 @@ impl RingAlone {
         for slot in 0..scenario.connections {
             ring.push(Token::new(Operation::Receive, slot, 0), Submission::Receive);
             let mut answer = SendData::new();
-            answer.push(scenario.echo().into());
+            answer.push(ringwire::ring::Buffer::copy_of(&scenario.echo()));
             peers.push(RingPeer { received: 0, answer: Some(answer) });
         }
         let mut alone = Self { ring, peers };

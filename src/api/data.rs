@@ -1,8 +1,7 @@
 //! Messages as handlers see them.
 
-use crate::engine::Payload;
+use crate::engine::{Incoming, Payload};
 use crate::proto::MessageKind;
-use crate::ring::Buffer;
 use std::fmt;
 use std::ops::Deref;
 
@@ -10,33 +9,31 @@ use std::ops::Deref;
 ///
 /// It owns them: it can be kept, sent to another thread, and given to
 /// [`write`](super::WebSocket::write) as it is, which sends it from where it lies.
-pub struct Data {
-    kind: MessageKind,
-    payload: Buffer,
-}
+#[derive(Clone)]
+pub struct Data(Incoming);
 
 impl Data {
-    pub(crate) fn new(kind: MessageKind, payload: Buffer) -> Self {
-        Self { kind, payload }
+    pub(crate) fn new(incoming: Incoming) -> Self {
+        Self(incoming)
     }
 
     /// Whether it came as text or as binary. Text is valid UTF-8.
     pub fn kind(&self) -> MessageKind {
-        self.kind
+        self.0.kind()
     }
 
     /// The text; `None` for binary data. The bytes are looked through once more; to compare with
     /// a known text, `data == "exit"` is quicker.
     pub fn as_text(&self) -> Option<&str> {
-        match self.kind {
-            MessageKind::Text => simdutf8::basic::from_utf8(&self.payload).ok(),
+        match self.kind() {
+            MessageKind::Text => simdutf8::basic::from_utf8(self.0.payload()).ok(),
             MessageKind::Binary => None,
         }
     }
 
     /// The bytes, of text as well.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.payload
+        self.0.payload()
     }
 }
 
@@ -44,22 +41,14 @@ impl Deref for Data {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.payload
-    }
-}
-
-impl Clone for Data {
-    fn clone(&self) -> Self {
-        let mut payload = Buffer::with_headroom(self.payload.len());
-        payload.extend_from_slice(&self.payload);
-        Self { kind: self.kind, payload }
+        self.0.payload()
     }
 }
 
 /// Equal to a text if it is text and that text.
 impl PartialEq<str> for Data {
     fn eq(&self, other: &str) -> bool {
-        self.kind == MessageKind::Text && *self.payload == *other.as_bytes()
+        self.kind() == MessageKind::Text && self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -71,7 +60,7 @@ impl PartialEq<&str> for Data {
 
 impl fmt::Debug for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Data({:?}, {} bytes)", self.kind, self.payload.len())
+        write!(f, "Data({:?}, {} bytes)", self.kind(), self.len())
     }
 }
 
@@ -88,7 +77,7 @@ impl<'a> Message<'a> {
     }
 
     fn owned(kind: MessageKind, bytes: Vec<u8>) -> Self {
-        Self { kind, payload: Payload::Owned(Buffer::from(bytes)) }
+        Self { kind, payload: Payload::Vec(bytes) }
     }
 }
 
@@ -136,12 +125,12 @@ impl From<Vec<u8>> for Message<'_> {
 
 impl From<Data> for Message<'_> {
     fn from(data: Data) -> Self {
-        Self { kind: data.kind, payload: Payload::Owned(data.payload) }
+        Self { kind: data.kind(), payload: Payload::Owned(data.0.into_payload()) }
     }
 }
 
 impl<'a> From<&'a Data> for Message<'a> {
     fn from(data: &'a Data) -> Self {
-        Self::borrowed(data.kind, &data.payload)
+        Self::borrowed(data.kind(), data)
     }
 }

@@ -1,14 +1,16 @@
 //! Building, running and ending an engine.
 
+use super::handle::EngineHandle;
 use super::handler::{self, WebSocketServer};
 use crate::engine::shard::Shard;
 use crate::engine::{
-    ListenAddress, Routes, Running, Settings, SimulatedEngine, StartError, Target, Totals, bench,
-    launch,
+    ListenAddress, MakeTask, RouteOptions, Routes, Running, Settings, SimulatedEngine, StartError,
+    Target, Totals, bench, launch,
 };
 use crate::ring::Ring;
 use crate::ring::sim::SimRing;
-use std::sync::Arc;
+use crate::sessions::{SessionKeeper, SessionSettings, SessionStore};
+use std::sync::{Arc, OnceLock};
 
 /// A running server: shards that accept and serve until they are drained.
 ///
@@ -48,6 +50,7 @@ impl Engine {
             listen: Vec::new(),
             routes: Routes::default(),
             drain_on_signal: false,
+            sessions: Sessions::default(),
         }
     }
 
@@ -81,18 +84,19 @@ pub struct Drained {
     pub totals: Totals,
 }
 
-/// Reaches a running engine from any thread.
-#[derive(Clone)]
-pub struct EngineHandle {
-    drain: Arc<dyn Fn() + Send + Sync>,
+/// What the builder knows of sessions. Routes are told of the keeper before there is one.
+#[derive(Default)]
+struct Sessions {
+    settings: SessionSettings,
+    store: Option<Arc<dyn SessionStore>>,
+    keeper: Arc<OnceLock<Arc<SessionKeeper>>>,
 }
 
-impl EngineHandle {
-    /// Ends the engine in order: nothing more is accepted, every WebSocket gets a Close frame
-    /// (1001), spread over `drain_spread`, and what is left after `drain` is cut
-    /// ([`Timeouts`](crate::Timeouts)). Does not wait, see [`Engine::join`].
-    pub fn drain(&self) {
-        (self.drain)();
+impl Sessions {
+    fn keeper(&mut self) -> Arc<SessionKeeper> {
+        let Self { settings, store, keeper } = self;
+        let new = || Arc::new(SessionKeeper::new(settings.clone(), store.take()));
+        Arc::clone(keeper.get_or_init(new))
     }
 }
 
@@ -102,6 +106,7 @@ pub struct EngineBuilder {
     listen: Vec<ListenAddress>,
     routes: Routes,
     drain_on_signal: bool,
+    sessions: Sessions,
 }
 
 impl EngineBuilder {
@@ -134,31 +139,64 @@ impl EngineBuilder {
     /// Serves WebSockets at `path`: an exact path, or `/prefix/*`. Exact paths go before
     /// prefixes, longer prefixes before shorter ones. `factory` makes one handler per connection,
     /// on the thread of its shard.
-    pub fn route<H, F>(mut self, path: &str, factory: F) -> Self
+    pub fn route<H, F>(self, path: &str, factory: F) -> Self
     where
         H: WebSocketServer,
         F: Fn() -> H + Send + Sync + 'static,
     {
-        let make = Box::new(move |arrival| handler::task(factory(), arrival));
-        self.routes.add(path, Target::Handler(make));
+        self.route_with(path, RouteOptions::default(), factory)
+    }
+
+    /// The same, with options.
+    pub fn route_with<H, F>(mut self, path: &str, options: RouteOptions, factory: F) -> Self
+    where
+        H: WebSocketServer,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        let factory = Arc::new(factory);
+        let other = Arc::clone(&factory);
+        let make: MakeTask = if options.session {
+            let keeper = Arc::clone(&self.sessions.keeper);
+            Box::new(move |arrival| handler::task(factory(), arrival, keeper.get().cloned()))
+        } else {
+            Box::new(move |arrival| handler::task(factory(), arrival, None))
+        };
+        let farewell = Box::new(move |farewell| handler::farewell(other(), farewell));
+        self.routes.add(path, options, Target::Handler { make, farewell });
+        self
+    }
+
+    /// How sessions are made and kept, for the routes that [ask for one](RouteOptions::session).
+    /// Default: [`SessionSettings::default`].
+    pub fn sessions(mut self, settings: SessionSettings) -> Self {
+        self.sessions.settings = settings;
+        self
+    }
+
+    /// Where sessions are kept. Default: in memory, for as long as the engine runs.
+    pub fn session_store(mut self, store: impl SessionStore) -> Self {
+        self.sessions.store = Some(Arc::new(store));
         self
     }
 
     /// Serves a page at `path`, to plain GET and HEAD.
     pub fn page(mut self, path: &str, content_type: &'static str, body: &'static [u8]) -> Self {
-        self.routes.add(path, Target::Page { content_type, body });
+        let page = Target::Page { content_type, body };
+        self.routes.add(path, RouteOptions::default(), page);
         self
     }
 
     /// One shard on a simulated ring, to be turned by hand; for tests.
     #[doc(hidden)]
-    pub fn simulate(self, ring: SimRing) -> SimulatedEngine {
+    pub fn simulate(mut self, ring: SimRing) -> SimulatedEngine {
+        self.sessions.keeper();
         SimulatedEngine::new(self.settings, self.routes, ring)
     }
 
     /// One shard on any ring, to be turned by hand; for `benches`.
     #[doc(hidden)]
-    pub fn shard_on<R: Ring>(self, ring: R) -> Shard<R> {
+    pub fn shard_on<R: Ring>(mut self, ring: R) -> Shard<R> {
+        self.sessions.keeper();
         bench::shard(ring, self.settings, self.routes)
     }
 
@@ -173,10 +211,15 @@ impl EngineBuilder {
         if !self.listen.is_empty() {
             self.settings.listen = self.listen;
         }
+        self.sessions.settings.check()?;
         let signals = self.drain_on_signal.then(super::signals::Signals::catch).transpose();
         let signals = signals.map_err(StartError::Thread)?;
-        let running = launch(self.settings, self.routes)?;
-        let handle = EngineHandle { drain: running.drainer() };
+        let sessions = self.sessions.keeper();
+        let keeper = Arc::clone(&sessions);
+        let running = launch(self.settings, self.routes, |runtime, closer| {
+            keeper.start(runtime, move |socket, reason| closer.close(socket, reason));
+        })?;
+        let handle = EngineHandle::new(running.reach(), sessions);
         if let Some(signals) = signals {
             running.runtime().spawn(signals.drain(handle.clone()));
         }

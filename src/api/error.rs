@@ -6,7 +6,8 @@ use std::fmt;
 
 /// Why [`read`](super::WebSocket::read) has nothing to give.
 ///
-/// There will be no other: handlers match both, as in `%CSP.WebSocket`.
+/// There will be no other. A handler of a dedicated socket, as in `%CSP.WebSocket`, meets the
+/// first two only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// No message (nor `len` of one) came in time: `CSPWebSocketTimeout`. The socket lives, and
@@ -22,6 +23,9 @@ pub enum ReadError {
         /// The reason of that Close frame.
         reason: Box<str>,
     },
+    /// Of a shared socket only: somebody else has taken it over.
+    #[error("somebody else has taken the WebSocket over")]
+    Fenced,
 }
 
 fn reason_suffix(reason: &str) -> String {
@@ -42,6 +46,9 @@ pub enum WriteError {
     /// before.
     #[error("the peer is too slow: its outbox is full")]
     Full,
+    /// Of a shared socket only: somebody else has taken it over.
+    #[error("somebody else has taken the WebSocket over")]
+    Fenced,
 }
 
 impl From<WriteFailure<'_>> for WriteError {
@@ -50,6 +57,7 @@ impl From<WriteFailure<'_>> for WriteError {
             WriteFailure::Full(_) => Self::Full,
             WriteFailure::TooLong => Self::TooLong,
             WriteFailure::Ended => Self::Closed,
+            WriteFailure::Fenced => Self::Fenced,
         }
     }
 }

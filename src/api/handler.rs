@@ -1,10 +1,13 @@
 //! What an application implements.
 
+use super::admission;
 use super::error::Error;
 use super::opening::Opening;
 use super::websocket::WebSocket;
-use crate::engine::{Arrival, Closer, Counts, Ended, Port, Task};
+use crate::engine::{Arrival, Closer, Counts, Ended, Farewell, Port, SharedBy, Task};
 use crate::proto::{CloseCode, Refusal};
+use crate::sessions::SessionKeeper;
+use std::sync::Arc;
 
 /// A class of WebSockets (`%CSP.WebSocket`): one value per connection, made by the route's
 /// factory.
@@ -45,14 +48,19 @@ pub trait WebSocketServer: 'static {
     }
 
     /// The conversation (`Server`). The socket is closed when this returns: with 1000, or with
-    /// 1011 after an error or a panic.
+    /// 1011 after an error or a panic. A shared one
+    /// ([`set_shared_connection`](Opening::set_shared_connection)) stays open when this returns
+    /// `Ok`: nobody attends to it then, the handler's memory is freed, and whoever knows its id
+    /// can open it.
     ///
     /// # Errors
     ///
     /// Whatever keeps the application from going on.
     async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error>;
 
-    /// Runs once, after the socket is gone (`OnPostServer`); not after a refusal or a panic.
+    /// Runs once, after the socket is gone (`OnPostServer`); not after a refusal or a panic. For a
+    /// shared socket that [`server`](Self::server) had left open it runs in a new handler, made by
+    /// the factory for this one call; [`Closing::websocket_id`] says which socket it was.
     async fn on_post_server(&mut self, closing: &Closing) {
         let _ = closing;
     }
@@ -76,6 +84,9 @@ pub struct Closing {
     pub messages_in: u64,
     /// Messages written.
     pub messages_out: u64,
+    /// The id of a shared socket that `server` had left open: the handler that hears of its end is
+    /// a new one, and knows nothing else about it. `None` otherwise.
+    pub websocket_id: Option<String>,
 }
 
 impl Closing {
@@ -88,23 +99,42 @@ impl Closing {
             bytes_out: counts.bytes_out,
             messages_in: counts.messages_in,
             messages_out: counts.messages_out,
+            websocket_id: None,
         }
     }
 }
 
-/// The task of one connection: the three callbacks in order.
-pub(crate) fn task<H: WebSocketServer>(handler: H, arrival: Arrival) -> Task {
+/// The task of one connection: the three callbacks in order. `keeper`: where its session is kept,
+/// if the route asks for one.
+pub(crate) fn task<H: WebSocketServer>(
+    handler: H,
+    arrival: Arrival,
+    keeper: Option<Arc<SessionKeeper>>,
+) -> Task {
     let Arrival { port, request, upgrade } = arrival;
-    let opening = Box::new(Opening::new(request, upgrade, port.peer()));
+    let opening = Opening::new(request, upgrade, port.peer(), port.identity(), keeper);
+    let opening = Box::new(opening);
     let (mut handler, mut ws, mut opening) = (handler, WebSocket::new(port), Some(opening));
     Box::pin(async move {
         if open(&mut handler, ws.port(), &mut opening).await {
             let result = handler.server(&mut ws).await;
+            if ws.port().leave_open(result.is_err()) {
+                return;
+            }
             leave(ws.port(), result);
             let (ended, counts) = ws.port().gone().await;
-            handler.on_post_server(&Closing::new(ended, counts)).await;
+            let closing = Box::new(Closing::new(ended, counts));
+            handler.on_post_server(&closing).await;
         }
     })
+}
+
+/// The last callback of a shared socket whose handler had left it open, by a new handler.
+pub(crate) fn farewell<H: WebSocketServer>(mut handler: H, farewell: Farewell) -> Task {
+    let Farewell { websocket_id, ended, counts } = farewell;
+    let mut closing = Box::new(Closing::new(ended, counts));
+    closing.websocket_id = Some(websocket_id);
+    Box::pin(async move { handler.on_post_server(&closing).await })
 }
 
 /// Lets the handler decide about the request, and answers it. `false`: that was all.
@@ -114,8 +144,15 @@ async fn open<H: WebSocketServer>(
     opening: &mut Option<Box<Opening>>,
 ) -> bool {
     let Some(mut opening) = opening.take() else { return false };
+    if let Some(keeper) = opening.keeper() {
+        // Boxed, so that connections without a session have no room for it.
+        return Box::pin(admission::open(handler, port, opening, keeper)).await;
+    }
     match handler.on_pre_server(&mut opening).await {
-        Ok(()) => port.accept(opening.answer()),
+        Ok(()) => {
+            let shared = opening.shared_connection().then_some(SharedBy { session_id: None });
+            port.accept(opening.answer(), shared)
+        }
         Err(refusal) => {
             port.refuse(&refusal);
             false

@@ -1,9 +1,13 @@
 //! The opening handshake as a handler sees it.
 
+use super::session::Session;
+use crate::engine::Identity;
 use crate::proto::handshake;
 use crate::proto::response::{HeaderError, check_header};
 use crate::proto::{Request, Upgrade};
+use crate::sessions::SessionKeeper;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A request for a WebSocket that has not been answered: what `on_pre_server` looks at and decides
 /// about.
@@ -11,8 +15,14 @@ pub struct Opening {
     request: Box<Request>,
     upgrade: Box<Upgrade>,
     peer: Option<SocketAddr>,
+    identity: Identity,
     subprotocol: Option<String>,
     headers: Vec<(String, String)>,
+    shared_connection: bool,
+    /// Where the route asks for sessions.
+    keeper: Option<Arc<SessionKeeper>>,
+    session: Option<Session>,
+    rotation_wanted: bool,
 }
 
 /// The subprotocol chosen was not among those offered.
@@ -25,8 +35,21 @@ impl Opening {
         request: Box<Request>,
         upgrade: Box<Upgrade>,
         peer: Option<SocketAddr>,
+        identity: Identity,
+        keeper: Option<Arc<SessionKeeper>>,
     ) -> Self {
-        Self { request, upgrade, peer, subprotocol: None, headers: Vec::new() }
+        Self {
+            request,
+            upgrade,
+            peer,
+            identity,
+            subprotocol: None,
+            headers: Vec::new(),
+            shared_connection: false,
+            keeper,
+            session: None,
+            rotation_wanted: false,
+        }
     }
 
     /// The path, without the query, as it was sent (percent-encoding is left alone).
@@ -77,6 +100,25 @@ impl Opening {
         self.peer
     }
 
+    /// The id that the socket has, and will have when it is open: 32 characters that nobody can
+    /// guess (`WebSocketID`).
+    pub fn websocket_id(&self) -> String {
+        self.identity.websocket_id()
+    }
+
+    /// Whether the socket is to be shared. Default: no (`SharedConnection`).
+    pub fn shared_connection(&self) -> bool {
+        self.shared_connection
+    }
+
+    /// Makes the socket a shared one: it stays open when `server` has returned, and whoever knows
+    /// its id can open it again with
+    /// [`EngineHandle::open_server`](super::EngineHandle::open_server). This can be chosen here
+    /// and nowhere else.
+    pub fn set_shared_connection(&mut self, shared_connection: bool) {
+        self.shared_connection = shared_connection;
+    }
+
     /// The subprotocols offered, the most wanted first.
     pub fn subprotocols(&self) -> &[String] {
         &self.upgrade.subprotocols
@@ -109,6 +151,36 @@ impl Opening {
         check_header(name, value)?;
         self.headers.push((name.to_owned(), value.to_owned()));
         Ok(())
+    }
+
+    /// The session of the browser that asks, on routes that
+    /// [ask for one](crate::RouteOptions::session): the one its cookie is for, or a new one. The
+    /// cookie itself says nothing here; ask this.
+    pub fn session(&self) -> Option<Session> {
+        self.session.clone()
+    }
+
+    /// Gives the session a new cookie and a new id with this answer: to be called whenever what the
+    /// session may do changes, above all at a login, so that a cookie that somebody has planted or
+    /// seen before is worthless afterwards. The values stay. The other WebSockets of the session,
+    /// which were opened with the old cookie, are closed with 1008.
+    ///
+    /// Happens after `on_pre_server` has returned `Ok`, and not if it refuses; a session that was
+    /// made by this very request has a new cookie anyway. Without a session it does nothing.
+    pub fn rotate_session(&mut self) {
+        self.rotation_wanted = true;
+    }
+
+    pub(super) fn keeper(&self) -> Option<Arc<SessionKeeper>> {
+        self.keeper.clone()
+    }
+
+    pub(super) fn set_session(&mut self, session: Session) {
+        self.session = Some(session);
+    }
+
+    pub(super) fn rotation_wanted(&self) -> bool {
+        self.rotation_wanted
     }
 
     /// The 101.

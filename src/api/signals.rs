@@ -3,7 +3,7 @@
 //! Called by the engine on behalf of a program that asked for it. An engine that runs inside a
 //! larger program leaves the signals alone.
 
-use super::engine::EngineHandle;
+use super::handle::EngineHandle;
 use std::io;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -2,12 +2,12 @@
 
 use super::data::{Data, Message};
 use super::error::{Error, ReadError, WriteError};
-use crate::engine::{Port, ReadFailure, WriteFailure};
-use crate::proto::CloseCode;
-use std::future::poll_fn;
+use super::session::Session;
+use crate::engine::{Payload, Port, Read, ReadFailure, WriteFailure};
+use crate::proto::{CloseCode, MessageKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// An open WebSocket, in the hands of its handler (`%CSP.WebSocket`).
@@ -44,17 +44,7 @@ impl WebSocket {
         len: usize,
         timeout: Duration,
     ) -> impl Future<Output = Result<Data, ReadError>> {
-        let mut read = self.port.read(len, timeout);
-        // By hand, because the future of an `async fn` would be larger than the whole connection.
-        poll_fn(move |context| {
-            Pin::new(&mut read).poll(context).map(|result| match result {
-                Ok(piece) => Ok(Data::new(piece.kind, piece.payload)),
-                Err(ReadFailure::Timeout) => Err(ReadError::Timeout),
-                Err(ReadFailure::Ended(ended)) => {
-                    Err(ReadError::Closed { code: ended.code, reason: ended.reason })
-                }
-            })
-        })
+        ReadData(self.port.read(len, timeout))
     }
 
     /// Whether the last [`read`](Self::read) reached the end of its message; `true` before the
@@ -74,19 +64,7 @@ impl WebSocket {
         message: impl Into<Message<'m>>,
     ) -> impl Future<Output = Result<(), WriteError>> {
         let Message { kind, payload } = message.into();
-        let mut payload = Some(payload);
-        poll_fn(move |context| {
-            let waiting = payload.take().expect("polled after it was ready");
-            Poll::Ready(match self.port.write(kind, waiting) {
-                Ok(()) => Ok(()),
-                Err(WriteFailure::Full(waiting)) => {
-                    payload = Some(waiting);
-                    self.port.await_room(context);
-                    return Poll::Pending;
-                }
-                Err(failure) => Err(failure.into()),
-            })
-        })
+        WriteMessage { port: &self.port, kind, payload: Some(payload) }
     }
 
     /// Sends one message if there is room for it, without waiting.
@@ -140,6 +118,24 @@ impl WebSocket {
         self.port.websocket_id()
     }
 
+    /// The session it belongs to, in dedicated mode; `None` in shared mode, and on routes that ask
+    /// for none (`%session`).
+    pub fn session(&self) -> Option<Session> {
+        let dedicated = !self.port.is_shared();
+        dedicated.then(|| self.port.visit()).flatten().map(Session::new)
+    }
+
+    /// The id of the session it belongs to, in both modes (`SessionId`).
+    pub fn session_id(&self) -> Option<String> {
+        self.port.visit().map(|visit| visit.id().to_string())
+    }
+
+    /// Whether the socket stays open when `server` returns (`SharedConnection`). Only
+    /// `on_pre_server` can choose that.
+    pub fn shared_connection(&self) -> bool {
+        self.port.is_shared()
+    }
+
     /// Who the peer is; `None` over a Unix socket, and on kernels before 6.7.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.port.peer()
@@ -148,5 +144,74 @@ impl WebSocket {
     /// Bytes written that have not been sent yet.
     pub fn buffered_bytes(&self) -> usize {
         self.port.buffered_bytes()
+    }
+}
+
+/// The future of `read`. By hand, because that of an `async fn` would be larger than the whole
+/// connection; and its usual case is inlined into the handler, where it is short code.
+struct ReadData<'a>(Read<'a>);
+
+impl Future for ReadData<'_> {
+    type Output = Result<Data, ReadError>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.0.take_whole() {
+            Some(incoming) => Poll::Ready(Ok(Data::new(incoming))),
+            None => self.poll_slowly(context),
+        }
+    }
+}
+
+impl ReadData<'_> {
+    #[inline(never)]
+    fn poll_slowly(&mut self, context: &mut Context<'_>) -> Poll<Result<Data, ReadError>> {
+        Pin::new(&mut self.0).poll(context).map(|result| match result {
+            Ok(piece) => Ok(Data::new(piece.incoming)),
+            Err(ReadFailure::Timeout) => Err(ReadError::Timeout),
+            Err(ReadFailure::Ended(ended)) => {
+                Err(ReadError::Closed { code: ended.code, reason: ended.reason })
+            }
+            Err(ReadFailure::Fenced) => Err(ReadError::Fenced),
+        })
+    }
+}
+
+/// The future of `write`, made as that of `read` is.
+struct WriteMessage<'w, 'm> {
+    port: &'w Port,
+    kind: MessageKind,
+    /// Absent once it was taken.
+    payload: Option<Payload<'m>>,
+}
+
+impl Future for WriteMessage<'_, '_> {
+    type Output = Result<(), WriteError>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(small) = &self.payload
+            && self.port.append_small(self.kind, small.bytes())
+        {
+            self.payload = None;
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_slowly(context)
+    }
+}
+
+impl WriteMessage<'_, '_> {
+    #[inline(never)]
+    fn poll_slowly(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let waiting = self.payload.take().expect("polled after it was ready");
+        Poll::Ready(match self.port.write(self.kind, waiting) {
+            Ok(()) => Ok(()),
+            Err(WriteFailure::Full(waiting)) => {
+                self.payload = Some(waiting);
+                self.port.await_room(context);
+                return Poll::Pending;
+            }
+            Err(failure) => Err(failure.into()),
+        })
     }
 }

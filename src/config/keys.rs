@@ -4,47 +4,13 @@
 //! says what is allowed. The default file is printed from it.
 
 use super::Config;
+use super::kinds::key;
+pub(super) use super::kinds::{Key, Kind};
 use std::fmt::Write as _;
 use toml::{Table, Value};
 
-/// One key of the configuration.
-pub(super) struct Key {
-    /// `section.key`, or `key` at the top.
-    pub(super) path: &'static str,
-    /// What a value may be.
-    pub(super) kind: Kind,
-    /// One line: what it is, in which unit, and why it is so.
-    pub(super) about: &'static str,
-}
-
-/// What a value may be.
-pub(super) enum Kind {
-    /// A whole number between the two, both included.
-    Integer(i64, i64),
-    /// Zero, or a whole number between the two.
-    ZeroOr(i64, i64),
-    /// A power of two between the two.
-    PowerOfTwo(i64, i64),
-    /// Zero, or a power of two between the two.
-    ZeroOrPowerOfTwo(i64, i64),
-    /// `true` or `false`.
-    Boolean,
-    /// One of these words.
-    Word(&'static [&'static str]),
-    /// A filter as tracing takes it.
-    Filter,
-    /// Addresses, at least one.
-    Addresses,
-    /// Texts, or none.
-    Texts,
-}
-
-const fn key(path: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key { path, kind, about }
-}
-
 const MIB: i64 = 1 << 20;
-const DAY_MS: i64 = 86_400_000;
+pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// Every key, in the order of the default file.
 pub(super) const KEYS: &[Key] = &[
@@ -184,6 +150,87 @@ pub(super) const KEYS: &[Key] = &[
         "Send with MSG_WAITALL, so that a send completes once. Off only in tests.",
     ),
     key(
+        "sessions.cookie_name",
+        Kind::CookieName,
+        "The cookie of a session, on routes that ask for one; with secure it gets the prefix __Host-.",
+    ),
+    key(
+        "sessions.lifetime_ms",
+        Kind::Integer(1_000, 365 * DAY_MS),
+        "Milliseconds without activity until a session ends. An open WebSocket is activity.",
+    ),
+    key(
+        "sessions.cookie_max_age_ms",
+        Kind::ZeroOr(1_000, 365 * DAY_MS),
+        "Milliseconds for which the browser keeps the cookie. 0: until it is closed.",
+    ),
+    key(
+        "sessions.http_only",
+        Kind::Boolean,
+        "Keep the cookie from scripts, so that none can steal it.",
+    ),
+    key(
+        "sessions.same_site",
+        Kind::Word(&["lax", "strict", "none"]),
+        "Which requests of other sites carry the cookie; none needs secure.",
+    ),
+    key(
+        "sessions.secure",
+        Kind::Boolean,
+        "Send the cookie over TLS only. Off only where browsers come by ws:// from another host.",
+    ),
+    key(
+        "sessions.kept_max",
+        Kind::Integer(1, 100_000_000),
+        "Sessions kept in memory. Passed: one without values makes room, or 503.",
+    ),
+    key(
+        "sessions.bytes_max",
+        Kind::Integer(64, MIB),
+        "Bytes of the keys and values of one session. Passed: the change is refused.",
+    ),
+    key("sessions.sockets_max", Kind::Integer(1, MIB), "WebSockets of one session. Passed: 429."),
+    key(
+        "sessions.redis",
+        Kind::RedisUrl,
+        "A Redis server that keeps sessions, so that other processes share them; needs a program built with the feature redis. Empty: memory.",
+    ),
+    key(
+        "admin.listen",
+        Kind::AddressOrOff,
+        "Where the control plane and its status page listen. Loopback, because who reaches it and has the token can do everything. Port 0: any.",
+    ),
+    key(
+        "admin.control",
+        Kind::Path,
+        "A Unix socket for the control plane, for programs of this user: its file mode (0600) replaces the token.",
+    ),
+    key(
+        "admin.token",
+        Kind::Token,
+        "Opens the control plane. Empty: token_file, or else one is made at each start and printed.",
+    ),
+    key(
+        "admin.token_file",
+        Kind::Path,
+        "A file whose first line is the token, such as systemd's credentials.",
+    ),
+    key(
+        "admin.read_only_token",
+        Kind::Token,
+        "Opens what only looks: lists, status, events, metrics. Empty: read_only_token_file, or else there is none.",
+    ),
+    key(
+        "admin.read_only_token_file",
+        Kind::Path,
+        "A file whose first line is the read-only token.",
+    ),
+    key(
+        "admin.hosts",
+        Kind::Hosts,
+        "Names under which browsers may reach the control plane beside loopback, for a proxy in front of it. Others: 403, against DNS rebinding.",
+    ),
+    key(
         "log.format",
         Kind::Word(&["text", "json"]),
         "Lines on standard error: text for people, json for programs.",
@@ -198,76 +245,6 @@ pub(super) const KEYS: &[Key] = &[
 /// The key at `path`.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
-}
-
-impl Key {
-    /// The variable of the environment that sets this key.
-    pub(super) fn variable(&self) -> String {
-        format!("RINGWIRE_{}", self.path.replace('.', "_").to_uppercase())
-    }
-
-    /// What the value may be, as the end of a sentence.
-    pub(super) fn allowed(&self) -> String {
-        match self.kind {
-            Kind::Integer(min, max) => format!("an integer from {min} to {max}"),
-            Kind::ZeroOr(min, max) => format!("0 or an integer from {min} to {max}"),
-            Kind::PowerOfTwo(min, max) => format!("a power of two from {min} to {max}"),
-            Kind::ZeroOrPowerOfTwo(min, max) => format!("0 or a power of two from {min} to {max}"),
-            Kind::Boolean => "true or false".into(),
-            Kind::Word(words) => format!("one of \"{}\"", words.join("\", \"")),
-            Kind::Filter => "a filter such as \"info\" or \"warn,ringwire=debug\"".into(),
-            Kind::Addresses => "a list of IP:PORT, [IPv6]:PORT or unix:/path, at least one".into(),
-            Kind::Texts => "a list of texts".into(),
-        }
-    }
-
-    /// Whether this key takes several values.
-    pub(super) fn is_list(&self) -> bool {
-        matches!(self.kind, Kind::Addresses | Kind::Texts)
-    }
-
-    /// Whether `value` is allowed.
-    pub(super) fn allows(&self, value: &Value) -> bool {
-        match (&self.kind, value) {
-            (&Kind::Integer(min, max), &Value::Integer(n)) => (min..=max).contains(&n),
-            (&Kind::ZeroOr(min, max), &Value::Integer(n)) => n == 0 || (min..=max).contains(&n),
-            (&Kind::PowerOfTwo(min, max), &Value::Integer(n)) => is_power_of_two(n, min, max),
-            (&Kind::ZeroOrPowerOfTwo(min, max), &Value::Integer(n)) => {
-                n == 0 || is_power_of_two(n, min, max)
-            }
-            (Kind::Boolean, Value::Boolean(_)) => true,
-            (Kind::Word(words), Value::String(text)) => words.contains(&text.as_str()),
-            (Kind::Filter, Value::String(text)) => {
-                tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
-            }
-            (Kind::Addresses, Value::Array(list)) => {
-                let is_address = |item: &Value| {
-                    item.as_str().is_some_and(|text| text.parse::<super::ListenAddress>().is_ok())
-                };
-                !list.is_empty() && list.iter().all(is_address)
-            }
-            (Kind::Texts, Value::Array(list)) => list.iter().all(Value::is_str),
-            _ => false,
-        }
-    }
-
-    /// `texts` as a value of this key's kind, or `None` where they cannot be one. A list takes
-    /// them all, anything else exactly one.
-    pub(super) fn value_of(&self, texts: &[String]) -> Option<Value> {
-        if self.is_list() {
-            return Some(Value::Array(texts.iter().cloned().map(Value::String).collect()));
-        }
-        let [text] = texts else { return None };
-        match self.kind {
-            Kind::Boolean => text.parse().ok().map(Value::Boolean),
-            Kind::Word(_) | Kind::Filter => Some(Value::String(text.clone())),
-            _ => text.replace('_', "").parse().ok().map(Value::Integer),
-        }
-    }
-}
-
-fn is_power_of_two(n: i64, min: i64, max: i64) -> bool {
-    (min..=max).contains(&n) && n.count_ones() == 1
 }
 
 /// The configuration file that says the defaults: every key with its value, its unit and its
@@ -298,6 +275,7 @@ pub fn default_toml() -> String {
             let _ = writeln!(text, "{name} = {value}");
         }
     }
+    text.push_str(&super::routes::commented_example());
     text
 }
 

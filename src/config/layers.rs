@@ -6,7 +6,7 @@
 //! or the flag that has it. serde makes the typed [`Config`] of the result.
 
 use super::keys::{self, KEYS, Key};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, routes};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -75,6 +75,8 @@ pub fn load(
 ) -> Result<Config, ConfigError> {
     let mut layers = Layers { table: keys::defaults(), places: BTreeMap::new() };
     let mut variables = variables_of(environment)?;
+    // It is for the subcommands that talk to a server, and may be set beside it.
+    variables.remove("RINGWIRE_TOKEN");
     let named_by_variable = variables.remove("RINGWIRE_CONFIG").map(PathBuf::from);
     if let Some(path) = file.or(named_by_variable.as_deref()) {
         layers.lay_file(path)?;
@@ -107,7 +109,7 @@ fn variables_of(
     Ok(variables)
 }
 
-fn at(place: Source, message: String) -> ConfigError {
+pub(super) fn at(place: Source, message: String) -> ConfigError {
     ConfigError { place: Some(place), message }
 }
 
@@ -135,6 +137,11 @@ impl Layers {
         for (name, entry) in spans.get_ref() {
             let place = place_of(name.span().start);
             let name = name.get_ref().as_ref();
+            if name == routes::NAME {
+                let routes = routes::checked(entry, place, place_of)?;
+                self.table.insert(name.into(), routes);
+                continue;
+            }
             if !is_section(name) {
                 self.lay_file_key(name, "", place, &values)?;
                 continue;
@@ -188,6 +195,15 @@ impl Layers {
             let message = format!("unknown key `{}`; {suggestion}", flag.key.escape_debug());
             return Err(at(place, message));
         };
+        if key.is_secret() {
+            let message = format!(
+                "`{}` on a command line can be read by everybody on this host; give it in a file, \
+                 or in {}",
+                key.path,
+                key.variable()
+            );
+            return Err(at(place, message));
+        }
         self.lay_texts(key, &flag.values, place)
     }
 
@@ -229,7 +245,11 @@ impl Layers {
     }
 }
 
-fn not_allowed(key: &Key, found: &str, place: Source) -> ConfigError {
+pub(super) fn not_allowed(key: &Key, found: &str, place: Source) -> ConfigError {
+    if key.is_secret() {
+        let message = format!("`{}` cannot be what it is; give {}", key.path, key.allowed());
+        return at(place, message);
+    }
     let found = found.split_whitespace().collect::<Vec<_>>().join(" ");
     let message = format!(
         "`{}` cannot be {}; give {}",
@@ -272,6 +292,9 @@ fn names_in(section: &str) -> impl Iterator<Item = &'static str> {
             _ => None,
         })
         .collect();
+    if section.is_empty() {
+        names.push(routes::NAME);
+    }
     names.dedup();
     names.into_iter()
 }

@@ -23,15 +23,16 @@ pub(super) fn handle_request(
     let route = routes.find(request.path());
     state.route = route.unwrap_or(u16::MAX);
     let origins = &core.settings.origins;
+    let own = route.and_then(|route| routes.options(route)).map(|options| &options.origins_allowed);
     let rules = HandshakeRules {
         legacy_drafts: core.settings.legacy_drafts,
-        origins_allowed: &origins.allowed,
+        origins_allowed: own.filter(|own| !own.is_empty()).unwrap_or(&origins.allowed),
         origin_required: origins.required,
     };
     let intent = proto::handshake::classify(&request, &rules);
     match (route.map(|route| routes.target(route)), intent) {
         (_, Err(refusal)) => state.refuse(&refusal, core),
-        (Some(Target::Handler(make)), Ok(Intent::Upgrade(upgrade))) => {
+        (Some(Target::Handler { make, .. }), Ok(Intent::Upgrade(upgrade))) => {
             let id = state.id;
             drop(state);
             let port = Port::new(Rc::clone(connection), Rc::clone(core));
@@ -47,7 +48,9 @@ pub(super) fn handle_request(
             }
             _ => state.refuse(&method_not_allowed(), core),
         },
-        (Some(Target::Handler(_)), Ok(Intent::Plain)) => state.refuse(&upgrade_required(), core),
+        (Some(Target::Handler { .. }), Ok(Intent::Plain)) => {
+            state.refuse(&upgrade_required(), core)
+        }
         (Some(Target::Page { .. }), Ok(Intent::Upgrade(_))) | (None, Ok(_)) => {
             state.refuse(&Refusal::new(404, "nothing is served at this path"), core);
         }

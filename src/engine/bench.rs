@@ -1,10 +1,11 @@
 //! What `benches/` see of the engine's insides. Not API: it changes with any commit, and nothing
 //! else may call it.
 
-use super::executor::{Executor, TaskId, TaskWaker};
+use super::events::Events;
+use super::executor::{Executor, TaskId};
 use super::ids::Ids;
 use super::registry::SlotId;
-use super::remote::Remote;
+use super::remote::{Remote, Taken};
 use super::routes::Routes;
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
@@ -29,6 +30,8 @@ pub(crate) fn shard<R: Ring>(ring: R, settings: Settings, routes: Routes) -> Sha
         remote: Arc::new(Remote::new()),
         families: vec![Some(AddressFamily::V4)],
         ids: Ids::new(),
+        events: Arc::new(Events::new(0, 1)),
+        shards: 1,
     };
     Shard::new(ring, parts)
 }
@@ -71,7 +74,7 @@ pub struct Tasks {
     tasks: Vec<TaskId>,
     wakers: Rc<RefCell<Vec<Waker>>>,
     batch: Vec<TaskId>,
-    scratch: Vec<Arc<TaskWaker>>,
+    taken: Taken,
 }
 
 impl Tasks {
@@ -92,7 +95,7 @@ impl Tasks {
         };
         let tasks = (0..count).map(spawn).collect();
         let mut all =
-            Self { executor, remote, tasks, wakers, batch: Vec::new(), scratch: Vec::new() };
+            Self { executor, remote, tasks, wakers, batch: Vec::new(), taken: Taken::default() };
         all.run();
         all
     }
@@ -110,8 +113,7 @@ impl Tasks {
     /// Takes what is on that list, and polls every task that was woken.
     pub fn run(&mut self) {
         let executor = &self.executor;
-        let commands = self.remote.take_wakes(&mut self.scratch, |task| executor.wake(task));
-        debug_assert!(commands.is_empty());
+        self.remote.take(&mut self.taken, |task| executor.wake(task));
         self.executor.run(&mut self.batch, |_, _| {});
     }
 }

@@ -15,7 +15,9 @@
 //! the handler's verbs are in [`super::verbs`]. No ring, no clock.
 
 use super::conversation::Conversation;
-use super::core::{Core, count};
+use super::core::{Core, count, count_more};
+pub use super::ended::Closer;
+pub(crate) use super::ended::{Counts, Ended};
 use super::executor::TaskId;
 use super::outbox::Payload;
 use super::registry::SlotId;
@@ -57,6 +59,8 @@ pub(crate) struct Connection {
     pub(super) route: u16,
     /// The HTTP status of the answer, 0 before it is known.
     pub(super) status: u16,
+    /// The low bits of the messages written that the shard has counted.
+    counted_out: u16,
     pub(super) flags: Flags,
 }
 
@@ -113,35 +117,6 @@ impl Reading {
     }
 }
 
-/// What went each way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_out: u64,
-    pub(crate) messages_in: u64,
-    pub(crate) messages_out: u64,
-}
-
-/// How a conversation ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
-    pub(crate) code: CloseCode,
-    pub(crate) reason: Box<str>,
-    pub(crate) by: Closer,
-}
-
-/// Who ended a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Closer {
-    /// The peer, by a Close frame.
-    Peer,
-    /// The handler or the engine, by a Close frame.
-    Server,
-    /// Nobody said so: the connection was lost or cut (1006).
-    Network,
-}
-
 /// Facts about a connection that are either so or not.
 #[derive(Default)]
 pub(super) struct Flags {
@@ -165,6 +140,12 @@ pub(super) struct Flags {
     pub(super) binary_data: bool,
     /// See `WebSocket::at_end`.
     pub(super) at_end: bool,
+    /// See `Opening::set_shared_connection`.
+    pub(super) shared: bool,
+    /// Somebody has taken the shared socket over from its running handler.
+    pub(super) fenced: bool,
+    /// The handler has left the shared socket open; a new one is told when it is gone.
+    pub(super) left_open: bool,
 }
 
 impl Connection {
@@ -190,6 +171,7 @@ impl Connection {
             excess_bytes: 0,
             route: u16::MAX,
             status: 0,
+            counted_out: 0,
             flags: Flags { over_capacity, at_end: true, ..Flags::default() },
         };
         connection.reschedule(core);
@@ -209,7 +191,7 @@ impl Connection {
 
     /// The connection is lost: reset, timed out, or ended without a Close frame.
     pub(super) fn lose(&mut self, core: &Core) {
-        self.end(Ended { code: CloseCode::ABNORMAL, reason: "".into(), by: Closer::Network }, core);
+        self.end(Ended::lost(), core);
         self.flags.dead = true;
         self.drop_outbox();
         self.mark_dirty(core);
@@ -218,13 +200,14 @@ impl Connection {
     /// Answers the request with something else than 101, and closes.
     pub(super) fn refuse(&mut self, refusal: &Refusal, core: &Core) {
         count(&core.counters.refused);
+        core.counters.refusals.borrow_mut().count(refusal.status());
         self.answer(refusal.status(), refusal.response(), core);
     }
 
     /// Answers the request with these bytes, and closes.
     pub(super) fn answer(&mut self, status: u16, response: Vec<u8>, core: &Core) {
         self.status = status;
-        self.talk.outbox.push_bytes(response);
+        self.talk.outbox.push_bytes(&response);
         self.linger(core.settings.timeouts.linger, core);
     }
 
@@ -267,6 +250,7 @@ impl Connection {
     /// The handler has panicked and is no more.
     pub(super) fn handle_panic(&mut self, core: &Core) {
         match self.phase {
+            Phase::Open(_) if self.flags.fenced => self.stop_serving(core),
             Phase::Open(_) => self.fail(CloseCode::INTERNAL_ERROR, "the handler failed", core),
             Phase::Deciding(_) => self.refuse(&Refusal::new(500, "the handler failed"), core),
             _ => {}
@@ -288,11 +272,15 @@ impl Connection {
     /// A send has ended.
     pub(super) fn handle_sent(&mut self, sent: usize, data: crate::ring::SendData, core: &Core) {
         self.counts.bytes_out += sent as u64;
+        count_more(&core.counters.bytes_out, sent as u64);
         self.talk.outbox.sent(sent, data);
         if self.flags.writing
             && !self.talk.outbox.is_full(core.settings.limits.outbox_high_water_bytes)
         {
             self.wake(core);
+            if self.flags.shared {
+                self.mark_dirty(core);
+            }
         }
         if self.flags.dead {
             self.drop_outbox();
@@ -304,6 +292,15 @@ impl Connection {
         self.talk.rest();
     }
 
+    /// Adds the messages written since the last time to the shard's. There are not as many as
+    /// would fit into the outbox.
+    #[inline]
+    pub(super) fn count_messages_out(&mut self, core: &Core) {
+        let written = self.counts.messages_out as u16;
+        let more = written.wrapping_sub(std::mem::replace(&mut self.counted_out, written));
+        count_more(&core.counters.messages_out, u64::from(more));
+    }
+
     /// Drops what waits to be sent: nobody will take it.
     pub(super) fn drop_outbox(&mut self) {
         if !self.talk.outbox.is_idle() {
@@ -313,7 +310,15 @@ impl Connection {
 
     /// The slot is free; the connection only lives on in its handler, if at all.
     pub(super) fn handle_gone(&mut self, core: &Core) {
+        if self.status == 101 {
+            core.count_route(self.route, |route| route.open -= 1);
+            let code = self.ended.as_ref().map_or(CloseCode::ABNORMAL, |ended| ended.code);
+            core.counters.closes.borrow_mut().count(code.0);
+        }
         self.phase = Phase::Gone;
+        if self.flags.shared {
+            self.leave_shared(core);
+        }
         self.drop_outbox();
         self.wake(core);
     }
@@ -325,6 +330,7 @@ impl Connection {
             _ if self.flags.end_of_stream || self.flags.dead => false,
             Phase::Head(_) | Phase::Closing(_) | Phase::Lingering(_) => true,
             Phase::Deciding(early) => early.bytes.len() < limits.inbox_bytes_max,
+            Phase::Open(_) if self.flags.shared => self.wants_shared_receive(core),
             Phase::Open(_) => {
                 let room = self.talk.inbox.cost_bytes() < limits.inbox_bytes_max
                     && self.talk.inbox.messages() < limits.inbox_messages_max;
@@ -370,8 +376,13 @@ impl Connection {
 
     /// Brings the shard's account of grown inboxes up to date.
     pub(super) fn account(&mut self, core: &Core) {
+        self.account_with(0, core);
+    }
+
+    /// The same, with what a holder has been handed of it.
+    pub(super) fn account_with(&mut self, linked_bytes: usize, core: &Core) {
         let limit = core.settings.limits.inbox_bytes_max;
-        let cost = self.talk.inbox.cost_bytes();
+        let cost = self.talk.inbox.cost_bytes() + linked_bytes;
         if cost <= limit && self.excess_bytes == 0 {
             return;
         }

@@ -49,6 +49,12 @@ impl Busy {
 pub(super) struct Conversation(Option<Box<Busy>>);
 
 impl Conversation {
+    /// The parts, if it is busy.
+    #[inline(always)]
+    pub(super) fn busy(&mut self) -> Option<&mut Busy> {
+        self.0.as_deref_mut()
+    }
+
     /// Gives back what an idle conversation does not need.
     pub(super) fn rest(&mut self) {
         if self.0.as_ref().is_some_and(|busy| busy.is_idle())

@@ -1,11 +1,17 @@
 //! What the parts of one shard share: time, tasks, deadlines, limits, counts. Never leaves its
 //! thread.
 
+use super::events::{EventClose, EventKind, Happened};
 use super::executor::Executor;
 use super::ids::Ids;
+use super::link::Outgoing;
 use super::registry::SlotId;
 use super::remote::Remote;
-use super::settings::Settings;
+use super::routes::Routes;
+use super::seats::Seats;
+use super::settings::{MailboxPolicy, Settings};
+use super::shared_table::SharedTable;
+use super::tallies::{Closes, Refusals};
 use super::timers::Timers;
 use crate::clock::Moment;
 use crate::proto::SessionLimits;
@@ -13,6 +19,7 @@ use crate::ring::RingCounters;
 use std::cell::{Cell, RefCell};
 use std::ops::AddAssign;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Shared by the shard, its connections and the verbs of its handlers.
 pub(crate) struct Core {
@@ -28,15 +35,26 @@ pub(crate) struct Core {
     pub(super) inbox_growth_bytes: Cell<usize>,
     pub(super) counters: Counters,
     pub(super) ids: Ids,
+    /// The sessions of those connections that have one.
+    pub(super) seats: Seats,
+    pub(super) routes: Arc<Routes>,
+    pub(super) remote: Arc<Remote>,
+    /// Shards there are.
+    pub(super) shards: usize,
+    /// Sockets that outlive their handlers.
+    pub(super) shared: RefCell<SharedTable>,
+    /// Memory for messages on their way from a holder.
+    pub(super) outgoing: RefCell<Vec<Outgoing>>,
+    /// What has happened in this batch and is to be published.
+    pub(super) happened: RefCell<Vec<Happened>>,
+    /// The batch ends with something that others do not end with.
+    pub(super) unusual: Cell<bool>,
+    pub(super) route_counts: RefCell<Vec<RouteCounts>>,
 }
 
 impl Core {
-    pub(super) fn new(
-        settings: Arc<Settings>,
-        remote: Arc<Remote>,
-        ids: Ids,
-        connections: u32,
-    ) -> Self {
+    pub(super) fn new(parts: CoreParts, connections: u32) -> Self {
+        let CoreParts { settings, remote, ids, routes, shards } = parts;
         let session_limits = SessionLimits {
             message_bytes_max: settings.limits.message_bytes_max,
             message_fragments_max: settings.limits.message_fragments_max,
@@ -45,14 +63,71 @@ impl Core {
             settings,
             session_limits,
             now: Cell::new(Moment::default()),
-            executor: Executor::new(remote, connections as usize),
+            executor: Executor::new(Arc::clone(&remote), connections as usize),
             timers: RefCell::new(Timers::new()),
             dirty: RefCell::new(Vec::new()),
             inbox_growth_bytes: Cell::new(0),
             counters: Counters::default(),
             ids,
+            seats: Seats::default(),
+            remote,
+            shards,
+            shared: RefCell::default(),
+            outgoing: RefCell::default(),
+            happened: RefCell::default(),
+            unusual: Cell::new(false),
+            route_counts: RefCell::new(vec![RouteCounts::default(); routes.len()]),
+            routes,
         }
     }
+
+    /// What a full mailbox of this route does.
+    pub(super) fn mailbox(&self, route: u16) -> MailboxPolicy {
+        self.routes.options(route).map_or(MailboxPolicy::StopReading, |options| options.mailbox)
+    }
+
+    /// How long shared sockets of this route may be idle.
+    pub(super) fn session_timeout(&self, route: u16) -> Option<Duration> {
+        let timeout = self.routes.options(route)?.session_timeout;
+        (!timeout.is_zero()).then_some(timeout)
+    }
+
+    pub(super) fn count_route(&self, route: u16, count: impl FnOnce(&mut RouteCounts)) {
+        self.route_counts.borrow_mut().get_mut(usize::from(route)).map(count);
+    }
+
+    pub(super) fn publish(
+        &self,
+        kind: EventKind,
+        websocket_id: String,
+        route: u16,
+        session_id: Option<Arc<str>>,
+        close: Option<Arc<EventClose>>,
+    ) {
+        let route = self.routes.path(route).unwrap_or_default();
+        let websocket_id = websocket_id.into();
+        let happened = Happened { kind, websocket_id, route, session_id, close };
+        self.happened.borrow_mut().push(happened);
+        self.unusual.set(true);
+    }
+}
+
+/// What a [`Core`] is made from.
+pub(super) struct CoreParts {
+    pub(super) settings: Arc<Settings>,
+    pub(super) remote: Arc<Remote>,
+    pub(super) ids: Ids,
+    pub(super) routes: Arc<Routes>,
+    pub(super) shards: usize,
+}
+
+/// Counts of one route.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RouteCounts {
+    pub(super) opened: u64,
+    pub(super) open: u64,
+    pub(super) shared: u64,
+    pub(super) unattended: u64,
 }
 
 /// Counts of one shard since it started.
@@ -72,6 +147,12 @@ pub(super) struct Counters {
     pub(super) stale_completions: Cell<u64>,
     /// Receives armed again after they ended by themselves.
     pub(super) rearmed: Cell<u64>,
+    pub(super) bytes_in: Cell<u64>,
+    pub(super) bytes_out: Cell<u64>,
+    pub(super) messages_in: Cell<u64>,
+    pub(super) messages_out: Cell<u64>,
+    pub(super) refusals: RefCell<Refusals>,
+    pub(super) closes: RefCell<Closes>,
 }
 
 impl Counters {
@@ -86,6 +167,10 @@ impl Counters {
             stale_completions: self.stale_completions.get(),
             rearmed: self.rearmed.get(),
             cut: cut as u64,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            messages_in: self.messages_in.get(),
+            messages_out: self.messages_out.get(),
             ring,
         }
     }
@@ -111,6 +196,14 @@ pub struct Totals {
     pub rearmed: u64,
     /// Connections that the drain had to cut.
     pub cut: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Whole messages received.
+    pub messages_in: u64,
+    /// Messages written.
+    pub messages_out: u64,
     /// What the rings have counted.
     pub ring: RingCounters,
 }
@@ -125,11 +218,23 @@ impl AddAssign for Totals {
         self.stale_completions += other.stale_completions;
         self.rearmed += other.rearmed;
         self.cut += other.cut;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.messages_in += other.messages_in;
+        self.messages_out += other.messages_out;
         self.ring += other.ring;
     }
 }
 
 /// One more.
+#[inline]
 pub(super) fn count(counter: &Cell<u64>) {
     counter.set(counter.get() + 1);
+}
+
+/// So many more.
+#[inline]
+pub(super) fn count_more(counter: &Cell<u64>, more: u64) {
+    // A number of bytes that no machine moves; unchecked, because this is in the path of every echo.
+    counter.set(counter.get().wrapping_add(more));
 }

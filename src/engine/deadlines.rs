@@ -27,6 +27,10 @@ impl Connection {
         if self.reading.is_some_and(|read| read.deadline <= now) {
             self.wake(core);
         }
+        if self.flags.shared {
+            // Settling looks at its lease, its session and its holder's read.
+            self.mark_dirty(core);
+        }
         self.keep_alive(core);
         self.reschedule(core);
     }
@@ -72,7 +76,10 @@ impl Connection {
     pub(super) fn reschedule(&mut self, core: &Core) {
         let reading = self.reading.map_or(NEVER, |read| read.deadline);
         let keep_alive = self.keep_alive_due(core).unwrap_or(NEVER);
-        let next = self.phase_deadline().min(reading).min(keep_alive);
+        let mut next = self.phase_deadline().min(reading).min(keep_alive);
+        if self.flags.shared {
+            next = next.min(self.shared_deadline(core));
+        }
         if next < self.scheduled && !matches!(self.phase, Phase::Gone) {
             self.scheduled = core.timers.borrow_mut().schedule(self.id, next);
         }

@@ -215,6 +215,7 @@ impl Wake for TaskWaker {
 
 #[cfg(test)]
 mod tests {
+    use super::super::remote::Taken;
     use super::*;
     use std::rc::Rc;
 
@@ -232,7 +233,7 @@ mod tests {
     }
 
     fn take_remote(executor: &Executor, remote: &Remote) {
-        remote.take_wakes(&mut Vec::new(), |id| executor.wake(id));
+        remote.take(&mut Taken::default(), |id| executor.wake(id));
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use crate::proto::{MessageKind, limits, utf8};
 use crate::ring::Buffer;
-use std::collections::VecDeque;
 
 /// Bytes of a frame that must have arrived before the rest of it is believed and room for all of
 /// it is made: a header alone must not reserve memory.
@@ -16,34 +15,30 @@ const QUEUE_KEPT: usize = 32;
 
 /// Messages in order of arrival; the last one may be incomplete.
 pub(super) struct Inbox {
-    queue: VecDeque<Incoming>,
+    /// Those before `first` have been taken.
+    queue: Vec<Incoming>,
+    first: usize,
     cost_bytes: usize,
 }
 
-struct Incoming {
-    kind: MessageKind,
-    payload: Buffer,
-    complete: bool,
-}
+/// A message on its way in, or a part of one. What it is stands in the mark of the buffer and not
+/// beside it, so that it is one word wherever it goes.
+#[derive(Default)]
+pub(crate) struct Incoming(Buffer);
+
+const BINARY: u8 = 1;
+const COMPLETE: u8 = 2;
 
 /// What `read` takes: a message, or a part of one.
-#[derive(Debug)]
 pub(crate) struct Piece {
-    pub(crate) kind: MessageKind,
-    pub(crate) payload: Buffer,
+    pub(crate) incoming: Incoming,
     /// Whether the message ends with it.
     pub(super) at_end: bool,
 }
 
-impl Incoming {
-    fn cost_bytes(&self) -> usize {
-        self.payload.capacity() + limits::MESSAGE_COST_BYTES
-    }
-}
-
 impl Inbox {
     pub(super) const fn new() -> Self {
-        Self { queue: VecDeque::new(), cost_bytes: 0 }
+        Self { queue: Vec::new(), first: 0, cost_bytes: 0 }
     }
 
     /// What the messages cost: the memory they hold and something for each.
@@ -53,118 +48,207 @@ impl Inbox {
 
     /// Messages, the incomplete one included.
     pub(super) fn messages(&self) -> usize {
-        self.queue.len()
+        self.queue.len() - self.first
     }
 
     /// A whole message.
+    #[inline(always)]
     pub(super) fn push(&mut self, kind: MessageKind, bytes: &[u8]) {
         // What is small is copied when it is written, so it needs no room for a header.
-        let payload = if bytes.len() <= limits::OUTBOX_COPY_BYTES_MAX {
-            Buffer::from(bytes.to_vec())
+        if bytes.len() <= limits::OUTBOX_COPY_BYTES_MAX {
+            self.enqueue(Incoming::whole(kind, bytes));
         } else {
-            let mut payload = Buffer::with_headroom(bytes.len());
-            payload.extend_from_slice(bytes);
-            payload
-        };
-        self.enqueue(Incoming { kind, payload, complete: true });
+            self.push_large(kind, bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn push_large(&mut self, kind: MessageKind, bytes: &[u8]) {
+        let mut payload = Buffer::with_headroom(bytes.len());
+        payload.extend_from_slice(bytes);
+        self.enqueue(Incoming::new(payload, kind, COMPLETE));
     }
 
     /// A message begins.
     pub(super) fn begin(&mut self, kind: MessageKind) {
-        self.enqueue(Incoming { kind, payload: Buffer::new(), complete: false });
+        self.enqueue(Incoming::new(Buffer::with_headroom(0), kind, 0));
     }
 
-    #[inline]
+    #[inline(always)]
     fn enqueue(&mut self, incoming: Incoming) {
         self.cost_bytes += incoming.cost_bytes();
-        self.queue.push_back(incoming);
+        if self.queue.len() == self.queue.capacity() {
+            self.make_room();
+        }
+        self.queue.push(incoming);
+    }
+
+    /// Room for one more, by moving the others up if half of them have been taken.
+    #[inline(never)]
+    fn make_room(&mut self) {
+        if 2 * self.first > self.queue.len() {
+            self.queue.drain(..self.first);
+            self.first = 0;
+        } else {
+            self.queue.reserve(QUEUE_KEPT);
+        }
     }
 
     /// More of the message that began last. `frame_remaining` bytes of its frame are still to
     /// come, and the reader wants at most `wanted_bytes` at once.
     pub(super) fn append(&mut self, bytes: &[u8], frame_remaining: u64, wanted_bytes: usize) {
-        let Some(last) = self.queue.back_mut() else { return };
-        let before = last.payload.capacity();
-        let arrived = last.payload.len() + bytes.len();
-        if bytes.len() > last.payload.room() {
+        let Some(Incoming(payload)) = self.queue.last_mut() else { return };
+        let before = payload.capacity();
+        let arrived = payload.len() + bytes.len();
+        if bytes.len() > payload.room() {
             let frame_remaining = usize::try_from(frame_remaining).unwrap_or(usize::MAX);
             let whole = arrived.saturating_add(frame_remaining);
             let believed = if arrived >= TRUST_BYTES { wanted_bytes } else { TRUST_BYTES };
-            let room = whole.min(believed).max(arrived) - last.payload.len();
-            if before == 0 {
-                last.payload = Buffer::with_headroom(room);
-            } else {
-                last.payload.reserve(room);
-            }
+            let room = whole.min(believed).max(arrived) - payload.len();
+            payload.reserve(room);
         }
-        last.payload.extend_from_slice(bytes);
-        self.cost_bytes += last.payload.capacity();
+        payload.extend_from_slice(bytes);
+        self.cost_bytes += payload.capacity();
         self.cost_bytes -= before;
     }
 
     /// The message that began last is complete.
     pub(super) fn end(&mut self) {
-        if let Some(last) = self.queue.back_mut() {
-            last.complete = true;
+        if let Some(Incoming(payload)) = self.queue.last_mut() {
+            payload.set_mark(payload.mark() | COMPLETE);
         }
     }
 
     /// Whether [`Inbox::take`] would take something.
     pub(super) fn is_readable(&self, len: usize, as_bytes: bool) -> bool {
-        let front = self.queue.front();
-        front.is_some_and(|front| front.complete || front.cut(len, as_bytes).is_some())
+        let front = self.queue.get(self.first);
+        front.is_some_and(|front| front.is_complete() || front.cut(len, as_bytes).is_some())
+    }
+
+    /// Takes the first message if it is whole and has at most `len` bytes, which are never more
+    /// characters: the usual case.
+    #[inline(always)]
+    pub(super) fn take_whole(&mut self, len: usize) -> Option<Incoming> {
+        let front = self.queue.get_mut(self.first)?;
+        if !front.is_complete() || front.0.len() > len {
+            return None;
+        }
+        self.cost_bytes -= front.cost_bytes();
+        let taken = std::mem::take(front);
+        self.first += 1;
+        if self.first == self.queue.len() {
+            self.queue.clear();
+            self.first = 0;
+        }
+        Some(taken)
     }
 
     /// Takes the first message, or its first `len` characters (bytes, if it is binary or
     /// `as_bytes`), once the one or the other is there.
-    #[inline]
     pub(super) fn take(&mut self, len: usize, as_bytes: bool) -> Option<Piece> {
-        let front = self.queue.front_mut()?;
-        // As many bytes are never more characters.
-        if front.complete && front.payload.len() <= len {
-            let taken = self.queue.pop_front()?;
-            self.cost_bytes -= taken.cost_bytes();
-            return Some(Piece { kind: taken.kind, payload: taken.payload, at_end: true });
+        if let Some(incoming) = self.take_whole(len) {
+            return Some(Piece { incoming, at_end: true });
         }
         self.take_part(len, as_bytes)
     }
 
-    #[cold]
     fn take_part(&mut self, len: usize, as_bytes: bool) -> Option<Piece> {
-        let front = self.queue.front_mut()?;
+        let front = self.queue.get_mut(self.first)?;
         let cut = front.cut(len, as_bytes);
-        if front.complete && cut.is_none_or(|cut| cut == front.payload.len()) {
+        if front.is_complete() && cut.is_none_or(|cut| cut == front.0.len()) {
             return self.take(usize::MAX, as_bytes);
         }
-        let payload = front.payload.split_to(cut?);
-        Some(Piece { kind: front.kind, payload, at_end: false })
+        let incoming = front.split_to(cut?);
+        Some(Piece { incoming, at_end: false })
     }
 
     /// Gives back the memory of a queue that was long once.
     pub(super) fn rest(&mut self) {
+        self.queue.drain(..self.first);
+        self.first = 0;
         self.queue.shrink_to(QUEUE_KEPT);
     }
 
     /// Drops the message that is incomplete.
     pub(super) fn abandon(&mut self) {
-        if self.queue.back().is_some_and(|last| !last.complete)
-            && let Some(dropped) = self.queue.pop_back()
-        {
+        if let Some(dropped) = self.queue.pop_if(|last| !last.is_complete()) {
             self.cost_bytes -= dropped.cost_bytes();
         }
     }
 }
 
 impl Incoming {
+    #[inline(always)]
+    fn new(mut payload: Buffer, kind: MessageKind, complete: u8) -> Self {
+        let binary = if kind == MessageKind::Binary { BINARY } else { 0 };
+        payload.set_mark(binary | complete);
+        Self(payload)
+    }
+
+    /// What came from elsewhere.
+    pub(crate) fn of(kind: MessageKind, payload: Buffer) -> Self {
+        Self::new(payload, kind, COMPLETE)
+    }
+
+    /// A whole message that is small.
+    #[inline(always)]
+    pub(super) fn whole(kind: MessageKind, bytes: &[u8]) -> Self {
+        Self::new(Buffer::copy_of(bytes), kind, COMPLETE)
+    }
+
+    #[inline(always)]
+    pub(crate) fn kind(&self) -> MessageKind {
+        if self.0.mark() & BINARY != 0 { MessageKind::Binary } else { MessageKind::Text }
+    }
+
+    #[inline(always)]
+    pub(crate) fn payload(&self) -> &Buffer {
+        &self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_payload(self) -> Buffer {
+        self.0
+    }
+
+    #[inline(always)]
+    fn is_complete(&self) -> bool {
+        self.0.mark() & COMPLETE != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn cost_bytes(&self) -> usize {
+        self.0.capacity() + limits::MESSAGE_COST_BYTES
+    }
+
     /// Bytes of the first `len` characters (or bytes), if they are there.
-    fn cut(&self, len: usize, as_bytes: bool) -> Option<usize> {
-        if self.payload.len() < len {
+    pub(super) fn cut(&self, len: usize, as_bytes: bool) -> Option<usize> {
+        if self.0.len() < len {
             return None;
         }
-        if as_bytes || self.kind == MessageKind::Binary {
+        if as_bytes || self.kind() == MessageKind::Binary {
             return Some(len);
         }
-        utf8::char_boundary_prefix(&self.payload, len)
+        utf8::char_boundary_prefix(&self.0, len)
+    }
+
+    /// Adds what follows in the same message.
+    pub(super) fn extend(&mut self, more: &Self) {
+        self.0.extend_from_slice(&more.0);
+    }
+
+    /// Moves the first `count` bytes out.
+    pub(super) fn split_to(&mut self, count: usize) -> Self {
+        Self(self.0.split_to(count))
+    }
+}
+
+impl Clone for Incoming {
+    fn clone(&self) -> Self {
+        let mut payload = Buffer::with_headroom(self.0.len());
+        payload.extend_from_slice(&self.0);
+        payload.set_mark(self.0.mark());
+        Self(payload)
     }
 }
 
@@ -186,7 +270,7 @@ mod tests {
 
     fn take(inbox: &mut Inbox, len: usize) -> Option<(String, bool)> {
         let piece = inbox.take(len, false)?;
-        Some((String::from_utf8(piece.payload.to_vec()).unwrap(), piece.at_end))
+        Some((String::from_utf8(piece.incoming.payload().to_vec()).unwrap(), piece.at_end))
     }
 
     #[test]

@@ -1,20 +1,27 @@
 //! Starting the shards, and waiting for their end.
 
+use super::command::Command;
+use super::events::Events;
 use super::ids::Ids;
 use super::listener::{self, BindError, Listener};
-use super::remote::{Command, Remote};
+use super::reach::Reach;
+use super::remote::Remote;
 use super::routes::Routes;
+use super::seats::SessionCloser;
 use super::settings::{ListenAddress, ReceiveBuffers, RingSettings, Settings};
 use super::shard::{Shard, ShardParts};
 use crate::ring::probe::{self, Blocked, Plan};
 use crate::ring::{
-    AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode,
+    AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode, Ring,
     receive_mode_that_works,
 };
+use crate::sessions::SessionSettingsError;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use super::core::Totals;
 
@@ -45,6 +52,9 @@ pub enum StartError {
     /// The kernel refused a ring although it carries others.
     #[error("{0}; see `ringwire doctor`, or start fewer shards")]
     Ring(#[from] KernelRingError),
+    /// Sessions cannot be kept as they were set.
+    #[error("sessions: {0}")]
+    Sessions(#[from] SessionSettingsError),
     /// No thread for a shard or for the control runtime.
     #[error("no thread can be started: {0}; raise the limit of processes (ulimit -u)")]
     Thread(std::io::Error),
@@ -57,7 +67,7 @@ impl StartError {
         match self {
             Self::Bind(error) => error.exit_code(),
             Self::Blocked(blocked) => blocked.exit_code,
-            Self::Ring(_) => 78,
+            Self::Ring(_) | Self::Sessions(_) => 78,
             Self::Thread(_) => 71,
         }
     }
@@ -66,11 +76,11 @@ impl StartError {
 /// Shards that run.
 pub(crate) struct Running {
     shards: Vec<JoinHandle<Totals>>,
-    remotes: Vec<Arc<Remote>>,
+    reach: Arc<Reach>,
     addresses: Vec<ListenAddress>,
     runtime: tokio::runtime::Runtime,
     /// Keeps the files of Unix sockets until the end.
-    listeners: Arc<Vec<Listener>>,
+    _listeners: Arc<Vec<Listener>>,
 }
 
 impl Running {
@@ -84,19 +94,9 @@ impl Running {
         self.runtime.handle()
     }
 
-    /// What drains the shards, from any thread.
-    pub(crate) fn drainer(&self) -> Arc<dyn Fn() + Send + Sync> {
-        let remotes = self.remotes.clone();
-        // Weak, so that a handle that outlives the engine keeps no socket open.
-        let listeners = Arc::downgrade(&self.listeners);
-        Arc::new(move || {
-            remotes.iter().for_each(|remote| remote.send(Command::Drain));
-            // Who comes now is refused at once, or taken by another server on the same port,
-            // instead of waiting in a queue that nobody serves any more.
-            for listener in listeners.upgrade().iter().flat_map(|listeners| listeners.iter()) {
-                let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
-            }
-        })
+    /// What reaches the shards, from any thread.
+    pub(crate) fn reach(&self) -> Arc<Reach> {
+        Arc::clone(&self.reach)
     }
 
     /// Waits until every shard has ended.
@@ -113,42 +113,46 @@ impl Running {
     }
 }
 
-/// Starts one shard per thread.
+/// Starts one shard per thread. Where a route asks for sessions, `start_sessions` is called before
+/// anybody can connect.
 ///
 /// # Errors
 ///
 /// Nothing runs then.
-pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, StartError> {
+pub(crate) fn launch(
+    settings: Settings,
+    routes: Routes,
+    start_sessions: impl FnOnce(&tokio::runtime::Handle, SessionCloser),
+) -> Result<Running, StartError> {
     let limits = probe::raise_nofile();
     let shards = if settings.shards == 0 { limits.cores } else { settings.shards };
     let bound = listener::bind(&settings.listen, shards, settings.limits.socket_send_buffer_bytes)?;
     let addresses = bound[0].iter().map(|listener| listener.address.clone()).collect();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("ringwire-tokio")
-        .enable_all()
-        .build()
-        .map_err(StartError::Thread)?;
+    let runtime = tokio_runtime().map_err(StartError::Thread)?;
     let reserved = SLOTS_RESERVED_MAX.min(options.slots / 8);
     let connections_max = options.slots - reserved;
     let settings = Arc::new(settings);
     let routes = Arc::new(routes);
     let ids = Ids::new();
+    let events = Arc::new(Events::new(unix_ms(), shards));
     let (ready, started) = channel();
     let mut threads = Vec::new();
-    let mut remotes = Vec::new();
+    let remotes: Vec<Arc<Remote>> = (0..shards).map(|_| Arc::default()).collect();
+    if routes.want_sessions() {
+        start_sessions(runtime.handle(), SessionCloser::new(&remotes));
+    }
     let mut kept = Vec::new();
     for (index, listeners) in bound.into_iter().enumerate() {
-        let remote = Arc::new(Remote::new());
-        remotes.push(Arc::clone(&remote));
         let parts = ShardParts {
             settings: Arc::clone(&settings),
             routes: Arc::clone(&routes),
-            remote,
+            remote: Arc::clone(&remotes[index]),
             families: listeners.iter().map(|listener| family(&listener.address)).collect(),
             connections_max,
             ids: ids.for_shard(index),
+            events: Arc::clone(&events),
+            shards,
         };
         let sockets = listeners.iter().map(|l| l.socket.try_clone()).collect::<Result<_, _>>();
         let sockets = sockets.map_err(StartError::Thread)?;
@@ -172,7 +176,32 @@ pub(crate) fn launch(settings: Settings, routes: Routes) -> Result<Running, Star
         "started"
     );
     let listeners = Arc::new(kept);
-    Ok(Running { shards: threads, remotes, addresses, runtime, listeners })
+    let reach = Arc::new(Reach {
+        remotes,
+        ids,
+        routes,
+        events,
+        connections_max: u64::from(connections_max) * shards as u64,
+        draining: AtomicBool::new(false),
+        // Weak, so that a handle that outlives the engine keeps no socket open.
+        listeners: Arc::downgrade(&listeners),
+    });
+    Ok(Running { shards: threads, reach, addresses, runtime, _listeners: listeners })
+}
+
+/// The time of day, in milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The runtime beside the shards, for what waits elsewhere.
+fn tokio_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("ringwire-tokio")
+        .enable_all()
+        .build()
 }
 
 /// What a shard's thread starts from.
@@ -194,6 +223,7 @@ fn run(start: Start) -> Totals {
         }
     };
     parts.remote.set_doorbell(ring.doorbell());
+    parts.remote.set_clock(ring.now());
     let _ = ready.send(Ok(()));
     drop(ready);
     let _guard = AbortOnPanic;

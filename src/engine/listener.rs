@@ -32,6 +32,9 @@ const USER_TIMEOUT_MS: u32 = 30_000;
 /// and a stranger on the host cannot.
 const UNIX_MODE: Mode = Mode::from_raw_mode(0o660);
 
+/// Who may connect to a Unix socket that needs no other credential: its owner.
+const UNIX_MODE_PRIVATE: Mode = Mode::from_raw_mode(0o600);
+
 /// A socket that listens.
 #[derive(Debug)]
 pub struct Listener {
@@ -125,7 +128,7 @@ pub fn bind(
     for address in addresses {
         let listeners = match address {
             ListenAddress::Tcp(tcp) => bind_tcp(*tcp, shards),
-            ListenAddress::Unix(path) => bind_unix(path, shards),
+            ListenAddress::Unix(path) => bind_unix(path, shards, UNIX_MODE),
         }?;
         if send_buffer_bytes > 0 {
             for listener in &listeners {
@@ -191,7 +194,17 @@ fn local_address(socket: &OwnedFd) -> rustix::io::Result<SocketAddr> {
     SocketAddr::try_from(rustix::net::getsockname(socket)?)
 }
 
-fn bind_unix(path: &Path, shards: usize) -> Result<Vec<Listener>, BindError> {
+/// Binds a Unix socket that its owner alone may connect to; otherwise as [`bind`] does for one.
+///
+/// # Errors
+/// Why the path cannot be listened on.
+pub fn bind_private(path: &Path) -> Result<Listener, BindError> {
+    let address = ListenAddress::Unix(path.into());
+    let listener = bind_unix(path, 1, UNIX_MODE_PRIVATE)?.pop();
+    listener.ok_or(BindError::Other(address, Errno::BADF))
+}
+
+fn bind_unix(path: &Path, shards: usize, mode: Mode) -> Result<Vec<Listener>, BindError> {
     let address = ListenAddress::Unix(path.into());
     let fail = |errno| BindError::new(&address, errno);
     let name = SocketAddrUnix::new(path).map_err(fail)?;
@@ -200,7 +213,7 @@ fn bind_unix(path: &Path, shards: usize) -> Result<Vec<Listener>, BindError> {
     rustix::net::bind(&socket, &name).map_err(fail)?;
     let file = Arc::new(SocketFile::at(path).map_err(fail)?);
     // Nobody can connect before `listen`, so the mode is never too wide.
-    rustix::fs::chmod(path, UNIX_MODE).map_err(fail)?;
+    rustix::fs::chmod(path, mode).map_err(fail)?;
     rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
     let mut sockets = Vec::with_capacity(shards);
     for _ in 1..shards {

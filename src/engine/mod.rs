@@ -13,41 +13,69 @@
 #![forbid(unsafe_code)]
 
 mod accepting;
+mod answering;
 mod arrivals;
 pub mod bench;
+mod command;
 mod connection;
 mod conversation;
 mod core;
 mod deadlines;
 mod draining;
+mod ended;
+mod events;
 mod executor;
+mod holder;
 mod ids;
 mod inbox;
 mod launch;
+mod leases;
+mod link;
 pub mod listener;
 mod log;
 mod outbox;
+mod reach;
+mod ready;
 mod receiving;
 mod registry;
 mod remote;
 mod routes;
+mod scan;
+mod seats;
 mod settings;
 mod settle;
 pub mod shard;
+mod shared;
+mod shared_table;
 mod simulated;
+mod sockets;
+mod status;
+mod tallies;
 mod timers;
 mod transport;
 mod verbs;
 
+pub(crate) use command::{OpenFailure, OpenRequest, ReachFailure};
 pub use connection::Closer;
 pub(crate) use connection::{Counts, Ended};
+pub use events::{Event, EventClose, EventFilter, EventId, EventKind, EventStream, NoEventId};
 pub(crate) use executor::Task;
+pub(crate) use holder::{HeldReadFailure, HeldWriteFailure, Holder};
+pub(crate) use inbox::Incoming;
 pub(crate) use launch::{Running, launch};
 pub use launch::{StartError, Totals};
+pub(crate) use link::Outgoing;
 pub(crate) use outbox::Payload;
-pub(crate) use routes::{Arrival, Routes, Target};
+pub(crate) use reach::Reach;
+pub(crate) use routes::{Arrival, Farewell, MakeTask, Routes, Target};
 pub use settings::{
-    Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
+    Limits, ListenAddress, MailboxPolicy, OriginPolicy, ReceiveBuffers, RingSettings, RouteOptions,
+    Settings, Timeouts,
 };
 pub use simulated::SimulatedEngine;
-pub(crate) use verbs::{Port, ReadFailure, WriteFailure};
+pub use sockets::{
+    LeaseInfo, NoCursor, SocketCursor, SocketInfo, SocketOrder, SocketPage, SocketQuery,
+    SocketStatus, UnknownName,
+};
+pub use status::{EngineStatus, Histogram, RouteStatus, ShardStatus};
+pub(crate) use verbs::{Identity, Port, Read, ReadFailure, SharedBy, WriteFailure};

@@ -11,19 +11,48 @@ use crate::ring::{Buffer, SendData};
 const COPY_BUFFER_BYTES: usize = 4 * 1024;
 const COPY_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
+/// Payloads up to this many bytes have a header of two bytes.
+const SMALL_BYTES_MAX: usize = 125;
+
+/// The first bit of the header of a frame that is all of its message.
+const FIN: u8 = 0x80;
+
 /// The payload of a frame to send.
 pub(crate) enum Payload<'a> {
     /// To be copied.
     Borrowed(&'a [u8]),
+    /// To be copied, too: it has no room for a header, and would be a send of two pieces.
+    Vec(Vec<u8>),
     /// To be sent from where it is.
     Owned(Buffer),
 }
 
 impl Payload<'_> {
-    pub(crate) fn len(&self) -> usize {
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Borrowed(bytes) => bytes.len(),
-            Self::Owned(buffer) => buffer.len(),
+            Self::Borrowed(bytes) => bytes,
+            Self::Vec(bytes) => bytes,
+            Self::Owned(buffer) => buffer,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// The bytes in memory of their own, with room for a header where they will be sent from it.
+    pub(crate) fn into_owned(self) -> Buffer {
+        match self {
+            Self::Owned(buffer) => buffer,
+            copied if copied.len() <= limits::OUTBOX_COPY_BYTES_MAX => {
+                Buffer::copy_of(copied.bytes())
+            }
+            copied => {
+                let mut buffer = Buffer::with_headroom(copied.len());
+                buffer.extend_from_slice(copied.bytes());
+                buffer
+            }
         }
     }
 }
@@ -82,13 +111,37 @@ impl Outbox {
             }
             Payload::Owned(buffer) => self.copy(header, &buffer),
             Payload::Borrowed(bytes) => self.copy(header, bytes),
+            Payload::Vec(bytes) => self.copy(header, &bytes),
         }
     }
 
+    /// Adds a small frame behind the others if that is all there is to it: they wait in one buffer
+    /// with room for it, and together are below the high-water mark. Said by `false` otherwise,
+    /// with nothing done.
+    #[inline(always)]
+    pub(super) fn append_small(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        high_water_bytes: usize,
+    ) -> bool {
+        let bytes = payload.len() + 2;
+        let Some(buffer) = self.waiting.only_mut() else { return false };
+        if payload.len() > SMALL_BYTES_MAX
+            || bytes > buffer.room()
+            || self.waiting_bytes + self.flying_bytes >= high_water_bytes
+        {
+            return false;
+        }
+        buffer.append_frame([FIN | opcode as u8, payload.len() as u8], payload);
+        self.waiting_bytes += bytes;
+        true
+    }
+
     /// Adds bytes that are no frame: an HTTP answer.
-    pub(super) fn push_bytes(&mut self, bytes: Vec<u8>) {
+    pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
         self.waiting_bytes += bytes.len();
-        self.waiting.push(Buffer::from(bytes));
+        self.waiting.push(Buffer::copy_of(bytes));
     }
 
     /// Adds the answer to a Ping, in place of one that still waits.

@@ -1,7 +1,7 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
 
 use super::connection::{Closer, Connection, Early, Ended, Phase, Reading};
-use super::core::Core;
+use super::core::{Core, count_more};
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Payload};
 use crate::proto::frame::Opcode;
@@ -26,6 +26,7 @@ impl Connection {
     ) -> Option<Box<Request>> {
         self.flags.pinged = false;
         self.counts.bytes_in += bytes.len() as u64;
+        count_more(&core.counters.bytes_in, bytes.len() as u64);
         match &mut self.phase {
             Phase::Open(last_received) => {
                 *last_received = core.now.get();
@@ -56,22 +57,25 @@ impl Connection {
     /// Frames, of the open connection or of one that waits for the peer's Close.
     pub(super) fn handle_frames(&mut self, bytes: &mut [u8], core: &Core) {
         let open = matches!(self.phase, Phase::Open(_));
+        let before = self.counts.messages_in;
         let talk = &mut *self.talk;
         let mut sink = Sink {
             inbox: open.then_some(&mut talk.inbox),
             outbox: &mut talk.outbox,
-            messages_in: &mut self.counts.messages_in,
+            messages_in: 0,
             wanted_bytes: wanted_bytes(self.reading, core),
             cost_bytes_max: cost_bytes_max(self.excess_bytes as usize, core),
             close: None,
         };
         let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
         let close = sink.close;
+        self.counts.messages_in += sink.messages_in;
         match (result, close) {
             (Err(error), _) => talk.verdict = Some(Verdict::Failed(error)),
             (Ok(()), Some((code, reason))) => talk.verdict = Some(Verdict::Closed(code, reason)),
             (Ok(()), None) => {}
         }
+        count_more(&core.counters.messages_in, self.counts.messages_in - before);
         self.account(core);
         let binary_data = self.flags.binary_data;
         if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {
@@ -128,7 +132,7 @@ struct Sink<'a> {
     /// Absent when messages are dropped.
     inbox: Option<&'a mut Inbox>,
     outbox: &'a mut Outbox,
-    messages_in: &'a mut u64,
+    messages_in: u64,
     wanted_bytes: usize,
     cost_bytes_max: usize,
     close: Option<(CloseCode, Box<str>)>,
@@ -151,17 +155,18 @@ impl Events for Sink<'_> {
         Ok(())
     }
 
+    #[inline(always)]
     fn message(&mut self, kind: MessageKind, bytes: &[u8]) -> Result<(), Refused> {
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
         inbox.push(kind, bytes);
-        *self.messages_in += 1;
+        self.messages_in += 1;
         if inbox.cost_bytes() > self.cost_bytes_max { Err(Refused) } else { Ok(()) }
     }
 
     fn message_end(&mut self) {
         if let Some(inbox) = &mut self.inbox {
             inbox.end();
-            *self.messages_in += 1;
+            self.messages_in += 1;
         }
     }
 

@@ -108,6 +108,22 @@ impl Registry {
         (place.generation == id.generation && place.connection.is_some()).then_some(place)
     }
 
+    /// The connection, if the slot is still of this generation and in use.
+    pub(super) fn look(&self, id: SlotId) -> Option<&Shared> {
+        let place = self.slots.get(id.slot as usize)?;
+        place.connection.as_ref().filter(|_| place.generation == id.generation)
+    }
+
+    /// The connection in a slot.
+    pub(super) fn at(&self, slot: u32) -> Option<&Shared> {
+        self.slots.get(slot as usize)?.connection.as_ref()
+    }
+
+    /// Slots that have been used.
+    pub(super) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// The connection has ended and the kernel has nothing of it: the slot is free.
     pub(super) fn remove(&mut self, id: SlotId) -> Option<Shared> {
         let place = self.find(id)?;

@@ -1,20 +1,23 @@
-//! What other threads may hand a shard: wakes of its tasks, and commands.
+//! What other threads may hand a shard: wakes of its tasks, commands, and nudges to look at a
+//! socket that is shared with one of them.
 //!
-//! Bounded without a number: a waker is on the list at most once, and there are as many as tasks
-//! have cloned; commands are sent by the program only. The doorbell is rung once per sleep, not
-//! once per message.
+//! Bounded: a waker is on the list at most once, and there are as many as tasks have cloned; so is
+//! a nudge, of which there are as many as sockets; who has a command waits while there are too
+//! many. The doorbell is rung once per sleep, not once per message.
 
+use super::command::Command;
 use super::executor::{TaskId, TaskWaker};
+use super::registry::SlotId;
+use crate::clock::Moment;
 use crate::ring::Doorbell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
-/// What a shard can be told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
-    /// Stop accepting, close every connection with 1001, and end.
-    Drain,
-}
+/// Commands that may wait for a shard.
+const COMMANDS_MAX: usize = 4_096;
 
 /// One per shard, shared with every waker that left its thread.
 #[derive(Default)]
@@ -24,13 +27,32 @@ pub(super) struct Remote {
     pending: AtomicBool,
     /// The shard is about to wait, or waits, in the kernel.
     sleeping: AtomicBool,
+    /// The shard's time when it last went round, in milliseconds.
+    ticked_ms: AtomicU64,
+    /// The same when it was last woken by the doorbell.
+    rung_ms: AtomicU64,
+    /// When the shard's time began; never told in a simulation, whose time is invented.
+    began: OnceLock<Instant>,
     doorbell: OnceLock<Arc<dyn Doorbell>>,
 }
 
 #[derive(Default)]
 struct Lists {
     wakes: Vec<Arc<TaskWaker>>,
+    nudges: Vec<SlotId>,
     commands: Vec<Command>,
+    /// Who waits because there are too many commands.
+    crowd: Vec<Waker>,
+    /// The shard has ended.
+    closed: bool,
+}
+
+/// What was taken from the lists at once. Kept, for the memory of its lists.
+#[derive(Default)]
+pub(super) struct Taken {
+    wakes: Vec<Arc<TaskWaker>>,
+    pub(super) nudges: Vec<SlotId>,
+    pub(super) commands: Vec<Command>,
 }
 
 impl Remote {
@@ -43,14 +65,61 @@ impl Remote {
         let _ = self.doorbell.set(doorbell);
     }
 
+    /// That the shard's time is `now`, and goes on with the clock; told once.
+    pub(super) fn set_clock(&self, now: Moment) {
+        let passed = Duration::from_millis(now.as_millis());
+        if let Some(began) = Instant::now().checked_sub(passed) {
+            let _ = self.began.set(began);
+        }
+    }
+
+    /// The shard's time, as any thread may know it: never behind a time that the shard has acted
+    /// upon.
+    pub(super) fn now(&self) -> Moment {
+        let ticked = self.ticked_ms.load(Ordering::Acquire);
+        let clock = self.began.get().map_or(0, |began| began.elapsed().as_millis() as u64);
+        Moment::from_millis(ticked.max(clock))
+    }
+
     pub(super) fn wake(&self, waker: Arc<TaskWaker>) {
         self.lists().wakes.push(waker);
         self.announce();
     }
 
-    pub(super) fn send(&self, command: Command) {
-        self.lists().commands.push(command);
+    /// Lets the shard look at a socket.
+    pub(super) fn nudge(&self, slot: SlotId) {
+        self.lists().nudges.push(slot);
         self.announce();
+    }
+
+    /// Hands over a command, whether there are too many or not.
+    pub(super) fn send(&self, command: Command) {
+        let mut lists = self.lists();
+        if !lists.closed {
+            lists.commands.push(command);
+            drop(lists);
+            self.announce();
+        }
+    }
+
+    /// Hands over a command as soon as there are not too many; drops it if the shard has ended.
+    pub(super) async fn submit(&self, command: Command) {
+        let mut command = Some(command);
+        poll_fn(|context| {
+            let mut lists = self.lists();
+            if lists.closed {
+                return Poll::Ready(());
+            }
+            if lists.commands.len() >= COMMANDS_MAX {
+                lists.crowd.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            lists.commands.extend(command.take());
+            drop(lists);
+            self.announce();
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Says that the shard is about to wait. `false`: something came meanwhile, do not.
@@ -60,28 +129,60 @@ impl Remote {
     }
 
     /// Says that the shard is awake: nobody needs to ring.
-    pub(super) fn is_awake(&self) {
+    pub(super) fn is_awake(&self, now: Moment) {
         self.sleeping.store(false, Ordering::Relaxed);
+        self.ticked_ms.store(now.as_millis(), Ordering::Release);
     }
 
-    /// Takes the wakes that came, in order. `scratch` keeps the memory of the list.
-    pub(super) fn take_wakes(
-        &self,
-        scratch: &mut Vec<Arc<TaskWaker>>,
-        mut wake: impl FnMut(TaskId),
-    ) -> Vec<Command> {
-        // The look costs nothing, the swap a locked instruction in every batch. What it overlooks
-        // `may_sleep` sees.
-        if !self.pending.load(Ordering::Relaxed) || !self.pending.swap(false, Ordering::SeqCst) {
-            return Vec::new();
+    /// Time since the shard last went round; zero while it waits for something to do.
+    pub(super) fn tick_age(&self) -> Duration {
+        if self.sleeping.load(Ordering::SeqCst) {
+            return Duration::ZERO;
         }
-        let commands = {
+        let ticked = self.ticked_ms.load(Ordering::Relaxed);
+        let last = Moment::from_millis(ticked.max(self.rung_ms.load(Ordering::Relaxed)));
+        self.now().since(last)
+    }
+
+    /// Whether something may have come. The look costs nothing; what it overlooks `may_sleep`
+    /// sees.
+    #[inline]
+    pub(super) fn has_something(&self) -> bool {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// The shard has not done everything, and is to come back instead of waiting.
+    pub(super) fn remind(&self) {
+        self.pending.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes what came, in order: wakes go to `wake`, the rest is in `taken`.
+    pub(super) fn take(&self, taken: &mut Taken, mut wake: impl FnMut(TaskId)) {
+        if !self.pending.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let crowd = {
             let mut lists = self.lists();
-            std::mem::swap(&mut lists.wakes, scratch);
-            std::mem::take(&mut lists.commands)
+            std::mem::swap(&mut lists.wakes, &mut taken.wakes);
+            std::mem::swap(&mut lists.nudges, &mut taken.nudges);
+            std::mem::swap(&mut lists.commands, &mut taken.commands);
+            std::mem::take(&mut lists.crowd)
         };
-        scratch.drain(..).for_each(|waker| wake(waker.take()));
-        commands
+        crowd.into_iter().for_each(Waker::wake);
+        taken.wakes.drain(..).for_each(|waker| wake(waker.take()));
+    }
+
+    /// The shard has ended: nobody is to wait for it any more.
+    pub(super) fn close(&self) {
+        // Dropped without the lock: what goes with a command may look at this list.
+        let dropped =
+            std::mem::replace(&mut *self.lists(), Lists { closed: true, ..Lists::default() });
+        dropped.crowd.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the shard has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lists().closed
     }
 
     fn announce(&self) {
@@ -89,6 +190,7 @@ impl Remote {
         if self.sleeping.swap(false, Ordering::SeqCst)
             && let Some(doorbell) = self.doorbell.get()
         {
+            self.rung_ms.store(self.now().as_millis(), Ordering::Relaxed);
             doorbell.ring();
         }
     }

@@ -1,9 +1,13 @@
 //! Which path leads to which handler.
 
+use super::connection::{Counts, Ended};
 use super::executor::Task;
+use super::settings::RouteOptions;
+use super::status::RouteStatus;
 use super::verbs::Port;
 use crate::proto::{Request, Upgrade};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A request that asks for an upgrade, and the connection it came on.
 pub(crate) struct Arrival {
@@ -15,10 +19,25 @@ pub(crate) struct Arrival {
 /// Makes the task that handles one connection.
 pub(crate) type MakeTask = Box<dyn Fn(Arrival) -> Task + Send + Sync>;
 
+/// A shared socket that is gone, and whose handler had left it open.
+pub(crate) struct Farewell {
+    pub(crate) websocket_id: String,
+    pub(crate) ended: Ended,
+    pub(crate) counts: Counts,
+}
+
+/// Makes the task that tells a new handler about it.
+pub(crate) type MakeFarewell = Box<dyn Fn(Farewell) -> Task + Send + Sync>;
+
 /// What stands behind a path.
 pub(crate) enum Target {
     /// A WebSocket handler.
-    Handler(MakeTask),
+    Handler {
+        /// Its callbacks for one connection.
+        make: MakeTask,
+        /// The last callback, for a shared socket whose handler is no more.
+        farewell: MakeFarewell,
+    },
     /// A page, for a plain GET.
     Page {
         /// Its media type.
@@ -28,10 +47,17 @@ pub(crate) enum Target {
     },
 }
 
+/// One route.
+struct Route {
+    path: Arc<str>,
+    target: Target,
+    options: RouteOptions,
+}
+
 /// Exact paths first, then the longest `/prefix/*`.
 #[derive(Default)]
 pub(crate) struct Routes {
-    targets: Vec<(String, Target)>,
+    targets: Vec<Route>,
     exact: HashMap<String, u16>,
     /// Prefixes without the `*`, longest first.
     prefixes: Vec<(String, u16)>,
@@ -39,9 +65,9 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// Adds a route. The newest of two for the same path counts.
-    pub(crate) fn add(&mut self, path: &str, target: Target) {
+    pub(crate) fn add(&mut self, path: &str, options: RouteOptions, target: Target) {
         let index = u16::try_from(self.targets.len()).expect("at most 65,535 routes");
-        self.targets.push((path.to_owned(), target));
+        self.targets.push(Route { path: path.into(), target, options });
         match path.strip_suffix('*').filter(|prefix| prefix.ends_with('/')) {
             Some(prefix) => {
                 self.prefixes.retain(|(known, _)| known != prefix);
@@ -58,13 +84,46 @@ impl Routes {
         self.exact.get(path).copied().or_else(|| prefixed().map(|(_, index)| *index))
     }
 
+    /// The target of a route, if there is such a route.
+    pub(super) fn get(&self, route: u16) -> Option<&Target> {
+        self.targets.get(usize::from(route)).map(|route| &route.target)
+    }
+
     pub(super) fn target(&self, route: u16) -> &Target {
-        &self.targets[usize::from(route)].1
+        &self.targets[usize::from(route)].target
     }
 
     /// The pattern of a route, for the log; `-` for none.
     pub(super) fn pattern(&self, route: u16) -> &str {
-        self.targets.get(usize::from(route)).map_or("-", |(path, _)| path)
+        self.targets.get(usize::from(route)).map_or("-", |route| &route.path)
+    }
+
+    /// The pattern of a route, to be kept.
+    pub(super) fn path(&self, route: u16) -> Option<Arc<str>> {
+        self.targets.get(usize::from(route)).map(|route| Arc::clone(&route.path))
+    }
+
+    pub(super) fn options(&self, route: u16) -> Option<&RouteOptions> {
+        self.targets.get(usize::from(route)).map(|route| &route.options)
+    }
+
+    /// Whether any route asks for sessions.
+    pub(super) fn want_sessions(&self) -> bool {
+        self.targets.iter().any(|route| route.options.session)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// A status of each, with nothing counted.
+    pub(super) fn statuses(&self) -> Vec<RouteStatus> {
+        let status = |route: &Route| RouteStatus {
+            path: Arc::clone(&route.path),
+            page: matches!(route.target, Target::Page { .. }),
+            ..RouteStatus::default()
+        };
+        self.targets.iter().map(status).collect()
     }
 }
 
@@ -77,7 +136,8 @@ mod tests {
         let mut routes = Routes::default();
         let paths = ["/a", "/a/*", "/a/b/*", "/a/b", "/odd*", "/a/*"];
         for path in paths {
-            routes.add(path, Target::Page { content_type: "text/plain", body: b"" });
+            let page = Target::Page { content_type: "text/plain", body: b"" };
+            routes.add(path, RouteOptions::default(), page);
         }
         let found = |path| routes.find(path).map(usize::from);
         assert_eq!(found("/a"), Some(0));

@@ -125,6 +125,47 @@ impl Default for Timeouts {
     }
 }
 
+/// What is special about the WebSockets of one route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteOptions {
+    /// What a full mailbox does: that of a shared socket that nobody holds.
+    pub mailbox: MailboxPolicy,
+    /// How long a shared socket may go without a message either way, and without being opened,
+    /// before it is closed (1001). Default 900 s; zero: for ever.
+    pub session_timeout: Duration,
+    /// Whether every WebSocket belongs to a cookie session, which is made at the handshake if there
+    /// is none: see `Opening::session` and `WebSocket::session`. Default: no.
+    pub session: bool,
+    /// Origins allowed here instead of [`OriginPolicy::allowed`], beside that of the request's own
+    /// `Host`. Default: none, which means those.
+    pub origins_allowed: Vec<String>,
+}
+
+impl Default for RouteOptions {
+    fn default() -> Self {
+        Self {
+            mailbox: MailboxPolicy::default(),
+            session_timeout: limits::SESSION_TIMEOUT,
+            session: false,
+            origins_allowed: Vec::new(),
+        }
+    }
+}
+
+/// What happens when more arrives for a shared socket that nobody holds than its mailbox takes
+/// ([`Limits::inbox_bytes_max`], [`Limits::inbox_messages_max`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MailboxPolicy {
+    /// It is not read any more, and TCP holds the peer up. Nothing is lost.
+    #[default]
+    StopReading,
+    /// The oldest messages are dropped, and counted. A message that alone is larger than the
+    /// mailbox ends the conversation (1009).
+    DropOldest,
+    /// The conversation is ended (1013).
+    Close,
+}
+
 /// Sizes of a shard's ring. The defaults suit everybody; tests make them tiny.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingSettings {

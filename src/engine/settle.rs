@@ -25,10 +25,13 @@ impl<R: Ring> Shard<R> {
         let Some(slot) = self.registry.find(id) else { return };
         let Some(shared) = slot.connection.clone() else { return };
         let mut connection = shared.borrow_mut();
+        if connection.flags.shared {
+            connection.exchange(&self.core);
+        }
         connection.conclude(&self.core);
         connection.flags.dirty = false;
         let mut submit = Submit { ring: &mut self.ring, id };
-        submit.send(slot, &mut connection);
+        submit.send(slot, &mut connection, &self.core);
         submit.finish(slot, &mut connection, &self.core);
         connection.talk.rest();
         if connection.flags.dead {
@@ -78,8 +81,9 @@ impl<R: Ring> Submit<'_, R> {
     }
 
     /// Sends what waits, if nothing is in flight.
-    fn send(&mut self, slot: &mut Slot, connection: &mut Connection) {
+    fn send(&mut self, slot: &mut Slot, connection: &mut Connection, core: &Core) {
         if connection.talk.outbox.wants_send() && !slot.sending && !connection.flags.dead {
+            connection.count_messages_out(core);
             let said = connection.talk.outbox.take_for_send();
             let data = connection.transport.outgoing(said);
             self.push(slot, Operation::Send, Submission::Send(data));

@@ -4,22 +4,30 @@
 //! A shard owns its ring, its connections and its handlers, and shares nothing. Generic over the
 //! ring, so that the simulator runs this very code.
 
+use super::command::Command;
 use super::connection::Connection;
-use super::core::{Core, Totals, count};
-use super::executor::{Ended, TaskId, TaskWaker};
+use super::connection::Ended as Over;
+use super::core::{Core, CoreParts, Totals, count};
+use super::events::Events;
+use super::executor::{Ended, TaskId};
 use super::registry::{Receive, Registry, Shared, SlotId, Teardown};
-use super::remote::{Command, Remote};
-use super::routes::Routes;
+use super::remote::{Remote, Taken};
+use super::routes::{Farewell, Routes, Target};
 use super::settings::Settings;
+use super::status::Histogram;
 use super::{arrivals, log};
 use crate::clock::Moment;
 use crate::ring::{
     AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, SendData, Submission, Token,
 };
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Of so many batches one is measured: looking at the clock costs as much as a small message.
+const TURNS_PER_MEASUREMENT: u32 = 64;
 
 /// One thread's worth of server.
 pub struct Shard<R: Ring> {
@@ -38,8 +46,29 @@ pub struct Shard<R: Ring> {
     /// Receives that ended for want of buffers.
     starved: Vec<SlotId>,
     batch: Vec<TaskId>,
-    wakes: Vec<Arc<TaskWaker>>,
+    pub(super) taken: Taken,
+    /// What other threads have asked, not yet answered.
+    pub(super) commands: VecDeque<Command>,
     due: Vec<SlotId>,
+    /// Batches until the next one that is measured.
+    turns_unmeasured: u32,
+    /// When the batch began, if it is measured.
+    measured_from_ns: Option<u64>,
+    pub(super) read_to_write: Histogram,
+    ending: Ending,
+}
+
+/// Tells those on other threads that a shard is no more.
+struct Ending {
+    remote: Arc<Remote>,
+    events: Arc<Events>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.remote.close();
+        self.events.shard_has_ended();
+    }
 }
 
 /// What a shard is made from.
@@ -51,15 +80,25 @@ pub struct ShardParts {
     pub(crate) families: Vec<Option<AddressFamily>>,
     pub(crate) connections_max: u32,
     pub(super) ids: super::ids::Ids,
+    pub(super) events: Arc<Events>,
+    /// Shards there are.
+    pub(super) shards: usize,
 }
 
 impl<R: Ring> Shard<R> {
     /// A shard that accepts on every listener of `ring`.
     pub fn new(ring: R, parts: ShardParts) -> Self {
-        let core =
-            Rc::new(Core::new(parts.settings, Arc::clone(&parts.remote), parts.ids, ring.slots()));
+        let core_parts = CoreParts {
+            settings: parts.settings,
+            remote: Arc::clone(&parts.remote),
+            ids: parts.ids,
+            routes: Arc::clone(&parts.routes),
+            shards: parts.shards,
+        };
+        let core = Rc::new(Core::new(core_parts, ring.slots()));
         core.now.set(ring.now());
         let registry = Registry::new(ring.slots());
+        let ending = Ending { remote: Arc::clone(&parts.remote), events: parts.events };
         let mut shard = Self {
             ring,
             core,
@@ -73,8 +112,13 @@ impl<R: Ring> Shard<R> {
             closing: 0,
             starved: Vec::new(),
             batch: Vec::new(),
-            wakes: Vec::new(),
+            taken: Taken::default(),
+            commands: VecDeque::new(),
             due: Vec::new(),
+            turns_unmeasured: TURNS_PER_MEASUREMENT,
+            measured_from_ns: None,
+            read_to_write: Histogram::default(),
+            ending,
         };
         shard.arm_acceptors();
         shard
@@ -89,19 +133,48 @@ impl<R: Ring> Shard<R> {
     pub fn turn(&mut self) -> Result<bool, Errno> {
         let until = self.wait_until();
         self.ring.submit_and_wait(until)?;
-        self.remote.is_awake();
         let now = self.ring.now();
+        self.remote.is_awake(now);
         self.core.now.set(now);
+        self.turns_unmeasured -= 1;
+        if self.turns_unmeasured == 0 {
+            self.start_measuring();
+        }
         while let Some(completion) = self.ring.next_completion() {
             self.handle_completion(completion);
         }
-        self.take_remote();
+        if self.remote.has_something() {
+            self.take_remote();
+        }
         self.handle_time(now);
         self.run_handlers();
         self.settle_dirty();
         self.feed_starved();
         self.arm_acceptors();
+        if self.core.unusual.get() {
+            self.finish_unusual(now);
+        }
         Ok(!self.is_drained())
+    }
+
+    #[cold]
+    fn start_measuring(&mut self) {
+        self.turns_unmeasured = TURNS_PER_MEASUREMENT;
+        self.measured_from_ns = Some(self.ring.now_ns());
+        self.core.unusual.set(true);
+    }
+
+    /// What only some batches end with.
+    #[cold]
+    fn finish_unusual(&mut self, now: Moment) {
+        self.core.unusual.set(false);
+        let mut happened = self.core.happened.borrow_mut();
+        if !happened.is_empty() {
+            self.ending.events.publish(&mut happened, now);
+        }
+        if let Some(from_ns) = self.measured_from_ns.take() {
+            self.read_to_write.record(self.ring.now_ns().saturating_sub(from_ns));
+        }
     }
 
     /// The ring, for its counts.
@@ -253,16 +326,6 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    fn take_remote(&mut self) {
-        let executor = &self.core.executor;
-        let commands = self.remote.take_wakes(&mut self.wakes, |task| executor.wake(task));
-        for command in commands {
-            match command {
-                Command::Drain => self.start_drain(),
-            }
-        }
-    }
-
     fn handle_time(&mut self, now: Moment) {
         self.core.timers.borrow_mut().expire(now, &mut self.due);
         let mut due = std::mem::take(&mut self.due);
@@ -301,10 +364,19 @@ impl<R: Ring> Shard<R> {
     pub(super) fn release(&mut self, id: SlotId) {
         let Some(connection) = self.registry.remove(id) else { return };
         count(&self.core.counters.closed);
+        self.core.seats.handle_gone(id);
         self.closing += 1;
         let mut connection = connection.borrow_mut();
         connection.handle_gone(&self.core);
         log::access(&connection, &self.core, &self.routes);
+        if connection.flags.left_open
+            && let Some(Target::Handler { farewell, .. }) = self.routes.get(connection.route)
+        {
+            let websocket_id = self.core.ids.encode(id, connection.opened);
+            let ended = connection.ended.as_deref().cloned().unwrap_or_else(Over::lost);
+            let task = farewell(Farewell { websocket_id, ended, counts: connection.counts });
+            self.core.executor.spawn(id, task);
+        }
         for acceptor in &mut self.acceptors {
             acceptor.slot_is_free();
         }

@@ -4,19 +4,22 @@
 //! them; from the shard down it is the same code.
 
 use super::core::Totals;
+use super::events::Events;
 use super::ids::Ids;
-use super::remote::{Command, Remote};
+use super::reach::Reach;
+use super::remote::Remote;
 use super::routes::Routes;
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
 use crate::ring::sim::SimRing;
 use crate::ring::{AddressFamily, Errno, Ring};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 /// A shard that a test turns by hand.
 pub struct SimulatedEngine {
     shard: Shard<SimRing>,
-    remote: Arc<Remote>,
+    reach: Arc<Reach>,
 }
 
 impl SimulatedEngine {
@@ -24,15 +27,32 @@ impl SimulatedEngine {
     pub(crate) fn new(settings: Settings, routes: Routes, ring: SimRing) -> Self {
         let remote = Arc::new(Remote::new());
         remote.set_doorbell(ring.doorbell());
+        let connections_max = settings.connections_max.unwrap_or(ring.slots());
         let parts = ShardParts {
-            connections_max: settings.connections_max.unwrap_or(ring.slots()),
+            connections_max,
             settings: Arc::new(settings),
             routes: Arc::new(routes),
             remote: Arc::clone(&remote),
             families: vec![Some(AddressFamily::V4)],
             ids: Ids::new(),
+            events: Arc::new(Events::new(0, 1)),
+            shards: 1,
         };
-        Self { shard: Shard::new(ring, parts), remote }
+        let reach = Reach {
+            remotes: vec![remote],
+            ids: parts.ids.clone(),
+            routes: Arc::clone(&parts.routes),
+            events: Arc::clone(&parts.events),
+            connections_max: u64::from(connections_max),
+            draining: AtomicBool::new(false),
+            listeners: Weak::new(),
+        };
+        Self { shard: Shard::new(ring, parts), reach: Arc::new(reach) }
+    }
+
+    /// What reaches the shard: from the thread that turns it, because its time is invented.
+    pub(crate) fn reach(&self) -> Arc<Reach> {
+        Arc::clone(&self.reach)
     }
 
     /// One batch. `false` once a drain is complete.
@@ -46,7 +66,7 @@ impl SimulatedEngine {
 
     /// Starts a drain, as a running engine is drained.
     pub fn drain(&self) {
-        self.remote.send(Command::Drain);
+        self.reach.drain();
     }
 
     /// Connections and handlers there are.

@@ -3,19 +3,21 @@
 //! Every verb is a poll over the state that the shard fills and empties; none of them holds
 //! anything the kernel knows, so that a future can be dropped at any point and nothing is lost.
 
-use super::connection::{Closer, Connection, Counts, Ended, Phase, Reading};
+use super::connection::{Connection, Counts, Ended, Phase, Reading};
 use super::core::{Core, count};
-use super::inbox::{Inbox, Piece};
+use super::inbox::{Inbox, Incoming, Piece};
 use super::outbox::Payload;
-use super::registry::Shared;
+use super::registry::{Shared, SlotId};
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, Refusal};
+use crate::sessions::{SocketKey, Visit};
 use std::cell::RefMut;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,10 +27,31 @@ pub(crate) struct Port {
     core: Rc<Core>,
 }
 
+/// Which connection it is, for those who may have to name it: the name takes some hashing.
+pub(crate) struct Identity {
+    core: Rc<Core>,
+    slot: SlotId,
+    opened: Moment,
+}
+
+impl Identity {
+    pub(crate) fn websocket_id(&self) -> String {
+        self.core.ids.encode(self.slot, self.opened)
+    }
+}
+
+/// What makes a socket shared.
+pub(crate) struct SharedBy {
+    /// The session it belongs to.
+    pub(crate) session_id: Option<Arc<str>>,
+}
+
 /// A read that got nothing.
 pub(crate) enum ReadFailure {
     Timeout,
     Ended(Box<Ended>),
+    /// Somebody else has taken the shared socket over.
+    Fenced,
 }
 
 /// A write that was not taken.
@@ -37,6 +60,8 @@ pub(crate) enum WriteFailure<'a> {
     Full(Payload<'a>),
     TooLong,
     Ended,
+    /// Somebody else has taken the shared socket over.
+    Fenced,
 }
 
 impl Port {
@@ -50,15 +75,23 @@ impl Port {
 
     /// Answers the opening handshake with 101 and lets messages through. `false`: the peer is
     /// gone already.
-    pub(crate) fn accept(&self, response: Vec<u8>) -> bool {
+    /// `shared`: it becomes a shared socket, of this session.
+    pub(crate) fn accept(&self, response: Vec<u8>, shared: Option<SharedBy>) -> bool {
         let mut state = self.state();
         let state = &mut *state;
         let Phase::Deciding(early) = &mut state.phase else { return false };
         let mut early = std::mem::take(&mut early.bytes);
         count(&self.core.counters.opened);
+        self.core.count_route(state.route, |route| {
+            route.opened += 1;
+            route.open += 1;
+        });
         state.status = 101;
         state.phase = Phase::Open(self.core.now.get());
-        state.talk.outbox.push_bytes(response);
+        state.talk.outbox.push_bytes(&response);
+        if let Some(SharedBy { session_id }) = shared {
+            state.share(session_id, &self.core);
+        }
         state.reschedule(&self.core);
         state.mark_dirty(&self.core);
         if !early.is_empty() {
@@ -87,8 +120,28 @@ impl Port {
         self.wait(&mut state, context);
     }
 
+    /// Adds a small message to what is to be sent already: the usual case of [`Port::write`] when
+    /// there are several. `false` if it is no such case, with nothing done.
+    #[inline(always)]
+    pub(crate) fn append_small(&self, kind: MessageKind, payload: &[u8]) -> bool {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(talk) = state.talk.busy() else { return false };
+        if !state.flags.dirty || state.flags.fenced || !matches!(state.phase, Phase::Open(_)) {
+            return false;
+        }
+        let opcode = opcode(kind, state.flags.binary_data);
+        let high_water_bytes = self.core.settings.limits.outbox_high_water_bytes;
+        let appended = talk.outbox.append_small(opcode, payload, high_water_bytes);
+        if appended {
+            state.flags.writing = false;
+            state.counts.messages_out += 1;
+            count(&self.core.counters.messages_out);
+        }
+        appended
+    }
+
     /// Adds a message to what is to be sent, if there is room.
-    #[inline]
     pub(crate) fn write<'a>(
         &self,
         kind: MessageKind,
@@ -99,16 +152,16 @@ impl Port {
         if !matches!(state.phase, Phase::Open(_)) {
             return Err(WriteFailure::Ended);
         }
+        if state.flags.fenced {
+            return Err(WriteFailure::Fenced);
+        }
         if payload.len() as u64 > limits.message_bytes_max {
             return Err(WriteFailure::TooLong);
         }
         if state.talk.outbox.is_full(limits.outbox_high_water_bytes) {
             return Err(WriteFailure::Full(payload));
         }
-        let opcode = match kind {
-            MessageKind::Text if !state.flags.binary_data => Opcode::Text,
-            _ => Opcode::Binary,
-        };
+        let opcode = opcode(kind, state.flags.binary_data);
         state.flags.writing = false;
         state.talk.outbox.push_frame(opcode, payload);
         state.counts.messages_out += 1;
@@ -116,9 +169,29 @@ impl Port {
         Ok(())
     }
 
-    /// Starts the closing handshake.
+    /// Starts the closing handshake; not if somebody has taken the socket over.
     pub(crate) fn start_close(&self, code: CloseCode, reason: &str) {
-        self.state().start_close(code, reason, &self.core);
+        let mut state = self.state();
+        if !state.flags.fenced {
+            state.start_close(code, reason, &self.core);
+        }
+    }
+
+    /// The handler of a shared socket has returned: leaves the socket open and unattended, if it is
+    /// open and the handler has not failed, or it is in the hands of who has taken it over.
+    pub(crate) fn leave_open(&self, failed: bool) -> bool {
+        let mut state = self.state();
+        let open = state.is_open() && !failed;
+        let leaves = state.flags.shared && (state.flags.fenced || open);
+        if leaves {
+            state.stop_serving(&self.core);
+        }
+        leaves
+    }
+
+    /// Whether `server` is to leave the socket open, as `WebSocket::shared_connection` says.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.state().flags.shared
     }
 
     /// Waits until the closing handshake is over: the peer has answered, or time was up.
@@ -136,8 +209,7 @@ impl Port {
         self.leave(|state| matches!(state.phase, Phase::Gone)).await;
         let state = self.state();
         let ended = state.ended.as_deref().cloned();
-        let lost = Ended { code: CloseCode::ABNORMAL, reason: "".into(), by: Closer::Network };
-        (ended.unwrap_or(lost), state.counts)
+        (ended.unwrap_or_else(Ended::lost), state.counts)
     }
 
     async fn leave(&self, done: impl Fn(&Connection) -> bool) {
@@ -180,12 +252,45 @@ impl Port {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state().phase, Phase::Open(_))
+        self.state().is_open()
+    }
+
+    /// What names the socket in its session.
+    pub(crate) fn socket_key(&self) -> SocketKey {
+        let SlotId { slot, generation } = self.state().id;
+        SocketKey { shard: self.core.ids.shard() as u32, slot, generation }
+    }
+
+    /// The connection has a session from now on.
+    pub(crate) fn set_visit(&self, visit: Arc<Visit>) {
+        let state = self.state();
+        if matches!(state.phase, Phase::Gone) {
+            visit.leave();
+        }
+        self.core.seats.add(state.id, visit);
+    }
+
+    /// The session of this connection.
+    pub(crate) fn visit(&self) -> Option<Arc<Visit>> {
+        self.core.seats.visit(self.state().id)
     }
 
     /// The id of the socket, as `WebSocket::websocket_id` gives it.
     pub(crate) fn websocket_id(&self) -> String {
-        self.core.ids.encode(self.state().id)
+        self.identity().websocket_id()
+    }
+
+    /// What the id of the socket is made of.
+    pub(crate) fn identity(&self) -> Identity {
+        let state = self.state();
+        Identity { core: Rc::clone(&self.core), slot: state.id, opened: state.opened }
+    }
+}
+
+fn opcode(kind: MessageKind, binary_data: bool) -> Opcode {
+    match kind {
+        MessageKind::Text if !binary_data => Opcode::Text,
+        _ => Opcode::Binary,
     }
 }
 
@@ -193,10 +298,12 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         let mut state = self.state();
-        if state.talk.inbox.messages() > 0 {
+        let holds = state.talk.inbox.messages() > 0 || state.excess_bytes > 0;
+        if holds && (!state.flags.shared || matches!(state.phase, Phase::Gone)) {
             state.talk.inbox = Inbox::new();
             state.account(&self.core);
         }
+        self.core.seats.handle_unhandled(state.id, matches!(state.phase, Phase::Gone));
     }
 }
 
@@ -210,15 +317,30 @@ pub(crate) struct Read<'a> {
     waits: bool,
 }
 
+impl Read<'_> {
+    /// The first message if it is whole and not longer than asked for: the usual case of a poll.
+    #[inline(always)]
+    pub(crate) fn take_whole(&self) -> Option<Incoming> {
+        let mut state = self.port.state();
+        let state = &mut *state;
+        if state.flags.paused || state.flags.fenced || state.excess_bytes > 0 {
+            return None;
+        }
+        let taken = state.talk.busy()?.inbox.take_whole(self.len)?;
+        state.flags.at_end = true;
+        Some(taken)
+    }
+}
+
 impl Future for Read<'_> {
     type Output = Result<Piece, ReadFailure>;
 
-    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { port, len, deadline, .. } = *self;
         let core = &port.core;
         let mut state = port.state();
         if state.talk.inbox.messages() > 0
+            && !state.flags.fenced
             && let as_bytes = state.flags.binary_data
             && let Some(piece) = state.talk.inbox.take(len, as_bytes)
         {
@@ -228,6 +350,9 @@ impl Future for Read<'_> {
                 state.mark_dirty(core);
             }
             return Poll::Ready(Ok(piece));
+        }
+        if state.flags.fenced {
+            return Poll::Ready(Err(ReadFailure::Fenced));
         }
         if let Some(ended) = &state.ended {
             return Poll::Ready(Err(ReadFailure::Ended(ended.clone())));
@@ -241,6 +366,7 @@ impl Future for Read<'_> {
             state.mark_dirty(core);
         }
         port.wait(&mut state, context);
+        drop(state);
         self.waits = true;
         Poll::Pending
     }
@@ -249,7 +375,11 @@ impl Future for Read<'_> {
 impl Drop for Read<'_> {
     fn drop(&mut self) {
         if self.waits {
-            self.port.state().reading = None;
+            let mut state = self.port.state();
+            // Otherwise the read that waits is that of who has taken the socket over.
+            if !state.flags.fenced {
+                state.reading = None;
+            }
         }
     }
 }

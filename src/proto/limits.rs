@@ -41,6 +41,14 @@ pub const MESSAGE_COST_BYTES: usize = 64;
 /// that asks for more is closed with 1013.
 pub const INBOX_GROWTH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Time without a message either way, and without being opened, after which a shared socket is
+/// closed (1001): the session timeout of a CSP application.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// How long a shared socket stays held by a holder that has gone without saying so, where it set no
+/// time.
+pub const LEASE: Duration = Duration::from_secs(30);
+
 /// Bytes in a connection's outbox above which `write` waits for the peer. One message may start
 /// below the mark and end above it, so an outbox holds at most this and one message.
 pub const OUTBOX_HIGH_WATER_BYTES: usize = 64 * 1024;
@@ -69,6 +77,32 @@ pub const READ_LEN_DEFAULT: usize = 32_656;
 
 /// Default of `read`'s `timeout` (%CSP.WebSocket's 86400 seconds).
 pub const READ_TIMEOUT_DEFAULT: Duration = Duration::from_secs(86_400);
+
+/// Time without activity after which a session ends: %CSP.Session's 15 minutes. An open WebSocket
+/// of the session is activity.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(900);
+
+/// Bytes of all keys and values of a session. A session says who somebody is and where they were;
+/// data belong into a database. Passed: the change is refused and nothing is changed.
+pub const SESSION_BYTES_MAX: usize = 8 * 1024;
+
+/// Values of a session, because an empty one weighs nothing. Passed: as above.
+pub const SESSION_VALUES_MAX: usize = 64;
+
+/// Sessions that the store in memory keeps; with [`SESSION_BYTES_MAX`] below 1 GiB. Passed: an
+/// expired one or one without values makes room; where every one carries something, 503.
+pub const SESSIONS_MAX: usize = 100_000;
+
+/// WebSockets that one session may have open, so that one cookie cannot take all connections and a
+/// revocation is short. Passed: 429.
+pub const SESSION_SOCKETS_MAX: usize = 256;
+
+/// How often it is looked whether the sessions of open WebSockets still exist in their store. What
+/// another process revokes is closed within twice this time.
+pub const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time that a session store may take for one answer. Passed: 503 at the handshake.
+pub const SESSION_STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes of the header of a server frame (RFC 6455 §5.2): 2, and 0, 2 or 8 of extended length.
 pub const SERVER_FRAME_HEADER_BYTES_MAX: usize = 10;

@@ -29,7 +29,6 @@ mod whole;
 
 pub use error::ProtocolError;
 pub use events::{Events, MessageKind, Refused, SessionLimits};
-use whole::{payload_of, whole_message};
 
 /// A payload is worked through in blocks of this size: unmasked, checked and copied by the sink
 /// while they are in the first-level cache. A multiple of the mask's four bytes.
@@ -107,8 +106,12 @@ impl Session {
 
     /// Whether it is as a new one: between two messages, with nothing kept.
     pub fn is_idle(&self) -> bool {
-        let between = matches!(self.place, Place::Header(PartialHeader { length: 0, .. }));
-        between && self.message.is_none() && !self.ended
+        self.is_between_messages() && !self.ended
+    }
+
+    fn is_between_messages(&self) -> bool {
+        let between_frames = matches!(self.place, Place::Header(PartialHeader { length: 0, .. }));
+        between_frames && self.message.is_none()
     }
 
     /// Takes in the next bytes from the peer, all of them, cut anywhere. They are unmasked in
@@ -126,7 +129,16 @@ impl Session {
     ) -> Result<(), ProtocolError> {
         let mut rest = input;
         while !rest.is_empty() && !self.ended {
-            match self.handle_part(rest, limits, events) {
+            let consumed = if self.is_between_messages() {
+                self.handle_whole_messages(rest, limits, events)
+            } else {
+                Ok(0)
+            };
+            let consumed = match consumed {
+                Ok(0) => self.handle_part(rest, limits, events),
+                some => some,
+            };
+            match consumed {
                 Ok(consumed) => rest = &mut rest[consumed..],
                 Err(error) => {
                     self.end();
@@ -144,7 +156,7 @@ impl Session {
     }
 
     /// Takes one frame, or the part of it that is there, and says how many bytes that was.
-    #[inline(always)]
+    #[inline(never)]
     fn handle_part(
         &mut self,
         input: &mut [u8],
@@ -159,15 +171,6 @@ impl Session {
                 let Some((header, header_bytes)) = self.parse_header(partial, input)? else {
                     return Ok(input.len());
                 };
-                if self.message.is_none()
-                    && let Some(kind) = whole_message(&header)
-                    && let Some(payload) = payload_of(&header, &mut input[header_bytes..])
-                {
-                    let payload_bytes = payload.len();
-                    self.handle_whole(kind, &header, payload, limits, events)?;
-                    self.place = Place::BETWEEN_FRAMES;
-                    return Ok(header_bytes + payload_bytes);
-                }
                 (self.begin_frame(&header, limits, events)?, header_bytes)
             }
         };

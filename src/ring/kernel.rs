@@ -262,6 +262,10 @@ impl Ring for KernelRing {
         Moment::from_millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     fn slots(&self) -> u32 {
         self.slots
     }

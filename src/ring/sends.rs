@@ -40,6 +40,12 @@ impl SendData {
         self.rest.last_mut().unwrap_or(&mut self.first)
     }
 
+    /// The run to append to, if there is exactly one.
+    #[inline(always)]
+    pub fn only_mut(&mut self) -> Option<&mut Buffer> {
+        (self.rest.is_empty() && !self.first.is_empty()).then_some(&mut self.first)
+    }
+
     /// Runs of bytes.
     pub fn pieces(&self) -> usize {
         usize::from(!self.first.is_empty()) + self.rest.len()
@@ -174,7 +180,7 @@ mod tests {
 
     fn data(pieces: &[&str]) -> SendData {
         let mut data = SendData::new();
-        pieces.iter().for_each(|piece| data.push(Buffer::from(piece.as_bytes().to_vec())));
+        pieces.iter().for_each(|piece| data.push(Buffer::copy_of(piece.as_bytes())));
         data
     }
 

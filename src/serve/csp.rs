@@ -14,7 +14,7 @@ impl WebSocketServer for MyWebSocketServer {
                 Err(ReadError::Timeout) => {
                     ws.write(format!("Server timed-out at {}", now())).await?;
                 }
-                Err(ReadError::Closed { .. }) => return Ok(()),
+                Err(_) => return Ok(()),
             }
         }
         ws.end_server().await

@@ -3,12 +3,17 @@
 mod broadcast;
 mod chat;
 mod csp;
+mod declared;
 mod echo;
 
-use crate::{Engine, EngineBuilder, Settings, StartError};
+use crate::config::{Config, TokenError};
+use crate::control::{self, Control, ControlError};
+use crate::{Engine, EngineBuilder, ListenAddress, Settings, StartError, StoreError};
 use broadcast::Member;
 use csp::MyWebSocketServer;
+use declared::Declared;
 use echo::Echo;
+use std::io::Write;
 use std::sync::Arc;
 
 /// The path of the class in the documentation of `%CSP.WebSocket`.
@@ -37,16 +42,69 @@ pub fn builder(settings: Settings) -> EngineBuilder {
         .page("/", "text/html; charset=utf-8", include_bytes!("../page/index.html"))
 }
 
-/// Serves until SIGINT or SIGTERM, then drains; a second signal ends the process with exit code 3.
+/// What kept the server from starting: cause and remedy on one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] StartError),
+    /// The control plane.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The store of sessions.
+    #[error("`sessions.redis`: {0}")]
+    Store(#[from] StoreError),
+    /// A file that was to have a token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+impl ServeError {
+    /// The exit code for this error (sysexits.h).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Engine(error) => error.exit_code(),
+            Self::Control(error) => error.exit_code(),
+            Self::Store(_) | Self::Token(_) => 78,
+        }
+    }
+}
+
+/// Serves as `config` says until SIGINT or SIGTERM, then drains; a second signal ends the process
+/// with exit code 3.
 ///
 /// # Errors
 ///
-/// What kept the engine from starting.
-pub fn run(settings: Settings) -> Result<Outcome, StartError> {
-    let engine = builder(settings).drain_on_signal().start()?;
+/// What kept the engine or the control plane from starting.
+pub fn run(config: &Config) -> Result<Outcome, ServeError> {
+    // Before the engine starts, so that a port that is taken costs no client its connection.
+    let control = control::bind(config.admin.to_settings()?)?;
+    let mut builder =
+        builder(config.to_settings()).sessions(config.sessions.to_settings()).drain_on_signal();
+    #[cfg(feature = "redis")]
+    if let Some(url) = config.sessions.redis.reveal() {
+        builder = builder.session_store(crate::RedisStore::new(url)?);
+    }
+    for route in &config.route {
+        let options = declared::options(route, &config.origins.allowed);
+        let shared = Arc::new(route.clone());
+        builder =
+            builder.route_with(&route.path, options, move || Declared::new(Arc::clone(&shared)));
+    }
+    let engine = builder.start()?;
+    let control = match control.serve(&engine) {
+        Ok(control) => control,
+        Err(error) => {
+            engine.handle().drain();
+            engine.join();
+            return Err(error.into());
+        }
+    };
     for address in engine.addresses() {
         tracing::info!("listening on {address}");
     }
+    announce(&control);
     let totals = engine.join().totals;
     let ring = totals.ring;
     tracing::info!(
@@ -67,4 +125,23 @@ pub fn run(settings: Settings) -> Result<Outcome, StartError> {
         "ring_counters"
     );
     Ok(if totals.cut == 0 { Outcome::Drained } else { Outcome::Cut })
+}
+
+/// Says where the control plane is, and its token if nobody knows it yet. The token goes past the
+/// log: a filter must not lose it, and whoever collects logs need not have it twice.
+fn announce(control: &Control) {
+    for address in control.addresses() {
+        match address {
+            ListenAddress::Tcp(address) => tracing::info!("control plane on http://{address}/"),
+            ListenAddress::Unix(_) => tracing::info!("control plane on {address}"),
+        }
+    }
+    if let Some(token) = control.generated_token() {
+        let line = format!(
+            "ringwire: the control plane's token is {token} (made for this run; set \
+             admin.token_file to keep one)\n"
+        );
+        // There is nowhere left to complain about a closed standard error.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
 }

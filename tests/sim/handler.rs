@@ -22,9 +22,16 @@ pub struct Ledger {
     pub panicked: AtomicU32,
     pub ended: AtomicU32,
     gates: Mutex<HashMap<usize, Arc<Gate>>>,
+    /// Sockets that were left to the control peer.
+    left: Mutex<Vec<String>>,
 }
 
 impl Ledger {
+    /// The sockets that were left since the last time.
+    pub fn take_left(&self) -> Vec<String> {
+        std::mem::take(&mut *self.left.lock().unwrap())
+    }
+
     /// The gate of a client; closed until it is opened.
     pub fn gate(&self, client: usize) -> Arc<Gate> {
         Arc::clone(self.gates.lock().unwrap().entry(client).or_default())
@@ -100,6 +107,8 @@ pub struct Echo {
     nag: bool,
     /// Does nothing until its gate is open.
     gate: Option<Arc<Gate>>,
+    /// Makes its socket a shared one, and leaves it to others after so many messages.
+    shared: Option<u32>,
     /// Echoes nothing; tells the count and hash of the bytes when asked for the tally.
     sink: Option<Tally>,
 }
@@ -130,6 +139,7 @@ impl Echo {
             fickle: false,
             nag: false,
             gate: None,
+            shared: None,
             sink: None,
         }
     }
@@ -198,11 +208,13 @@ impl WebSocketServer for Echo {
                 Some(("gate", client)) => {
                     self.gate = Some(self.ledger.gate(client.parse().unwrap()));
                 }
+                Some(("shared", messages)) => self.shared = Some(messages.parse().unwrap()),
                 Some(("sink", _)) => self.sink = Some(Tally::default()),
                 Some(("refuse", _)) => return Err(Refusal::new(403, "as you wish")),
                 _ => {}
             }
         }
+        opening.set_shared_connection(self.shared.is_some());
         Ok(())
     }
 
@@ -212,6 +224,13 @@ impl WebSocketServer for Echo {
             gate.passed().await;
         }
         loop {
+            if let Some(messages) = &mut self.shared {
+                if *messages == 0 {
+                    self.ledger.left.lock().unwrap().push(ws.websocket_id());
+                    return Ok(());
+                }
+                *messages -= 1;
+            }
             let message = match self.read_all(ws).await {
                 Ok(message) => message,
                 Err(ReadError::Closed { .. }) => return Ok(()),

@@ -5,10 +5,13 @@
 //! seen. What a client may be answered, and how it may end, is in `client/judging.rs`; what must
 //! be zero at the end, in `run.rs`; what the engine must never do to a ring, in the simulator.
 //!
+//! Some sockets are shared, and a control peer (`control.rs`) does their handlers' work.
+//!
 //! `RINGWIRE_SIM_SEEDS=from..to` chooses other seeds than the first 2,000. A seed that fails is
 //! printed with the command that repeats it, and belongs into `tests/sim_regressions.txt`.
 
 mod client;
+mod control;
 #[path = "../support/frames.rs"]
 mod frames;
 mod handler;

@@ -1,13 +1,14 @@
 //! One seed: a ring, an engine, clients; turned until all is over, and looked over then.
 
 use crate::client::{Client, Rules};
+use crate::control::Control;
 use crate::handler::{Echo, Ledger};
 use crate::script::Script;
 use ringwire::clock::Moment;
 use ringwire::engine::SimulatedEngine;
 use ringwire::ring::sim::{Dice, SimNet, SimOptions, SimRing};
-use ringwire::{Engine, Settings, Totals};
-use std::cell::RefCell;
+use ringwire::{Engine, EngineHandle, Settings, Totals};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,8 @@ pub struct Report {
     pub turns: u64,
     pub echoes: u64,
     pub virtual_ms: u64,
+    pub deaths: u64,
+    pub leases: u64,
     pub totals: Totals,
 }
 
@@ -36,6 +39,8 @@ impl Report {
         self.turns += other.turns;
         self.echoes += other.echoes;
         self.virtual_ms += other.virtual_ms;
+        self.deaths += other.deaths;
+        self.leases += other.leases;
         self.totals += other.totals;
     }
 }
@@ -45,6 +50,7 @@ struct Run {
     engine: SimulatedEngine,
     net: SimNet,
     clients: Rc<RefCell<Vec<Client>>>,
+    control: Control,
     ledger: Arc<Ledger>,
     turns: u64,
     idle_turns: u64,
@@ -65,14 +71,18 @@ pub fn run(seed: u64) -> Report {
     run.settle(drained);
     run.check();
     let echoes = run.clients.borrow().iter().map(Client::echoes).sum();
-    Report {
+    let mut report = Report {
         trace: run.net.trace_hash(),
         runs: 1,
         turns: run.turns,
         echoes,
         virtual_ms: run.net.now().as_millis(),
+        deaths: 0,
+        leases: 0,
         totals: run.engine.totals(),
-    }
+    };
+    (report.deaths, report.leases) = run.end().counts();
+    report
 }
 
 /// Limits that are sometimes tight.
@@ -101,8 +111,10 @@ impl Run {
             over_capacity: settings.connections_max.is_some_and(|most| most < count as u32),
         };
         let ledger = Arc::new(Ledger::default());
+        let mut sharing = Dice::new(seed ^ 0x5a4e_d50c);
         let clients = (0..count).map(|index| {
-            let script = Script::from_dice(dice, index);
+            let mut script = Script::from_dice(dice, index);
+            script.share(&mut sharing);
             let name = format!("seed {seed}, client {index}");
             let gate = ledger.gate(index);
             Client::new(name, script, rules.clone(), Dice::new(dice.bits()), gate)
@@ -111,10 +123,19 @@ impl Run {
         let mut ring = SimRing::new(seed, options);
         let net = ring.net();
         let driven = Rc::clone(&clients);
+        let control_ms = Rc::new(Cell::new(u64::MAX));
+        let of_control = Rc::clone(&control_ms);
+        let bell = ring.doorbell();
         ring.set_driver(move |net| {
             let mut clients = driven.borrow_mut();
-            let next = clients.iter_mut().filter_map(|client| client.step(net)).min();
-            next.map(Moment::from_millis)
+            // The control peer acts between batches: one has to end when its time has come.
+            if of_control.get() <= net.now().as_millis() {
+                of_control.set(u64::MAX);
+                bell.ring();
+            }
+            let next = clients.iter_mut().filter_map(|client| client.step(net));
+            let of_control = Some(of_control.get()).filter(|next_ms| *next_ms < u64::MAX);
+            next.chain(of_control).min().map(Moment::from_millis)
         });
         let drain_timeout = settings.timeouts.drain;
         let drain_limit = Moment::from_millis(u64::MAX);
@@ -123,11 +144,14 @@ impl Run {
             .settings(settings)
             .route("/echo", move || Echo::new(Arc::clone(&of_handlers)))
             .simulate(ring);
+        let handle = EngineHandle::of_simulated(&engine);
+        let control = Control::new(handle, control_ms, Dice::new(sharing.bits()));
         Self {
             seed,
             engine,
             net,
             clients,
+            control,
             ledger,
             turns: 0,
             idle_turns: 0,
@@ -142,6 +166,10 @@ impl Run {
         let before = (self.net.now(), self.engine.totals().ring.completions);
         assert!(self.turns < TURNS_MAX, "seed {}: does not end", self.seed);
         let goes_on = self.engine.turn().unwrap();
+        for id in self.ledger.take_left() {
+            self.control.attend(id);
+        }
+        self.control.step(self.net.now().as_millis());
         // A wait may end for nothing now and then, but not for ever.
         let idle = before == (self.net.now(), self.engine.totals().ring.completions);
         self.idle_turns = if idle { self.idle_turns + 1 } else { 0 };
@@ -210,5 +238,15 @@ impl Run {
             assert_eq!(opened, panicked + ended, "seed {seed}: OnPostServer");
         }
         assert!(self.net.quiescent().is_zero(), "seed {seed}: {:?}", self.net.quiescent());
+    }
+
+    /// Nobody waits for an engine that is no more.
+    fn end(self) -> Control {
+        let Self { seed, engine, mut control, net, .. } = self;
+        drop(engine);
+        let now_ms = net.now().as_millis();
+        (0..100).for_each(|more_ms| control.step(now_ms + more_ms));
+        assert_eq!(control.len(), 0, "seed {seed}: somebody still waits");
+        control
     }
 }

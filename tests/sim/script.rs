@@ -13,6 +13,8 @@ pub struct Script {
     pub rate: PeerRate,
     pub steps: VecDeque<Step>,
     pub end: End,
+    /// Its socket is left to the control peer.
+    pub shared: bool,
     /// Does not wait for the answer to its handshake.
     pub eager: bool,
     /// Does not answer a Close frame of the server.
@@ -157,6 +159,20 @@ fn request(target: &str, version: &str) -> String {
 }
 
 impl Script {
+    /// Leaves the socket to the control peer, after some messages, if its handler is to do nothing
+    /// special. From dice of its own, so that the seeds of old still take their course.
+    pub fn share(&mut self, dice: &mut Dice) {
+        let reading = &self.reading;
+        let plain = !reading.nag && !reading.sink && reading.gate_ms.is_none();
+        if let Handshake::Good(query) = &mut self.handshake
+            && plain
+            && dice.chance(400)
+        {
+            self.shared = true;
+            *query += &format!("&shared={}", dice.pick(&[0, 0, 0, 1, 5]));
+        }
+    }
+
     pub fn from_dice(dice: &mut Dice, client: usize) -> Self {
         let reading = Reading::from_dice(dice);
         let mut steps = VecDeque::new();
@@ -191,6 +207,7 @@ impl Script {
             rate,
             steps,
             end: end(dice),
+            shared: false,
             never_closes: dice.chance(100),
             never_shuts: dice.chance(100),
         }

@@ -1,11 +1,13 @@
 //! What the tests on a real ring share: an engine on a port of its own, the built program as a
 //! child, and clients that know nothing of this crate.
-#![allow(dead_code, reason = "no test program uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test program uses all of it")]
 
 pub mod frames;
 pub mod load;
 pub mod program;
 pub mod raw;
+pub mod stores;
+pub mod visitor;
 
 use ringwire::{
     Engine, EngineBuilder, EngineHandle, Error, ListenAddress, Settings, Totals, WebSocket,
@@ -66,6 +68,10 @@ impl Server {
         Self::start(settings, |builder| builder.route("/", on(handler)))
     }
 
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub fn handle(&self) -> EngineHandle {
         self.engine.handle()
     }
@@ -80,8 +86,8 @@ impl Server {
     pub fn join(self) -> Totals {
         let (sender, ended) = channel();
         let engine = self.engine;
-        thread::spawn(move || sender.send(engine.join().totals));
-        let totals = ended.recv_timeout(PATIENCE).expect("the engine ends");
+        thread::spawn(move || sender.send(Box::new(engine.join().totals)));
+        let totals = *ended.recv_timeout(PATIENCE).expect("the engine ends");
         assert_eq!(totals.accepted, totals.closed, "every connection is gone: {totals:?}");
         totals
     }

@@ -35,6 +35,8 @@ impl Program {
 
     fn run(mut command: Command) -> Self {
         command.env_clear().env("RINGWIRE_LISTEN", "127.0.0.1:0").stderr(Stdio::piped());
+        // One that wants a control plane says so by its arguments.
+        command.env("RINGWIRE_ADMIN_LISTEN", "off");
         let mut child = command.spawn().expect("the program runs");
         let output = BufReader::new(child.stderr.take().expect("a pipe"));
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -47,7 +49,7 @@ impl Program {
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut program = Self { child, address, lines, reader: Some(reader) };
         super::eventually("the program listens", || {
-            let address = program.count_and_find("listening on ").1;
+            let address = program.said("listening on ");
             address.and_then(|text| text.parse().ok()).map(|at| program.address = at).is_some()
         });
         program
@@ -58,6 +60,11 @@ impl Program {
         let lines = self.lines.lock().expect("not poisoned");
         let mut found = lines.iter().filter_map(|line| line.split_once(text));
         (found.clone().count(), found.next_back().map(|(_, rest)| rest.to_owned()))
+    }
+
+    /// What follows `text` in the last line of the log that has it.
+    pub fn said(&self, text: &str) -> Option<String> {
+        self.count_and_find(text).1
     }
 
     /// Every address it listens on.

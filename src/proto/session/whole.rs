@@ -1,33 +1,47 @@
-//! The short way of a message that comes in one frame and one input, as most do.
+//! The short way of messages that come in one frame and one input, as most do.
 
 use super::{BLOCK_BYTES, Events, MessageKind, ProtocolError, Session, SessionLimits};
-use crate::proto::frame::{FrameHeader, Opcode};
 use crate::proto::mask::unmask_seeing_ascii;
 
+/// First bytes of a frame that is a message: FIN, no reserved bit, Text or Binary.
+const WHOLE_TEXT: u8 = 0x81;
+const WHOLE_BINARY: u8 = 0x82;
+
+/// What the second byte of a frame says beside the length: that there is a mask.
+const MASKED: u8 = 0x80;
+
 impl Session {
-    /// A message in one frame that is all there, the usual case: [`Session::handle_data`] in one
-    /// step and with one event.
+    /// Takes whole messages of up to 16 KiB from the beginning of `input`, one frame each, for as
+    /// long as they follow each other, and says how many bytes they were. Stops in front of
+    /// anything else, a mistake included: [`Session::handle_part`] knows all that can come.
+    ///
+    /// To be called between two messages only.
     #[inline(always)]
-    pub(super) fn handle_whole(
+    pub(super) fn handle_whole_messages(
         &mut self,
-        kind: MessageKind,
-        header: &FrameHeader,
-        payload: &mut [u8],
+        input: &mut [u8],
         limits: &SessionLimits,
         events: &mut impl Events,
-    ) -> Result<(), ProtocolError> {
-        if header.payload_bytes > limits.message_bytes_max {
-            return Err(ProtocolError::MessageTooLong { declared_bytes: header.payload_bytes });
+    ) -> Result<usize, ProtocolError> {
+        let payload_bytes_max =
+            usize::try_from(limits.message_bytes_max).map_or(BLOCK_BYTES, |m| m.min(BLOCK_BYTES));
+        let mut consumed = 0;
+        while let Some((kind, key, header_bytes, payload)) =
+            split_whole(&mut input[consumed..], payload_bytes_max)
+        {
+            let frame_bytes = header_bytes + payload.len();
+            let ascii = unmask_seeing_ascii(payload, key, 0);
+            if kind == MessageKind::Text && !ascii {
+                self.check_whole(kind, payload, events)?;
+            }
+            events.message(kind, payload)?;
+            consumed += frame_bytes;
         }
-        let ascii = unmask_seeing_ascii(payload, header.mask.unwrap_or_default(), 0);
-        if kind == MessageKind::Text && !ascii {
-            self.check_whole(kind, payload, events)?;
-        }
-        Ok(events.message(kind, payload)?)
+        Ok(consumed)
     }
 
     /// The same events as the long way has, also before an error.
-    #[inline]
+    #[cold]
     fn check_whole(
         &mut self,
         kind: MessageKind,
@@ -42,19 +56,33 @@ impl Session {
     }
 }
 
-/// The kind of message that a frame carries from beginning to end.
+/// The message that `input` begins with: its kind, the mask, the bytes of its header, and the
+/// payload. `None` if it begins with something else, or with a part of a message.
 #[inline(always)]
-pub(super) fn whole_message(header: &FrameHeader) -> Option<MessageKind> {
-    match header.opcode {
-        Opcode::Text if header.fin => Some(MessageKind::Text),
-        Opcode::Binary if header.fin => Some(MessageKind::Binary),
-        _ => None,
+fn split_whole(
+    input: &mut [u8],
+    payload_bytes_max: usize,
+) -> Option<(MessageKind, [u8; 4], usize, &mut [u8])> {
+    let (&mut [first, second], rest) = input.split_first_chunk_mut()?;
+    let kind = match first {
+        WHOLE_TEXT => MessageKind::Text,
+        WHOLE_BINARY => MessageKind::Binary,
+        _ => return None,
+    };
+    // Without a mask this is over 127.
+    let (payload_bytes, header_bytes, rest) = match second ^ MASKED {
+        short @ 0..126 => (usize::from(short), 6, rest),
+        126 => {
+            let (&mut length, rest) = rest.split_first_chunk_mut()?;
+            let length = usize::from(u16::from_be_bytes(length));
+            // Shorter ones have the other form (RFC 6455 §5.2).
+            (Some(length).filter(|length| *length >= 126)?, 8, rest)
+        }
+        _ => return None,
+    };
+    let (&mut key, rest) = rest.split_first_chunk_mut()?;
+    if payload_bytes > payload_bytes_max {
+        return None;
     }
-}
-
-/// The payload of a frame, if it is all there and not more than a block.
-#[inline(always)]
-pub(super) fn payload_of<'a>(header: &FrameHeader, rest: &'a mut [u8]) -> Option<&'a mut [u8]> {
-    let payload_bytes = usize::try_from(header.payload_bytes).ok()?;
-    rest.get_mut(..payload_bytes).filter(|payload| payload.len() <= BLOCK_BYTES)
+    Some((kind, key, header_bytes, rest.get_mut(..payload_bytes)?))
 }

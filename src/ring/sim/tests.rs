@@ -16,7 +16,7 @@ fn token(operation: Operation, slot: u32, generation: u32) -> Token {
 
 fn send_of(bytes: &[u8]) -> SendData {
     let mut data = SendData::new();
-    data.push(Buffer::from(bytes.to_vec()));
+    data.push(Buffer::copy_of(bytes));
     data
 }
 

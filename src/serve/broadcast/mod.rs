@@ -77,7 +77,7 @@ async fn talk(ws: &mut WebSocket, seat: &Seat) -> Result<Leave, Error> {
             Ok(_) => return Ok(Leave::TooLong),
             // To listen is enough.
             Err(ReadError::Timeout) => {}
-            Err(ReadError::Closed { .. }) => return Ok(Leave::Gone),
+            Err(ReadError::Closed { .. } | ReadError::Fenced) => return Ok(Leave::Gone),
         }
     }
 }

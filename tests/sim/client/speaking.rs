@@ -13,7 +13,9 @@ impl Client {
         let bytes: usize = self.expected.iter().map(|(_, payload)| payload.len() + 10).sum();
         let easy = bytes < 500 && !self.script.reading.nag && self.gate.is_none();
         let taken = self.script.rate == PeerRate::Instant && !self.is_stalled;
-        self.answers_owed = easy && taken && self.rules.punctual;
+        // Who holds a shared socket is elsewhere, and may come too late.
+        let prompt = self.rules.punctual && !self.script.shared;
+        self.answers_owed = easy && taken && prompt;
         match self.script.end.clone() {
             End::Close(code) => {
                 let payload = code.map_or(vec![], |code| wire::close_payload(code, b"bye"));

@@ -1,0 +1,305 @@
+//! A WebSocket of another process, and its verbs.
+
+use super::calls::{Twice, bytes_of, post, write_request};
+use super::connect::Client;
+use super::errors::{ClientError, ReadError, WriteError};
+use super::info::SocketInfo;
+use super::query::Target;
+use super::renewal::Renewal;
+use super::transport::{Answer, Request};
+use crate::api::{Data, Message};
+use crate::engine::Incoming;
+use crate::proto::{CloseCode, MessageKind};
+use crate::ring::Buffer;
+use hyper::header::CONTENT_TYPE;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the server is to wait in one request. Shorter than a lease, so that every poll renews
+/// it, and than what proxies let pass.
+const POLL: Duration = Duration::from_secs(10);
+
+/// The same where `read`s take turns.
+const POLL_SCARCE: Duration = Duration::from_secs(1);
+
+/// For the answer after the poll's time.
+const POLL_GRACE: Duration = Duration::from_secs(15);
+
+/// What one answer may carry; the rest of a larger message comes with the next `read`.
+const LEN_MAX: usize = 16 << 20;
+
+/// How long an earlier `read` of ours, whose future was dropped, may keep the server busy.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
+
+/// A shared WebSocket in the hands of this process (`%CSP.WebSocket` after `OpenServer`).
+///
+/// What [`read`](Self::read) has given is acknowledged by the next `read` and by
+/// [`release`](Self::release). If this process ends before, whoever opens the socket next reads it
+/// again. Dropping does not release: the lease ends by itself within 30 s.
+///
+/// No verb loses anything when its future is dropped before it is ready.
+pub struct RemoteSocket {
+    client: Client,
+    id: Arc<str>,
+    fence: u64,
+    session_id: Option<String>,
+    peer: Option<SocketAddr>,
+    renewal: Option<Renewal>,
+    /// The number of the last piece that arrived here.
+    received: u64,
+    is_message_end: bool,
+    /// What arrived beyond the bytes that were asked for.
+    rest: Buffer,
+    binary_data: bool,
+}
+
+impl RemoteSocket {
+    pub(super) fn new(
+        client: Client,
+        id: &str,
+        fence: u64,
+        lease: Option<Duration>,
+        info: &SocketInfo,
+    ) -> Self {
+        let id: Arc<str> = id.into();
+        let renewal =
+            lease.map(|lease| Renewal::start(client.clone(), Arc::clone(&id), fence, lease));
+        Self {
+            client,
+            id,
+            fence,
+            session_id: info.session_id.clone(),
+            peer: info.peer.as_ref().and_then(|peer| peer.parse().ok()),
+            renewal,
+            received: 0,
+            is_message_end: true,
+            rest: Buffer::new(),
+            binary_data: false,
+        }
+    }
+
+    /// Waits for a message and returns it, or its first `len` characters (bytes, if it is binary)
+    /// as soon as these are there; never cuts a character. The rest of the message comes with the
+    /// next reads, see [`at_end`](Self::at_end). Acknowledges what the `read` before has given.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]. After [`ReadError::Timeout`] and [`ReadError::Client`] nothing is lost.
+    pub async fn read(&mut self, len: usize, timeout: Duration) -> Result<Data, ReadError> {
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            return Ok(self.cut(rest, len));
+        }
+        let started = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(started.elapsed());
+            let is_scarce = self.client.inner.transport.polls_are_scarce();
+            let wait = left.min(if is_scarce { POLL_SCARCE } else { POLL });
+            match self.poll(len, wait).await {
+                Err(ReadError::Timeout) if left > wait => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Asks once.
+    async fn poll(&mut self, len: usize, wait: Duration) -> Result<Data, ReadError> {
+        let target = Target::of_socket(&self.id, "read")
+            .with("len", Some(len.clamp(1, LEN_MAX)))
+            // A wait of less than a millisecond is one: 0 would turn it into a glance.
+            .with("timeout", Some(wait.as_micros().div_ceil(1_000)))
+            .with("fence", Some(self.fence))
+            .with("ack", Some(self.received));
+        let request = Request { timeout: wait + POLL_GRACE, is_poll: true, ..post(target) };
+        let started = Instant::now();
+        let answer = loop {
+            match self.client.call(&request, Twice::Harmless).await {
+                // The fence is ours, so it is an earlier read of ours that keeps it busy.
+                Err(error) if error.code() == "busy" && started.elapsed() < SETTLE_MAX => {
+                    tokio::time::sleep(SETTLE_PAUSE).await;
+                }
+                answer => break self.noted(answer)?,
+            }
+        };
+        let piece = piece_of(&answer)?;
+        self.received = piece.number;
+        self.is_message_end = piece.is_message_end;
+        if self.binary_data {
+            return Ok(self.cut(Buffer::copy_of(&answer.body), len));
+        }
+        let data = Data::new(Incoming::of(piece.kind, Buffer::copy_of(&answer.body)));
+        if piece.kind == MessageKind::Text && data.as_text().is_none() {
+            let strange = ClientError::Strange("text that is not UTF-8".into());
+            return Err(ReadError::Client(strange));
+        }
+        Ok(data)
+    }
+
+    /// The first `len` bytes of `bytes`, the others kept: `len` counts characters of text on the
+    /// server, but bytes in binary mode.
+    fn cut(&mut self, mut bytes: Buffer, len: usize) -> Data {
+        if bytes.len() <= len {
+            return Data::new(Incoming::of(MessageKind::Binary, bytes));
+        }
+        let first = bytes.split_to(len);
+        self.rest = bytes;
+        Data::new(Incoming::of(MessageKind::Binary, first))
+    }
+
+    /// Remembers that the lease was renewed, or that it is gone.
+    fn noted<T>(&mut self, result: Result<T, ClientError>) -> Result<T, ClientError> {
+        match &result {
+            Ok(_) => self.renewal.iter().for_each(Renewal::note),
+            Err(error) if error.code() == "fenced" => self.renewal = None,
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Whether the last [`read`](Self::read) reached the end of its message; `true` before the
+    /// first one (`AtEnd`).
+    pub fn at_end(&self) -> bool {
+        self.is_message_end && self.rest.is_empty()
+    }
+
+    /// Sends one message. Waits for a slow peer.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]. After [`ClientError::Lost`] the message may have been sent: it is not sent
+    /// again here, because twice would be wrong.
+    pub async fn write<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), WriteError> {
+        let Message { kind, payload } = message.into();
+        let (kind, body) = (self.kind_of(kind), bytes_of(payload));
+        let written = self.client.write_bytes(&self.id, Some(self.fence), kind, body).await;
+        match &written {
+            Ok(()) => self.renewal.iter().for_each(Renewal::note),
+            Err(WriteError::Fenced) => self.renewal = None,
+            Err(_) => {}
+        }
+        written
+    }
+
+    /// Sends one message if there is room for it, without waiting for the peer.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Full`], and those of [`write`](Self::write).
+    pub async fn try_write<'m>(
+        &mut self,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), WriteError> {
+        let Message { kind, payload } = message.into();
+        let (kind, body) = (self.kind_of(kind), bytes_of(payload));
+        let request = write_request(&self.id, Some(self.fence), kind, body, Duration::ZERO);
+        let answer = self.client.call(&request, Twice::Wrong).await;
+        Ok(self.noted(answer).map(drop)?)
+    }
+
+    fn kind_of(&self, kind: MessageKind) -> MessageKind {
+        if self.binary_data { MessageKind::Binary } else { kind }
+    }
+
+    /// Ends the conversation with 1000 (`EndServer()`).
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`], unless the conversation is over already.
+    pub async fn end_server(self) -> Result<(), ClientError> {
+        self.close(CloseCode::NORMAL, "").await
+    }
+
+    /// Ends the conversation with this code, which must be one that may be sent, and this reason,
+    /// which is cut at 123 bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`], unless the conversation is over already.
+    pub async fn close(self, code: CloseCode, reason: &str) -> Result<(), ClientError> {
+        use super::errors::OpenError;
+        let reason =
+            &reason[..reason.floor_char_boundary(crate::proto::limits::CLOSE_REASON_BYTES_MAX)];
+        match self.client.close_socket(&self.id, code, reason).await {
+            Ok(()) | Err(OpenError::Expired | OpenError::Unknown) => Ok(()),
+            Err(OpenError::Client(error)) => Err(error),
+            Err(other) => Err(ClientError::Strange(other.to_string())),
+        }
+    }
+
+    /// Gives the socket back, open, for somebody else; what was read is acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`], unless the lease or the conversation is over already.
+    pub async fn release(self) -> Result<(), ClientError> {
+        let target = Target::of_socket(&self.id, "release").with("fence", Some(self.fence));
+        match self.client.call(&post(target), Twice::Harmless).await {
+            // Perhaps by the first of two requests.
+            Err(error)
+                if matches!(error.code(), "fenced" | "closed" | "expired" | "unknown_id") =>
+            {
+                Ok(())
+            }
+            released => released.map(drop),
+        }
+    }
+
+    /// Whether everything is written as binary, and text read as bytes. Default: no
+    /// (`BinaryData`).
+    pub fn binary_data(&self) -> bool {
+        self.binary_data
+    }
+
+    /// Sets [`binary_data`](Self::binary_data).
+    pub fn set_binary_data(&mut self, binary_data: bool) {
+        self.binary_data = binary_data;
+    }
+
+    /// The id of this socket (`WebSocketID`).
+    pub fn websocket_id(&self) -> &str {
+        &self.id
+    }
+
+    /// The session of this socket, where it has one (`SessionId`).
+    pub fn session_id(&self) -> Option<&str> {
+        self.session_id.as_deref()
+    }
+
+    /// Always: only a shared socket can be opened from elsewhere (`SharedConnection`).
+    pub fn shared_connection(&self) -> bool {
+        true
+    }
+
+    /// Who the peer is, where the server knows it.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The number of the lease: a later one has a larger one.
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+}
+
+/// What the header fields of a `read` say.
+struct Piece {
+    kind: MessageKind,
+    number: u64,
+    is_message_end: bool,
+}
+
+fn piece_of(answer: &Answer) -> Result<Piece, ClientError> {
+    let field = |name: &str| {
+        let value = answer.headers.get(name).and_then(|value| value.to_str().ok());
+        value.ok_or_else(|| ClientError::Strange(format!("a read without {name}")))
+    };
+    let number = field("ringwire-message")?.parse();
+    let number = number.map_err(|_| ClientError::Strange("a piece without a number".into()))?;
+    let kind = match field(CONTENT_TYPE.as_str())?.starts_with("text/plain") {
+        true => MessageKind::Text,
+        false => MessageKind::Binary,
+    };
+    Ok(Piece { kind, number, is_message_end: field("ringwire-at-end")? == "true" })
+}

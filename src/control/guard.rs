@@ -1,0 +1,284 @@
+//! Who may ask: the checks that every request passes before anything looks at what it wants.
+//!
+//! In order: the host it was sent to (a page whose name was bound to our address again is not
+//! ours), the page it comes from, the token. Nothing of the body is read before. There are no CORS
+//! headers, so that a foreign page cannot even look at an answer.
+
+use super::error::{ApiError, shown};
+use super::limits::WRONG_TOKENS_PER_SECOND_MAX;
+use super::tokens::{Access, Tokens};
+use crate::proto::origin::{Authority, is_same_host};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderName, Method, Uri};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Paths that need no token: a page without data, and two words for load balancers.
+const OPEN_PATHS: [&str; 3] = ["/", "/healthz", "/readyz"];
+
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Over TCP, at this address of ours.
+    Tcp(IpAddr),
+    /// Over the Unix socket, which only this user can open.
+    Unix,
+}
+
+/// Admits requests, or does not.
+pub(super) struct Guard {
+    tokens: Tokens,
+    hosts: Vec<String>,
+    wrong_tokens: Rate,
+}
+
+impl Guard {
+    pub(super) fn new(tokens: Tokens, hosts: Vec<String>) -> Self {
+        Self { tokens, hosts, wrong_tokens: Rate::new() }
+    }
+
+    /// What the caller may do, or why nothing.
+    pub(super) fn admit(
+        &self,
+        door: Door,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Access, ApiError> {
+        let host = host_of(uri, headers)?;
+        if let Door::Tcp(local) = door {
+            self.check_host(host, local)?;
+        }
+        check_origin(host, headers)?;
+        if door == Door::Unix {
+            return Ok(Access::Operator);
+        }
+        let only_looks = matches!(*method, Method::GET | Method::HEAD);
+        if only_looks && OPEN_PATHS.contains(&uri.path()) {
+            return Ok(Access::ReadOnly);
+        }
+        let access = self.access(headers)?;
+        if access == Access::ReadOnly && !only_looks {
+            return Err(ApiError::forbidden(
+                "this token is read-only",
+                "use the operator token for whatever opens, reads, writes or closes",
+            ));
+        }
+        Ok(access)
+    }
+
+    fn check_host(&self, host: &str, local: IpAddr) -> Result<(), ApiError> {
+        let known = Authority::parse(host).is_some_and(|authority| {
+            let name = authority.host.trim_end_matches('.').to_ascii_lowercase();
+            let bare = name.trim_start_matches('[').trim_end_matches(']');
+            let address: Option<IpAddr> = bare.parse().ok();
+            address.is_some_and(|address| address.is_loopback() || address == local)
+                || name == "localhost"
+                || name.ends_with(".localhost")
+                || self.hosts.contains(&name)
+        });
+        if known {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(
+            format!("the control plane is not `{}`", shown(host)),
+            "ask 127.0.0.1 or localhost, or add the name to admin.hosts",
+        ))
+    }
+
+    fn access(&self, headers: &HeaderMap) -> Result<Access, ApiError> {
+        let Some(field) = single(headers, &AUTHORIZATION)? else {
+            return Err(ApiError::unauthorized("there is no token"));
+        };
+        let (scheme, token) = field.split_once(' ').unwrap_or((field, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(ApiError::unauthorized("the Authorization header is not of scheme Bearer"));
+        }
+        let access = self.tokens.access(token.trim_matches(' '));
+        access.ok_or_else(|| match self.wrong_tokens.is_within(WRONG_TOKENS_PER_SECOND_MAX) {
+            true => ApiError::unauthorized("the token is wrong"),
+            false => ApiError::new(
+                429,
+                "too_many_requests",
+                "too many wrong tokens in this second",
+                "correct the token, then try again",
+            )
+            .retry_after_s(1),
+        })
+    }
+}
+
+/// The host a request was sent to: `:authority` of HTTP/2, `Host` of HTTP/1.1.
+fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, ApiError> {
+    let field = single(headers, &HOST)?;
+    let authority = uri.authority().map(|authority| authority.as_str());
+    match (authority, field) {
+        (Some(authority), Some(field)) if authority != field => Err(ApiError::bad_request(
+            "the request names two hosts",
+            "send the same in its target and in Host",
+        )),
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        (None, None) => {
+            Err(ApiError::bad_request("the request names no host", "send a Host header"))
+        }
+    }
+}
+
+fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+    match single(headers, &ORIGIN)? {
+        Some(origin) if !is_same_host(origin, host) => Err(ApiError::forbidden(
+            format!("pages of `{}` may not use the control plane", shown(origin)),
+            "open the status page at the address of the control plane itself",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The only field of this name, as text.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
+    let mut fields = headers.get_all(name).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        let message = format!("there is more than one {name} header");
+        return Err(ApiError::bad_request(message, "send it once"));
+    }
+    let text = field.map(|field| field.to_str()).transpose();
+    text.map_err(|_| {
+        ApiError::bad_request(format!("the {name} header is not ASCII text"), "correct it")
+    })
+}
+
+/// Counts what happens in a second, roughly: a race between threads may cost a few counts.
+struct Rate {
+    started: Instant,
+    second: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Rate {
+    fn new() -> Self {
+        Self { started: Instant::now(), second: AtomicU64::new(0), count: AtomicU64::new(0) }
+    }
+
+    /// Counts one more, and says whether it is within the limit.
+    fn is_within(&self, per_second: u64) -> bool {
+        let second = self.started.elapsed().as_secs();
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.count.store(0, Ordering::Relaxed);
+        }
+        self.count.fetch_add(1, Ordering::Relaxed) < per_second
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+
+    const LOCAL: Door = Door::Tcp(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn guard() -> Guard {
+        let tokens = Tokens::new("operator-token-0".into(), Some("read-only-token-0".into()));
+        Guard::new(tokens, vec!["status.example.org".into()])
+    }
+
+    fn asked(
+        door: Door,
+        method: Method,
+        target: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Access, u16> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a header value"));
+        }
+        let uri = target.parse().expect("a target");
+        let answer = guard().admit(door, &method, &uri, &map);
+        answer.map_err(|error| error.into_response().status().as_u16())
+    }
+
+    #[test]
+    fn a_host_is_ours_or_forbidden() {
+        let get = |host| asked(LOCAL, Method::GET, "/healthz", &[("host", host)]).err();
+        for ours in [
+            "localhost",
+            "localhost:9002",
+            "LOCALHOST.:9002",
+            "ringwire.localhost:1",
+            "127.0.0.1:9002",
+            "127.1.2.3",
+            "[::1]:9002",
+            "status.example.org",
+        ] {
+            assert_eq!(get(ours), None, "{ours}");
+        }
+        for foreign in
+            ["evil.example", "localhost.evil.example", "192.0.2.1", "", "127.0.0.1.evil.example"]
+        {
+            assert_eq!(get(foreign), Some(403), "{foreign}");
+        }
+        let elsewhere = Door::Tcp([192, 0, 2, 1].into());
+        assert!(asked(elsewhere, Method::GET, "/", &[("host", "192.0.2.1:9002")]).is_ok());
+        assert_eq!(asked(LOCAL, Method::GET, "/", &[]), Err(400));
+        let twice = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(asked(LOCAL, Method::GET, "/", &twice), Err(400));
+        let http2 = "http://localhost:9002/healthz";
+        assert!(asked(LOCAL, Method::GET, http2, &[]).is_ok());
+        assert_eq!(asked(LOCAL, Method::GET, http2, &[("host", "127.0.0.1")]), Err(400));
+        assert_eq!(asked(LOCAL, Method::GET, "http://evil.example/healthz", &[]), Err(403));
+    }
+
+    #[test]
+    fn a_foreign_page_is_forbidden_at_every_door() {
+        for door in [LOCAL, Door::Unix] {
+            let from = |origin| {
+                let headers = [("host", "localhost:9002"), ("origin", origin)];
+                asked(door, Method::GET, "/readyz", &headers).err()
+            };
+            assert_eq!(from("http://localhost:9002"), None);
+            for foreign in
+                ["http://localhost:9001", "http://evil.example", "null", "https://localhost", ""]
+            {
+                assert_eq!(from(foreign), Some(403), "{foreign}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_opens_what_it_is_for() {
+        let asks = |method: Method, path, token: &str| {
+            let headers = [("host", "localhost"), ("authorization", token)];
+            asked(LOCAL, method, path, &headers)
+        };
+        let status = "/v1/status";
+        assert_eq!(asks(Method::GET, status, "Bearer operator-token-0"), Ok(Access::Operator));
+        assert_eq!(asks(Method::POST, status, "bearer  operator-token-0"), Ok(Access::Operator));
+        assert_eq!(asks(Method::GET, status, "Bearer read-only-token-0"), Ok(Access::ReadOnly));
+        assert_eq!(asks(Method::POST, status, "Bearer read-only-token-0"), Err(403));
+        assert_eq!(asks(Method::DELETE, status, "Bearer read-only-token-0"), Err(403));
+        for wrong in ["Bearer", "Bearer x", "Basic operator-token-0", "operator-token-0"] {
+            assert_eq!(asks(Method::GET, status, wrong), Err(401), "{wrong}");
+        }
+        let bare = [("host", "localhost")];
+        assert_eq!(asked(LOCAL, Method::GET, status, &bare), Err(401));
+        assert_eq!(asked(LOCAL, Method::POST, "/healthz", &bare), Err(401));
+        assert_eq!(asked(LOCAL, Method::GET, "/nothing", &bare), Err(401));
+        assert_eq!(asked(Door::Unix, Method::POST, status, &bare), Ok(Access::Operator));
+    }
+
+    #[test]
+    fn many_wrong_tokens_are_told_so() {
+        let guard = guard();
+        let mut headers = HeaderMap::new();
+        headers.append("authorization", "Bearer wrong-wrong-wrong".parse().expect("a value"));
+        let status = |guard: &Guard| {
+            guard.access(&headers).map_err(|error| error.into_response().status().as_u16())
+        };
+        let answers: Vec<_> = (0..1_000).map(|_| status(&guard)).collect();
+        assert_eq!(answers[0], Err(401));
+        assert!(answers.contains(&Err(429)));
+        headers.insert("authorization", "Bearer operator-token-0".parse().expect("a value"));
+        assert_eq!(guard.access(&headers).ok(), Some(Access::Operator));
+    }
+}

@@ -1,0 +1,98 @@
+//! Every limit of the control plane, in one place, each with its unit and its reason.
+//!
+//! Whoever gets as far as a body has shown a token, or is this user; before that, only heads are
+//! read. So these limits keep mistakes small, and the first ones strangers as well.
+
+use std::time::Duration;
+
+/// Connections over TCP at once. Passed: 503 and closed. A long poll over HTTP/1.1 holds one, and
+/// strangers on this host can open them, so that the Unix socket has its own.
+pub(super) const TCP_CONNECTIONS_MAX: usize = 1_024;
+
+/// Connections over the Unix socket at once. Passed: 503 and closed.
+pub(super) const UNIX_CONNECTIONS_MAX: usize = 4_096;
+
+/// Requests at once on one HTTP/2 connection: each long poll is one. Passed: the client waits, as
+/// HTTP/2 provides for.
+pub(super) const STREAMS_MAX: u32 = 1_024;
+
+/// Bytes of a request's head. An id, a cursor and a token fit many times.
+pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Header fields of a request. Browsers send fewer than 25.
+pub(super) const HEADERS_MAX: usize = 64;
+
+/// Time for the first request of a connection; bytes do not extend it. Passed: closed.
+pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time between the requests of a kept-alive connection. Longer than the 60 s for which a usual
+/// client keeps an idle connection, so that the client is the one that closes and no request
+/// crosses the close. Passed: closed.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Silence on an HTTP/2 connection before the client is asked whether it is still there.
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Time for its answer. Passed: closed.
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a body, which is a message: the engine's own default limit. Passed: 413.
+pub(super) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of all bodies that are being read or written out. Passed: 503.
+pub(super) const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Time for a whole body. Passed: 408.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Milliseconds of one poll for a message: short enough for proxies, which cut at 60 s and more.
+/// Asked for more: answered 408 then, and the client polls again.
+pub(super) const POLL_MS_MAX: u64 = 60_000;
+
+/// Milliseconds a client may ask to read for: the 24 hours of `%CSP.WebSocket`.
+pub(super) const READ_TIMEOUT_MS_MAX: u64 = 86_400_000;
+
+/// Milliseconds a write waits for a slow peer unless it says otherwise. Passed: 503.
+pub(super) const WRITE_WAIT_MS_DEFAULT: u64 = 10_000;
+
+/// Milliseconds a write may ask to wait.
+pub(super) const WRITE_WAIT_MS_MAX: u64 = 60_000;
+
+/// Time after which a lease ends that nobody renewed, by any verb with its fence.
+pub(super) const LEASE: Duration = Duration::from_secs(30);
+
+/// Streams of events at once. Passed: 503. Each worker needs one, and each open status page.
+pub(super) const EVENT_STREAMS_MAX: usize = 256;
+
+/// Silence on a stream of events before a comment says that it is alive. Below the 30 s after
+/// which impatient proxies cut.
+pub(super) const EVENT_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// WebSockets of one page of the list.
+pub(super) const PAGE_ITEMS_MAX: u64 = 1_000;
+
+/// The same without a wish.
+pub(super) const PAGE_ITEMS_DEFAULT: u64 = 100;
+
+/// WebSockets of one page of a sorted list: all shards together keep as many as are skipped and
+/// shown.
+pub(super) const SORTED_ITEMS_MAX: u64 = 500;
+
+/// WebSockets that a sorted list skips at most.
+pub(super) const SORTED_OFFSET_MAX: u64 = 10_000;
+
+/// Time for the shards to answer a question about themselves. One that is stuck in a handler answers
+/// nobody; then 503, so that an operator sees it instead of waiting.
+pub(super) const SHARD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a parameter such as `q` or `route`.
+pub(super) const TEXT_BYTES_MAX: usize = 1_024;
+
+/// Wrong tokens a second that are told 401. Passed: 429, which tells a guesser less and a
+/// misconfigured client more.
+pub(super) const WRONG_TOKENS_PER_SECOND_MAX: u64 = 50;
+
+const _: () = assert!(SORTED_ITEMS_MAX <= PAGE_ITEMS_MAX);
+const _: () = assert!(BODY_BYTES_MAX <= BODIES_BYTES_MAX);
+const _: () = assert!(POLL_MS_MAX <= READ_TIMEOUT_MS_MAX);
+const _: () = assert!(IDLE_TIMEOUT.as_millis() > POLL_MS_MAX as u128);

@@ -1,0 +1,167 @@
+//! The control plane: an HTTP API, metrics and a status page beside the engine.
+//!
+//! Owns the sockets it listens on, the tokens, and every limit of what they open. The program
+//! starts it; it reaches connections through [`EngineHandle`] alone and runs on the engine's side
+//! runtime, never on the thread of a shard.
+//!
+//! ```text
+//! serving ── guard ── routes ─┬─ list, verbs, sessions, events   WebSockets
+//!  accepts    who may          └─ status, metrics, page           the engine
+//! ```
+#![forbid(unsafe_code)]
+
+mod body;
+mod document;
+mod error;
+mod events;
+mod guard;
+mod limits;
+mod list;
+mod metrics;
+mod page;
+mod plane;
+mod query;
+mod routes;
+mod serving;
+mod status;
+mod tokens;
+mod verbs;
+
+use crate::engine::listener::{self, BindError, Listener};
+use crate::{Engine, ListenAddress};
+use guard::Guard;
+use plane::Plane;
+use serving::Listening;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokens::Tokens;
+
+#[cfg(doc)]
+use crate::EngineHandle;
+
+/// What a control plane is told before it starts. The default listens nowhere.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// A TCP address; port 0 lets the system choose.
+    pub listen: Option<SocketAddr>,
+    /// The path of a Unix socket, which only this user can open and which needs no token.
+    pub socket: Option<PathBuf>,
+    /// The token that opens everything over TCP. `None`: one is made at the start, see
+    /// [`Control::generated_token`].
+    pub token: Option<String>,
+    /// A token for what only looks. `None`: there is none.
+    pub read_only_token: Option<String>,
+    /// Names under which browsers may ask beside loopback ones.
+    pub hosts: Vec<String>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { listen, socket, hosts, .. } = self;
+        write!(f, "Settings {{ listen: {listen:?}, socket: {socket:?}, hosts: {hosts:?}, .. }}")
+    }
+}
+
+/// Why a control plane did not start: cause and remedy on one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The TCP address cannot be listened on.
+    #[error(
+        "control plane: {0}; --admin IP:PORT gives it another (127.0.0.1:0 takes any), --admin off does without"
+    )]
+    Tcp(BindError),
+    /// The Unix socket cannot be listened on.
+    #[error("control plane: {0}; --control PATH gives it another")]
+    Unix(BindError),
+    /// There is no randomness for a token.
+    #[error("control plane: no token can be made: getrandom(2): {0}; set admin.token_file")]
+    Random(io::Error),
+    /// The listening socket cannot be used.
+    #[error(
+        "control plane: its socket cannot be used: {0}; raise the limit of open files (ulimit -n)"
+    )]
+    Socket(io::Error),
+}
+
+impl ControlError {
+    /// The exit code for this error, as [`StartError`](crate::StartError) has them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Tcp(error) | Self::Unix(error) => error.exit_code(),
+            Self::Random(_) | Self::Socket(_) => 71,
+        }
+    }
+}
+
+/// A control plane that has its addresses and does not answer yet.
+pub struct Bound {
+    settings: Settings,
+    tcp: Option<Listener>,
+    unix: Option<Listener>,
+}
+
+/// Takes the addresses, so that a conflict is found before the engine starts.
+///
+/// # Errors
+///
+/// The address that cannot be had.
+pub fn bind(settings: Settings) -> Result<Bound, ControlError> {
+    let bind_tcp = |address| {
+        let listeners = listener::bind(&[ListenAddress::Tcp(address)], 1, 0);
+        listeners.map(|shards| shards.into_iter().flatten().next()).map_err(ControlError::Tcp)
+    };
+    let tcp = settings.listen.map(bind_tcp).transpose()?.flatten();
+    let bind_unix = |path: &PathBuf| listener::bind_private(path).map_err(ControlError::Unix);
+    let unix = settings.socket.as_ref().map(bind_unix).transpose()?;
+    Ok(Bound { settings, tcp, unix })
+}
+
+impl Bound {
+    /// Answers for `engine` from now on, until it ends.
+    ///
+    /// # Errors
+    ///
+    /// If there is no randomness for a token, or a socket cannot be used.
+    pub fn serve(self, engine: &Engine) -> Result<Control, ControlError> {
+        let Self { settings, tcp, unix } = self;
+        let generated = match (&settings.token, &tcp) {
+            (None, Some(_)) => Some(tokens::random().map_err(ControlError::Random)?),
+            _ => None,
+        };
+        // Without TCP nobody asks for a token; an empty one opens nothing.
+        let token = settings.token.or_else(|| generated.clone()).unwrap_or_default();
+        let tokens = Tokens::new(token, settings.read_only_token);
+        let plane = Arc::new(Plane::new(engine.handle(), Guard::new(tokens, settings.hosts)));
+        let _entered = engine.runtime().enter();
+        let mut addresses = Vec::new();
+        for listener in tcp.into_iter().chain(unix) {
+            addresses.push(listener.address.clone());
+            let listening = Listening::new(listener).map_err(ControlError::Socket)?;
+            engine.runtime().spawn(listening.serve(Arc::clone(&plane)));
+        }
+        Ok(Control { addresses, generated })
+    }
+}
+
+/// A control plane that answers.
+pub struct Control {
+    addresses: Vec<ListenAddress>,
+    generated: Option<String>,
+}
+
+impl Control {
+    /// Where it listens, with the port that the system chose.
+    pub fn addresses(&self) -> &[ListenAddress] {
+        &self.addresses
+    }
+
+    /// The token that was made because none was given. Whoever starts a control plane shows it
+    /// once, and to nobody but its operator.
+    pub fn generated_token(&self) -> Option<&str> {
+        self.generated.as_deref()
+    }
+}

@@ -1,0 +1,60 @@
+//! What all requests share: the engine, the guard, and the budgets of what is limited together.
+
+use super::error::ApiError;
+use super::guard::Guard;
+use super::limits::{BODIES_BYTES_MAX, EVENT_STREAMS_MAX, SHARD_TIMEOUT};
+use crate::EngineHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// Shared by every connection of a control plane.
+pub(super) struct Plane {
+    pub(super) engine: EngineHandle,
+    pub(super) guard: Guard,
+    /// One permit a byte of a body in memory.
+    pub(super) bodies: Arc<Semaphore>,
+    /// One permit a stream of events.
+    pub(super) event_streams: Arc<Semaphore>,
+    pub(super) counts: Counts,
+}
+
+impl Plane {
+    pub(super) fn new(engine: EngineHandle, guard: Guard) -> Self {
+        Self {
+            engine,
+            guard,
+            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            counts: Counts::default(),
+        }
+    }
+
+    /// What the shards answer, if they do.
+    pub(super) async fn ask<T>(&self, answer: impl Future<Output = T>) -> Result<T, ApiError> {
+        timeout(SHARD_TIMEOUT, answer).await.map_err(|_| {
+            let message = "a shard does not answer: one of its handlers blocks its thread";
+            ApiError::new(503, "stuck", message, "GET /healthz tells; end or mend the handler")
+                .retry_after_s(5)
+        })
+    }
+}
+
+/// What the control plane itself has done.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Answers by class of status: 1xx to 5xx.
+    pub(super) answers: [AtomicU64; 5],
+    /// Connections refused because there were too many.
+    pub(super) connections_refused: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn answered(&self, status: u16) {
+        let class = usize::from(status / 100).wrapping_sub(1);
+        if let Some(count) = self.answers.get(class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

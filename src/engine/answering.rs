@@ -1,0 +1,215 @@
+//! A shard doing what other threads ask: so much per batch, and the rest after the next one, so
+//! that its connections are served meanwhile.
+
+use super::command::{Command, OpenFailure, PendingWrite, ReachFailure, ShardReport};
+use super::connection::{Connection, Phase};
+use super::core::Core;
+use super::holder::HeldWriteFailure;
+use super::ids::Claim;
+use super::link::Outgoing;
+use super::outbox::Payload;
+use super::registry::{Shared, SlotId};
+use super::shard::Shard;
+use super::sockets::SocketInfo;
+use super::status::ShardStatus;
+use crate::proto::CloseCode;
+use crate::ring::Ring;
+
+/// Commands of one batch: they take about 0.1 ms together.
+const COMMANDS_PER_BATCH: usize = 256;
+
+impl<R: Ring> Shard<R> {
+    /// Takes what other threads have handed over, and answers some of it.
+    pub(super) fn take_remote(&mut self) {
+        let executor = &self.core.executor;
+        self.remote.take(&mut self.taken, |task| executor.wake(task));
+        if !self.taken.nudges.is_empty() {
+            let mut nudges = std::mem::take(&mut self.taken.nudges);
+            for slot in nudges.drain(..) {
+                self.look_at(slot);
+            }
+            self.taken.nudges = nudges;
+        }
+        self.commands.extend(self.taken.commands.drain(..));
+        self.answer();
+        if !self.commands.is_empty() {
+            self.remote.remind();
+        }
+    }
+
+    /// The holder of a socket wants it to be settled.
+    fn look_at(&mut self, slot: SlotId) {
+        match self.registry.find(slot).and_then(|slot| slot.connection.as_ref()) {
+            Some(shared) => shared.borrow_mut().mark_dirty(&self.core),
+            None => self.core.shared.borrow_mut().nudge_remains(slot),
+        }
+    }
+
+    fn answer(&mut self) {
+        for _ in 0..COMMANDS_PER_BATCH {
+            let Some(command) = self.commands.pop_front() else { return };
+            match command {
+                Command::Drain => self.start_drain(),
+                Command::EndSession(id, reason) => self.end_session(id, reason),
+                Command::Open { claim, request, reply } if !reply.is_abandoned() => {
+                    let core = &self.core;
+                    let opened = match self.registry.claimed(claim, core) {
+                        Some(shared) => shared.borrow_mut().open(claim, &request, core),
+                        None => {
+                            let now = core.now.get();
+                            core.shared.borrow_mut().open_remains(claim, &request, now)
+                        }
+                    };
+                    reply.send(opened);
+                }
+                Command::Write(write) if !write.reply.is_abandoned() => self.write(write),
+                Command::Close { claim, code, reason, reply } => {
+                    let end = |connection: &mut Connection, core: &Core| {
+                        connection.close_from_outside(code, &reason, core);
+                    };
+                    reply.send(self.change(claim, end));
+                }
+                Command::Interrupt { claim, reply } => {
+                    reply.send(self.change(claim, Connection::lose))
+                }
+                Command::Look { claim, reply } => reply.send(self.describe(claim)),
+                Command::Scan { scan, reply } if !reply.is_abandoned() => {
+                    reply.send(self.scan(&scan));
+                    // As much work as all the others.
+                    return;
+                }
+                Command::Status { reply } => reply.send(self.report()),
+                Command::Open { .. } | Command::Write(_) | Command::Scan { .. } => {}
+            }
+        }
+    }
+
+    fn change(
+        &mut self,
+        claim: Claim,
+        change: impl FnOnce(&mut Connection, &Core),
+    ) -> Result<(), OpenFailure> {
+        let core = &self.core;
+        let Some(shared) = self.registry.claimed(claim, core) else {
+            return Err(core.shared.borrow().absence(claim));
+        };
+        change(&mut shared.borrow_mut(), core);
+        Ok(())
+    }
+
+    fn write(&mut self, write: PendingWrite) {
+        let core = &self.core;
+        let Some(shared) = self.registry.claimed(write.claim, core) else {
+            let absence = core.shared.borrow().absence(write.claim);
+            return write.reply.send(Err(ReachFailure::Open(absence)));
+        };
+        let mut connection = shared.borrow_mut();
+        let full = |write: PendingWrite| {
+            write.reply.send(Err(ReachFailure::Write(HeldWriteFailure::Full)));
+        };
+        match connection.write_by_id(write, core) {
+            Ok(()) => {}
+            Err(write) if write.waits => {
+                connection.flags.writing = true;
+                if let Err(write) = core.shared.borrow_mut().wait_for_room(write) {
+                    full(write);
+                }
+            }
+            Err(write) => full(write),
+        }
+    }
+
+    fn describe(&self, claim: Claim) -> Result<SocketInfo, OpenFailure> {
+        let core = &self.core;
+        match self.registry.claimed(claim, core) {
+            Some(shared) => Ok(self.info(&shared.borrow())),
+            None => Err(core.shared.borrow().absence(claim)),
+        }
+    }
+
+    fn report(&self) -> ShardReport {
+        let counters = &self.core.counters;
+        ShardReport {
+            status: ShardStatus {
+                shard: 0,
+                connections: u64::from(self.registry.used()),
+                handlers: self.core.executor.len() as u64,
+                connections_max: u64::from(self.connections_max),
+                totals: self.totals(),
+                free_buffer_eighths: self.ring.free_buffer_eighths(),
+                tick_age: std::time::Duration::ZERO,
+            },
+            routes: self.core.route_counts.borrow().clone(),
+            refusals: counters.refusals.borrow().list(),
+            closes: counters.closes.borrow().list(),
+            read_to_write: self.read_to_write,
+        }
+    }
+}
+
+impl super::registry::Registry {
+    /// The connection that an id claims. A forged id and one of a connection that is gone fail at
+    /// the same comparison.
+    pub(super) fn claimed(&self, claim: Claim, core: &Core) -> Option<&Shared> {
+        let shared = self.look(claim.slot)?;
+        let mut connection = shared.borrow_mut();
+        if connection.nonce(core) ^ claim.nonce != 0 {
+            return None;
+        }
+        // Its holder has done something before this was asked, for example left.
+        if connection.flags.shared && connection.flags.dirty {
+            connection.exchange(core);
+        }
+        drop(connection);
+        Some(shared)
+    }
+}
+
+impl Connection {
+    /// Sends a message to a shared socket; comes back if there is no room.
+    pub(super) fn write_by_id(
+        &mut self,
+        write: PendingWrite,
+        core: &Core,
+    ) -> Result<(), PendingWrite> {
+        let limits = &core.settings.limits;
+        let failure = if !self.flags.shared {
+            // Whether a handler will make it shared is not known yet.
+            let deciding = matches!(self.phase, Phase::Head(_) | Phase::Deciding(_));
+            let failure = if deciding { OpenFailure::Unknown } else { OpenFailure::NotShared };
+            Some(ReachFailure::Open(failure))
+        } else if !self.is_open() {
+            Some(ReachFailure::Write(HeldWriteFailure::Ended))
+        } else if write.message.payload.len() as u64 > limits.message_bytes_max {
+            Some(ReachFailure::Write(HeldWriteFailure::TooLong))
+        } else if self.talk.outbox.is_full(limits.outbox_high_water_bytes) {
+            return Err(write);
+        } else {
+            None
+        };
+        let PendingWrite { message: Outgoing { kind, payload }, reply, .. } = write;
+        if failure.is_none() {
+            self.say(kind, Payload::Owned(payload), core);
+        }
+        reply.send(failure.map_or(Ok(()), Err));
+        Ok(())
+    }
+
+    /// An operator ends it, in the language of the phase.
+    fn close_from_outside(&mut self, code: CloseCode, reason: &str, core: &Core) {
+        match self.phase {
+            Phase::Open(_) => self.start_close(code, reason, core),
+            Phase::Head(_) | Phase::Deciding(_) => self.lose(core),
+            Phase::Closing(_) | Phase::Lingering(_) | Phase::Gone => {}
+        }
+    }
+}
+
+impl Core {
+    /// The socket is gone, and with it those who wait for room in it.
+    pub(super) fn fail_waiting_writes(&self, slot: SlotId) {
+        for write in self.shared.borrow_mut().take_waiting_writes(slot) {
+            write.reply.send(Err(ReachFailure::Write(HeldWriteFailure::Ended)));
+        }
+    }
+}

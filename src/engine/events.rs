@@ -1,0 +1,342 @@
+//! What happens to shared sockets, as a stream that any thread can follow.
+//!
+//! Shards publish, once a batch; streams read from a bounded history, each at its own pace, so
+//! that a slow one holds nobody up: it is told that it has missed something. Dedicated sockets
+//! cause no events.
+
+use super::connection::Closer;
+use crate::clock::Moment;
+use crate::proto::CloseCode;
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// Events that are kept for streams that come late or come back.
+const HISTORY_EVENTS: usize = 16_384;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// Its number, to go on after it.
+    pub id: EventId,
+    /// What has happened.
+    pub kind: EventKind,
+    /// To which socket; empty for a gap.
+    pub websocket_id: Arc<str>,
+    /// The path its route was declared with; empty for a gap.
+    pub route: Arc<str>,
+    /// The session it belongs to.
+    pub session_id: Option<Arc<str>>,
+    /// When, in milliseconds since 1970 (UTC).
+    pub unix_ms: u64,
+    /// How it ended, for [`EventKind::Closed`].
+    pub close: Option<Arc<EventClose>>,
+}
+
+/// How a socket ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventClose {
+    /// The close code: 1005 if the Close frame carried none, 1006 if there was none.
+    pub code: CloseCode,
+    /// The reason in the Close frame.
+    pub reason: Box<str>,
+    /// Who ended it.
+    pub by: Closer,
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A shared socket was opened.
+    Open,
+    /// Nobody holds it, and there is something to read: the first message has come into its empty
+    /// mailbox, or its holder has left something there.
+    Readable,
+    /// It has ended.
+    Closed,
+    /// Events that the stream should have had are not kept any more. What was missed must be
+    /// looked up; it goes on with the oldest that is kept.
+    Gap,
+}
+
+impl EventKind {
+    /// Its name: `open`, `readable`, `closed`, `gap`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Readable => "readable",
+            Self::Closed => "closed",
+            Self::Gap => "gap",
+        }
+    }
+}
+
+/// Numbers the events of one run of one program. As text: `EPOCH-NUMBER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventId {
+    epoch: u32,
+    number: u64,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}-{}", self.epoch, self.number)
+    }
+}
+
+/// A text that is not the id of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is not the id of an event")]
+pub struct NoEventId;
+
+impl FromStr for EventId {
+    type Err = NoEventId;
+
+    fn from_str(text: &str) -> Result<Self, NoEventId> {
+        let (epoch, number) = text.split_once('-').ok_or(NoEventId)?;
+        let epoch = u32::from_str_radix(epoch, 16).map_err(|_| NoEventId)?;
+        Ok(Self { epoch, number: number.parse().map_err(|_| NoEventId)? })
+    }
+}
+
+/// Which events a stream gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Those of this route only, by the path it was declared with.
+    pub route: Option<String>,
+    /// Those of these kinds only; empty, the default: all. Gaps are always told.
+    pub kinds: Vec<EventKind>,
+}
+
+impl EventFilter {
+    fn admits(&self, event: &Event) -> bool {
+        (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+            && self.route.as_deref().is_none_or(|route| route == &*event.route)
+    }
+}
+
+/// The events of one engine.
+pub(crate) struct Events {
+    history: Mutex<History>,
+    /// The number of the next event, and `u64::MAX` at the end.
+    next: watch::Sender<u64>,
+    epoch: u32,
+    /// When the shards' time began, in milliseconds since 1970.
+    began_unix_ms: u64,
+    /// Shards that have not ended.
+    shards: AtomicUsize,
+}
+
+struct History {
+    events: VecDeque<Event>,
+    next: u64,
+}
+
+/// An event that has no number yet.
+pub(super) struct Happened {
+    pub(super) kind: EventKind,
+    pub(super) websocket_id: Arc<str>,
+    pub(super) route: Arc<str>,
+    pub(super) session_id: Option<Arc<str>>,
+    pub(super) close: Option<Arc<EventClose>>,
+}
+
+impl Events {
+    pub(crate) fn new(began_unix_ms: u64, shards: usize) -> Self {
+        Self {
+            history: Mutex::new(History { events: VecDeque::new(), next: 1 }),
+            next: watch::Sender::new(1),
+            // Of another run with one chance in four billion.
+            epoch: RandomState::new().hash_one(0) as u32,
+            began_unix_ms,
+            shards: AtomicUsize::new(shards),
+        }
+    }
+
+    /// Appends what has happened in one batch of one shard.
+    pub(super) fn publish(&self, happened: &mut Vec<Happened>, now: Moment) {
+        let unix_ms = self.began_unix_ms + now.as_millis();
+        let mut history = self.history();
+        for Happened { kind, websocket_id, route, session_id, close } in happened.drain(..) {
+            if history.events.len() == HISTORY_EVENTS {
+                history.events.pop_front();
+            }
+            let id = EventId { epoch: self.epoch, number: history.next };
+            history.next += 1;
+            history.events.push_back(Event {
+                id,
+                kind,
+                websocket_id,
+                route,
+                session_id,
+                unix_ms,
+                close,
+            });
+        }
+        let next = history.next;
+        drop(history);
+        self.next.send_if_modified(|known| {
+            let later = *known != u64::MAX && *known < next;
+            *known = if later { next } else { *known };
+            later
+        });
+    }
+
+    /// A shard has ended. After the last one no event will follow.
+    pub(super) fn shard_has_ended(&self) {
+        if self.shards.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.next.send_replace(u64::MAX);
+        }
+    }
+
+    /// A stream of what comes after `after`; without it, of what comes from now on.
+    pub(crate) fn stream(
+        self: &Arc<Self>,
+        filter: EventFilter,
+        after: Option<EventId>,
+    ) -> EventStream {
+        let newest = self.history().next;
+        let (next, missed) = match after {
+            None => (newest, false),
+            Some(after) if after.epoch == self.epoch && after.number < newest => {
+                (after.number + 1, false)
+            }
+            // Of another run: nothing of it is known, so everything is new.
+            Some(_) => (0, true),
+        };
+        EventStream {
+            events: Arc::clone(self),
+            changed: self.next.subscribe(),
+            filter,
+            next,
+            missed,
+        }
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        // Nothing panics while it holds the lock.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the events of an engine in order.
+pub struct EventStream {
+    events: Arc<Events>,
+    changed: watch::Receiver<u64>,
+    filter: EventFilter,
+    /// The number of the next event to give, or to pass over.
+    next: u64,
+    /// What is to come begins with a gap.
+    missed: bool,
+}
+
+impl EventStream {
+    /// The next event; waits for it. `None`: the engine has ended.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            let known = *self.changed.borrow_and_update();
+            if let Some(event) = self.try_next() {
+                return Some(event);
+            }
+            if known == u64::MAX || self.changed.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// The next event, if it has happened already.
+    pub fn try_next(&mut self) -> Option<Event> {
+        let history = self.events.history();
+        let oldest = history.next - history.events.len() as u64;
+        if self.missed || self.next < oldest {
+            self.missed = false;
+            self.next = oldest;
+            let id = EventId { epoch: self.events.epoch, number: oldest - 1 };
+            return Some(Event {
+                id,
+                kind: EventKind::Gap,
+                websocket_id: "".into(),
+                route: "".into(),
+                session_id: None,
+                unix_ms: 0,
+                close: None,
+            });
+        }
+        let passed = usize::try_from(self.next - oldest).unwrap_or(usize::MAX);
+        for event in history.events.iter().skip(passed) {
+            self.next = event.id.number + 1;
+            if self.filter.admits(event) {
+                return Some(event.clone());
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(events: &Events, kind: EventKind, route: &str, count: usize) {
+        let one = || Happened {
+            kind,
+            websocket_id: "id".into(),
+            route: route.into(),
+            session_id: None,
+            close: None,
+        };
+        events.publish(&mut (0..count).map(|_| one()).collect(), Moment::default());
+    }
+
+    #[test]
+    fn a_stream_goes_on_where_another_stopped() {
+        let events = Arc::new(Events::new(0, 1));
+        let mut first = events.stream(EventFilter::default(), None);
+        publish(&events, EventKind::Open, "/a", 3);
+        let id = first.try_next().unwrap().id;
+        let mut second = events.stream(EventFilter::default(), id.to_string().parse().ok());
+        for _ in 0..2 {
+            assert_eq!(first.try_next(), second.try_next());
+        }
+        assert_eq!(first.try_next(), None);
+        let filter = EventFilter { route: Some("/b".into()), kinds: vec![EventKind::Closed] };
+        let mut third = events.stream(filter, Some(id));
+        publish(&events, EventKind::Closed, "/a", 1);
+        publish(&events, EventKind::Open, "/b", 1);
+        publish(&events, EventKind::Closed, "/b", 1);
+        assert_eq!(third.try_next().map(|event| event.id.number), Some(6));
+        assert_eq!(third.try_next(), None);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_a_gap_and_then_goes_on() {
+        let events = Arc::new(Events::new(0, 1));
+        let mut slow = events.stream(EventFilter::default(), None);
+        publish(&events, EventKind::Open, "/a", HISTORY_EVENTS + 5);
+        assert_eq!(slow.try_next().unwrap().kind, EventKind::Gap);
+        assert_eq!(slow.try_next().unwrap().id.number, 6);
+        let mut count = 1;
+        while slow.try_next().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, HISTORY_EVENTS);
+        // Of another run, and from the future: both are told that they have missed something.
+        for foreign in [
+            EventId { epoch: events.epoch ^ 1, number: 3 },
+            EventId { epoch: events.epoch, number: u64::MAX },
+        ] {
+            let mut stream = events.stream(EventFilter::default(), Some(foreign));
+            assert_eq!(stream.try_next().unwrap().kind, EventKind::Gap);
+            assert_eq!(stream.try_next().unwrap().id.number, 6);
+        }
+    }
+}

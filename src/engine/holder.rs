@@ -1,0 +1,260 @@
+//! The verbs of whoever holds a shared socket, on any thread and under any executor.
+//!
+//! They work on the [`Link`] and never wait for the shard, except where they wait for the peer. Every
+//! future can be dropped at any point and nothing is lost: what was not returned is still there.
+
+use super::connection::Ended;
+use super::link::{Leaving, Link, LinkState, Outgoing, Purpose, Waiting};
+use super::ready::Taken;
+use crate::clock::Moment;
+use crate::proto::CloseCode;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::{Arc, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A read lease in somebody's hands.
+pub(crate) struct Holder {
+    pub(super) link: Arc<Link>,
+    pub(super) fence: u64,
+    pub(super) attachment: u64,
+    /// What a drop means.
+    pub(super) leaving: Leaving,
+}
+
+/// Why a holder did not get anything to read.
+pub(crate) enum HeldReadFailure {
+    Timeout,
+    Ended(Box<Ended>),
+    Fenced,
+}
+
+/// Why a holder's message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldWriteFailure {
+    Full,
+    TooLong,
+    Ended,
+    Fenced,
+}
+
+impl Holder {
+    /// The state, if the socket is still held by this holder.
+    fn state(&self) -> Option<MutexGuard<'_, LinkState>> {
+        let mut state = self.link.lock();
+        state.verbs = state.verbs.wrapping_add(1);
+        (state.attachment == self.attachment).then_some(state)
+    }
+
+    /// The next message or part of one. The deadline counts from now. `keep`: what is taken is to
+    /// be acknowledged, and which message was the last to be.
+    pub(crate) fn read(
+        &mut self,
+        len: usize,
+        as_bytes: bool,
+        timeout: Duration,
+        keep: Option<Option<u64>>,
+    ) -> HeldRead<'_> {
+        let deadline = self.link.remote.now() + timeout;
+        HeldRead { holder: self, len, as_bytes, deadline, keep, waits: false }
+    }
+
+    /// Adds a message to what is to be sent, if there is room; otherwise it stays.
+    pub(crate) fn write(&self, message: &mut Option<Outgoing>) -> Result<(), HeldWriteFailure> {
+        let mut state = self.state().ok_or(HeldWriteFailure::Fenced)?;
+        self.admit(&state, message)?;
+        let Some(message) = message.take() else { return Ok(()) };
+        state.outgoing_bytes += message.payload.len();
+        state.outgoing.push(message);
+        self.link.nudge(state);
+        Ok(())
+    }
+
+    fn admit(&self, state: &LinkState, message: &Option<Outgoing>) -> Result<(), HeldWriteFailure> {
+        let bytes = message.as_ref().map_or(0, |message| message.payload.len());
+        if state.shut || state.close.is_some() {
+            Err(HeldWriteFailure::Ended)
+        } else if bytes as u64 > self.link.message_bytes_max {
+            Err(HeldWriteFailure::TooLong)
+        } else if state.outgoing_bytes >= self.link.high_water_bytes {
+            Err(HeldWriteFailure::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Adds a message to what is to be sent, as soon as there is room.
+    pub(crate) fn poll_write(
+        &self,
+        message: &mut Option<Outgoing>,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), HeldWriteFailure>> {
+        loop {
+            match self.write(message) {
+                Err(HeldWriteFailure::Full) => {}
+                result => return Poll::Ready(result),
+            }
+            let Some(mut state) = self.state() else { continue };
+            // The shard may have made room meanwhile.
+            if self.admit(&state, message) == Err(HeldWriteFailure::Full) {
+                state.wait(context, Purpose::Room);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Starts the closing handshake, and waits until it is over.
+    pub(crate) async fn close(
+        &mut self,
+        code: CloseCode,
+        reason: &str,
+    ) -> Result<(), HeldWriteFailure> {
+        let mut asked = false;
+        poll_fn(|context| {
+            let Some(mut state) = self.state() else {
+                return Poll::Ready(Err(HeldWriteFailure::Fenced));
+            };
+            if state.closed {
+                return Poll::Ready(Ok(()));
+            }
+            state.wait(context, Purpose::Close);
+            if !std::mem::replace(&mut asked, true) && !state.shut && state.close.is_none() {
+                state.close = Some((code, reason.into()));
+                self.link.nudge(state);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    pub(crate) fn websocket_id(&self) -> &str {
+        &self.link.facts.websocket_id
+    }
+
+    pub(crate) fn session_id(&self) -> Option<&str> {
+        self.link.facts.session_id.as_deref()
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.link.facts.peer
+    }
+
+    pub(crate) fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.link.lock().outgoing_bytes
+    }
+
+    /// Gives the socket free; what was read is acknowledged.
+    pub(crate) fn release(mut self) {
+        if let Some(mut state) = self.state() {
+            state.kept = None;
+        }
+        self.leaving = Leaving::Released;
+    }
+
+    /// Goes, and keeps the lease for who comes with the fence.
+    pub(crate) fn detach(mut self) -> u64 {
+        self.leaving = Leaving::Detached;
+        self.fence
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if let Some(mut state) = self.state() {
+            state.waiting = None;
+            state.leaving = self.leaving;
+            self.link.nudge(state);
+        }
+    }
+}
+
+impl LinkState {
+    fn wait(&mut self, context: &Context<'_>, purpose: Purpose) {
+        match &mut self.waiting {
+            Some(waiting) if waiting.waker.will_wake(context.waker()) => waiting.purpose = purpose,
+            _ => self.waiting = Some(Waiting { waker: context.waker().clone(), purpose }),
+        }
+    }
+}
+
+/// A read that waits. What arrives meanwhile belongs to the link, so that dropping it loses
+/// nothing.
+pub(crate) struct HeldRead<'a> {
+    holder: &'a mut Holder,
+    len: usize,
+    as_bytes: bool,
+    deadline: Moment,
+    keep: Option<Option<u64>>,
+    waits: bool,
+}
+
+impl HeldRead<'_> {
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<Taken, HeldReadFailure>> {
+        let Self { len, as_bytes, deadline, .. } = *self;
+        let link = &self.holder.link;
+        let Some(mut state) = self.holder.state() else {
+            return Poll::Ready(Err(HeldReadFailure::Fenced));
+        };
+        if let Some(again) = state.acknowledge(self.keep.flatten()) {
+            return Poll::Ready(Ok(again));
+        }
+        if let Some(mut taken) = state.ready.take(len, as_bytes) {
+            self.waits = false;
+            state.waiting = None;
+            if self.keep.is_some() {
+                state.keep(&mut taken);
+            }
+            // Half, so that the shard is not asked for every message.
+            if state.paused && state.cost_bytes() < link.inbox_bytes_max / 2 {
+                link.nudge(state);
+            }
+            return Poll::Ready(Ok(taken));
+        }
+        if let Some(ended) = &state.ended {
+            return Poll::Ready(Err(HeldReadFailure::Ended(ended.clone())));
+        }
+        if deadline <= link.remote.now() {
+            return Poll::Ready(Err(HeldReadFailure::Timeout));
+        }
+        state.wait(context, Purpose::Read { len, as_bytes, deadline });
+        if state.partial || state.paused || deadline < state.watched_until {
+            link.nudge(state);
+        }
+        self.waits = true;
+        Poll::Pending
+    }
+}
+
+impl LinkState {
+    /// What was kept is acknowledged by the next read, unless that read says that it has not seen
+    /// it: then it gets it again.
+    fn acknowledge(&mut self, acknowledged: Option<u64>) -> Option<Taken> {
+        let kept = self.kept.as_ref()?;
+        if acknowledged.is_some_and(|last| last != kept.sequence) {
+            return Some(kept.copy());
+        }
+        self.kept = None;
+        None
+    }
+
+    fn keep(&mut self, taken: &mut Taken) {
+        self.sequence += 1;
+        taken.sequence = self.sequence;
+        self.kept = Some(taken.copy());
+    }
+}
+
+impl Drop for HeldRead<'_> {
+    fn drop(&mut self) {
+        if self.waits
+            && let Some(mut state) = self.holder.state()
+        {
+            state.waiting = None;
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the holder of a shared socket and the shard have in common: messages each way, under one
+//! lock.
+//!
+//! The shard moves messages in and takes messages out whenever it settles the connection, in one
+//! go ([`super::shared`]); the holder, on any thread, reads and writes without asking the shard,
+//! and nudges it only when there is something for it to do. Neither waits while it has the lock,
+//! and no waker is called under it.
+
+use super::connection::{Ended, NEVER};
+use super::ready::{Ready, Taken};
+use super::registry::SlotId;
+use super::remote::Remote;
+use super::settings::Limits;
+use crate::clock::Moment;
+use crate::proto::{CloseCode, MessageKind};
+use crate::ring::Buffer;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// A message on its way out.
+pub(crate) struct Outgoing {
+    pub(crate) kind: MessageKind,
+    pub(crate) payload: Buffer,
+}
+
+/// One shared socket, between its holder and its shard.
+pub(super) struct Link {
+    state: Mutex<LinkState>,
+    pub(super) remote: Arc<Remote>,
+    pub(super) slot: SlotId,
+    pub(super) facts: Facts,
+    pub(super) high_water_bytes: usize,
+    pub(super) message_bytes_max: u64,
+    /// What the mailbox may cost.
+    pub(super) inbox_bytes_max: usize,
+}
+
+/// What does not change about a socket.
+pub(super) struct Facts {
+    pub(super) websocket_id: Box<str>,
+    pub(super) session_id: Option<Arc<str>>,
+    pub(super) peer: Option<SocketAddr>,
+}
+
+pub(super) struct LinkState {
+    /// The number of the lease; 0: nobody has one.
+    pub(super) fence: u64,
+    /// Who holds it: the last to have opened the socket, or to have come back with the fence.
+    pub(super) attachment: u64,
+    /// What can be read.
+    pub(super) ready: Ready,
+    /// What was read and is not acknowledged.
+    pub(super) kept: Option<Taken>,
+    /// The number of the last message that was to be acknowledged.
+    pub(super) sequence: u64,
+    pub(super) outgoing: Vec<Outgoing>,
+    pub(super) outgoing_bytes: usize,
+    pub(super) waiting: Option<Waiting>,
+    /// The close that the holder asks for.
+    pub(super) close: Option<(CloseCode, Box<str>)>,
+    pub(super) leaving: Leaving,
+    /// How the conversation ended, once it has and everything readable is in `ready`.
+    pub(super) ended: Option<Box<Ended>>,
+    /// Nothing more can be written.
+    pub(super) shut: bool,
+    /// The closing handshake is over.
+    pub(super) closed: bool,
+    /// The shard knows that it is to look.
+    pub(super) nudged: bool,
+    /// A part of a message waits in the inbox: who asks for less than all of it must nudge.
+    pub(super) partial: bool,
+    /// The receive is stopped because too much waits: who makes room must nudge.
+    pub(super) paused: bool,
+    /// The shard looks at the deadline of a read by itself at this time.
+    pub(super) watched_until: Moment,
+    /// Verbs so far: whether the holder lives.
+    pub(super) verbs: u32,
+    /// The same when the lease began anew.
+    verbs_seen: u32,
+}
+
+/// What the holder waits for.
+pub(super) struct Waiting {
+    pub(super) waker: Waker,
+    pub(super) purpose: Purpose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// So much of a message, until then.
+    Read { len: usize, as_bytes: bool, deadline: Moment },
+    /// Room for a message.
+    Room,
+    /// The end of the closing handshake.
+    Close,
+}
+
+/// Whether the holder is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// It is.
+    No,
+    /// It has gone, and the socket is free.
+    Released,
+    /// It has gone and comes back, with its fence, before the lease expires.
+    Detached,
+}
+
+impl Link {
+    pub(super) fn new(slot: SlotId, facts: Facts, remote: Arc<Remote>, limits: &Limits) -> Self {
+        let state = LinkState {
+            fence: 0,
+            attachment: 0,
+            ready: Ready::default(),
+            kept: None,
+            sequence: 0,
+            outgoing: Vec::new(),
+            outgoing_bytes: 0,
+            waiting: None,
+            close: None,
+            leaving: Leaving::No,
+            ended: None,
+            shut: false,
+            closed: false,
+            nudged: false,
+            partial: false,
+            paused: false,
+            watched_until: NEVER,
+            verbs: 0,
+            verbs_seen: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            remote,
+            slot,
+            facts,
+            high_water_bytes: limits.outbox_high_water_bytes,
+            message_bytes_max: limits.message_bytes_max,
+            inbox_bytes_max: limits.inbox_bytes_max,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, LinkState> {
+        // Nothing panics while it holds the lock, and the state is whole at every step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the shard look, unless it is going to anyway.
+    pub(super) fn nudge(&self, mut state: MutexGuard<'_, LinkState>) {
+        let first = !std::mem::replace(&mut state.nudged, true);
+        drop(state);
+        if first {
+            self.remote.nudge(self.slot);
+        }
+    }
+}
+
+impl LinkState {
+    /// The lease is somebody else's from now on, or nobody's. What the last holder had read and
+    /// not acknowledged is the first to be read again. Who waited is to be woken.
+    #[must_use = "somebody may wait"]
+    pub(super) fn pass_on(&mut self, fence: u64) -> Option<Waiting> {
+        self.fence = fence;
+        if let Some(kept) = self.kept.take() {
+            self.ready.give_back(kept);
+        }
+        self.attach()
+    }
+
+    /// The lease stays, and somebody has come back for it; who had it until now has it no more.
+    #[must_use = "somebody may wait"]
+    pub(super) fn attach(&mut self) -> Option<Waiting> {
+        self.attachment += 1;
+        self.leaving = Leaving::No;
+        self.waiting.take()
+    }
+
+    /// Whether the holder waits, or has done something since this was asked last.
+    pub(super) fn is_used(&mut self) -> bool {
+        let seen = std::mem::replace(&mut self.verbs_seen, self.verbs);
+        self.waiting.is_some() || seen != self.verbs
+    }
+
+    /// Whether there is nothing that a next holder, or the peer, would miss.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.kept.is_none() && self.outgoing.is_empty()
+    }
+
+    /// What the messages here cost, as in an inbox.
+    pub(super) fn cost_bytes(&self) -> usize {
+        self.ready.cost_bytes() + self.kept.as_ref().map_or(0, Taken::cost_bytes)
+    }
+
+    /// Whether what the holder waits for has come.
+    pub(super) fn is_due(&self, now: Moment, high_water_bytes: usize) -> bool {
+        let Some(waiting) = &self.waiting else { return false };
+        match waiting.purpose {
+            Purpose::Read { len, as_bytes, deadline } => {
+                self.ready.is_readable(len, as_bytes) || self.ended.is_some() || deadline <= now
+            }
+            Purpose::Room => self.shut || self.outgoing_bytes < high_water_bytes,
+            Purpose::Close => self.closed,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The shared sockets of one shard, by slot; and for a while what is left of those that are gone:
+//! messages that nobody has read yet, and which ids have expired. Everything is bounded.
+
+use super::command::{OpenFailure, OpenRequest, PendingWrite};
+use super::connection::Ended;
+use super::holder::Holder;
+use super::ids::Claim;
+use super::link::{Leaving, Link};
+use super::registry::SlotId;
+use super::shared::SharedState;
+use crate::clock::Moment;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Ids of which it is known that their socket has expired.
+const EXPIRED_MAX: usize = 16_384;
+
+/// Sockets that are gone and have left something to read: how many, what it costs together, and
+/// for how long.
+const REMAINS_MAX: usize = 1_024;
+const REMAINS_BYTES_MAX: usize = 16 * 1024 * 1024;
+const REMAINS_TIME: Duration = Duration::from_secs(60);
+
+/// Writes by id that wait for room in one socket.
+const WAITING_WRITES_MAX: usize = 64;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct SharedTable {
+    states: Vec<Option<Box<SharedState>>>,
+    /// The number of the last lease.
+    fence: u64,
+    remains: VecDeque<Remains>,
+    remains_bytes: usize,
+    expired: VecDeque<(SlotId, u64)>,
+    expired_known: HashSet<(SlotId, u64)>,
+    waiting_writes: HashMap<SlotId, VecDeque<PendingWrite>>,
+}
+
+/// What a socket has left that is gone.
+struct Remains {
+    slot: SlotId,
+    nonce: u64,
+    link: Arc<Link>,
+    cost_bytes: usize,
+    until: Moment,
+}
+
+impl SharedTable {
+    pub(super) fn find(&self, slot: u32) -> Option<&SharedState> {
+        self.states.get(slot as usize)?.as_deref()
+    }
+
+    pub(super) fn find_mut(&mut self, slot: u32) -> Option<&mut SharedState> {
+        self.states.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn take(&mut self, slot: u32) -> Option<Box<SharedState>> {
+        self.states.get_mut(slot as usize)?.take()
+    }
+
+    pub(super) fn put_back(&mut self, slot: u32, state: Box<SharedState>) {
+        let slot = slot as usize;
+        if slot >= self.states.len() {
+            self.states.resize_with(slot + 1, || None);
+        }
+        self.states[slot] = Some(state);
+    }
+
+    /// The number of the next lease. They grow over all sockets, hence over those of each.
+    pub(super) fn next_fence(&mut self) -> u64 {
+        self.fence += 1;
+        self.fence
+    }
+
+    pub(super) fn has_expired(&mut self, slot: SlotId, nonce: u64) {
+        if self.expired.len() == EXPIRED_MAX
+            && let Some(oldest) = self.expired.pop_front()
+        {
+            self.expired_known.remove(&oldest);
+        }
+        self.expired.push_back((slot, nonce));
+        self.expired_known.insert((slot, nonce));
+    }
+
+    /// Whether a socket was closed because its session had timed out.
+    pub(super) fn is_expired(&self, slot: SlotId, nonce: u64) -> bool {
+        self.expired_known.contains(&(slot, nonce))
+    }
+
+    /// Why a socket is not there.
+    pub(super) fn absence(&self, claim: Claim) -> OpenFailure {
+        match self.is_expired(claim.slot, claim.nonce) {
+            true => OpenFailure::Expired,
+            false => OpenFailure::Unknown,
+        }
+    }
+
+    /// Keeps what a socket has left, if it is anything.
+    pub(super) fn keep_remains(&mut self, link: Arc<Link>, nonce: u64, now: Moment) {
+        let (cost_bytes, wanted) = {
+            let shared = link.lock();
+            let unread = !shared.ready.is_empty() || shared.kept.is_some();
+            (shared.cost_bytes(), unread || shared.fence > 0)
+        };
+        if wanted {
+            self.remains_bytes += cost_bytes;
+            let until = now + REMAINS_TIME;
+            let slot = link.slot;
+            self.remains.push_back(Remains { slot, nonce, link, cost_bytes, until });
+        }
+        while self.remains.len() > REMAINS_MAX || self.remains_bytes > REMAINS_BYTES_MAX {
+            self.drop_remains(0);
+        }
+        self.forget_remains(now);
+    }
+
+    fn forget_remains(&mut self, now: Moment) {
+        while self.remains.front().is_some_and(|remains| remains.until <= now) {
+            self.drop_remains(0);
+        }
+    }
+
+    fn drop_remains(&mut self, index: usize) {
+        if let Some(remains) = self.remains.remove(index) {
+            self.remains_bytes -= remains.cost_bytes;
+        }
+    }
+
+    /// Opens a socket that is gone, for what it has left.
+    pub(super) fn open_remains(
+        &mut self,
+        claim: Claim,
+        request: &OpenRequest,
+        now: Moment,
+    ) -> Result<Holder, OpenFailure> {
+        self.forget_remains(now);
+        let wanted =
+            |remains: &&Remains| remains.slot == claim.slot && remains.nonce == claim.nonce;
+        let Some(remains) = self.remains.iter().find(wanted) else {
+            return Err(self.absence(claim));
+        };
+        let link = Arc::clone(&remains.link);
+        let held = link.lock().fence;
+        let (fence, waiting) = match request.fence {
+            Some(fence) if fence == held => (fence, link.lock().attach()),
+            Some(_) => return Err(OpenFailure::Fenced),
+            None if held > 0 && !request.steal => {
+                return Err(OpenFailure::Busy { expires_in: Some(remains.until.since(now)) });
+            }
+            None => {
+                let fence = self.next_fence();
+                (fence, link.lock().pass_on(fence))
+            }
+        };
+        if let Some(waiting) = waiting {
+            waiting.waker.wake();
+        }
+        let attachment = link.lock().attachment;
+        let leaving = request.leaving();
+        Ok(Holder { link, fence, attachment, leaving })
+    }
+
+    /// The holder of what is left of a socket has something to say: that it goes.
+    pub(super) fn nudge_remains(&mut self, slot: SlotId) {
+        let Some(index) = self.remains.iter().position(|remains| remains.slot == slot) else {
+            return;
+        };
+        let empty = {
+            let mut shared = self.remains[index].link.lock();
+            shared.nudged = false;
+            if shared.leaving == Leaving::Released {
+                let nobody = shared.pass_on(0);
+                debug_assert!(nobody.is_none());
+            }
+            shared.fence == 0 && shared.ready.is_empty()
+        };
+        if empty {
+            self.drop_remains(index);
+        }
+    }
+
+    /// Keeps a write that waits for room. It comes back when there are too many.
+    pub(super) fn wait_for_room(&mut self, write: PendingWrite) -> Result<(), PendingWrite> {
+        let waiting = self.waiting_writes.entry(write.claim.slot).or_default();
+        // Those that were given up make room.
+        waiting.retain(|write| !write.reply.is_abandoned());
+        if waiting.len() >= WAITING_WRITES_MAX {
+            return Err(write);
+        }
+        waiting.push_back(write);
+        Ok(())
+    }
+
+    /// The writes that wait for room in a socket.
+    pub(super) fn take_waiting_writes(&mut self, slot: SlotId) -> VecDeque<PendingWrite> {
+        if self.waiting_writes.is_empty() {
+            return VecDeque::new();
+        }
+        self.waiting_writes.remove(&slot).unwrap_or_default()
+    }
+
+    /// Those that had to wait for longer.
+    pub(super) fn put_back_waiting_writes(&mut self, slot: SlotId, writes: VecDeque<PendingWrite>) {
+        if !writes.is_empty() {
+            self.waiting_writes.insert(slot, writes);
+        }
+    }
+}
+
+/// The shard ends: nobody is to wait for it any more.
+impl Drop for SharedTable {
+    fn drop(&mut self) {
+        for link in self.states.iter().flatten().filter_map(|state| state.link.as_ref()) {
+            let waiting = {
+                let mut shared = link.lock();
+                (shared.shut, shared.closed) = (true, true);
+                shared.ended.get_or_insert_with(|| Ended::lost().into());
+                shared.waiting.take()
+            };
+            if let Some(waiting) = waiting {
+                waiting.waker.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Large memory between two uses, kept by each thread for itself.
+
+use super::Buffer;
+use std::cell::RefCell;
+
+/// Smallest and largest capacity that the store keeps, as powers of two: 4 KiB to 16 MiB, and
+/// [`SLACK_BYTES`] more each.
+pub(super) const CLASS_MIN: u32 = 12;
+const CLASS_MAX: u32 = 24;
+const CLASSES: usize = (CLASS_MAX - CLASS_MIN + 1) as usize;
+
+/// What a class holds beyond its power of two, so that a payload of exactly 1 MiB and its headroom
+/// do not need the class of 2 MiB.
+const SLACK_BYTES: usize = 64;
+
+/// Smallest capacity that goes back to the store.
+pub(super) const STORED_BYTES_MIN: usize = (1 << CLASS_MIN) + SLACK_BYTES;
+
+/// Bytes that the store of one thread keeps at most, over all classes.
+const STORE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Buffers that the store of one thread keeps at most in one class.
+const STORE_ITEMS_MAX: usize = 1_024;
+
+thread_local! {
+    static STORE: RefCell<Store> = const { RefCell::new(Store::new()) };
+}
+
+/// Memory that waits for its next use.
+struct Store {
+    classes: [Vec<Buffer>; CLASSES],
+    bytes: usize,
+}
+
+impl Store {
+    const fn new() -> Self {
+        Self { classes: [const { Vec::new() }; CLASSES], bytes: 0 }
+    }
+
+    fn take(&mut self, capacity: usize) -> Buffer {
+        let power = capacity.saturating_sub(SLACK_BYTES).next_power_of_two();
+        let class = power.trailing_zeros().max(CLASS_MIN);
+        if class > CLASS_MAX {
+            return Buffer::allocate(capacity);
+        }
+        match self.classes[(class - CLASS_MIN) as usize].pop() {
+            Some(buffer) => {
+                self.bytes -= buffer.capacity();
+                buffer
+            }
+            None => Buffer::allocate((1 << class) + SLACK_BYTES),
+        }
+    }
+
+    /// Keeps the memory of a buffer that is being dropped. `false` if there is no place for it.
+    fn give(&mut self, buffer: &mut Buffer) -> bool {
+        let capacity = buffer.capacity();
+        let class = (capacity - SLACK_BYTES).ilog2();
+        if class > CLASS_MAX || self.bytes + capacity > STORE_BYTES_MAX {
+            return false;
+        }
+        let store = &mut self.classes[(class - CLASS_MIN) as usize];
+        if store.len() == STORE_ITEMS_MAX {
+            return false;
+        }
+        self.bytes += capacity;
+        buffer.set(0, 0);
+        buffer.set_mark(0);
+        store.push(std::mem::take(buffer));
+        true
+    }
+}
+
+/// Memory of the store or new. Apart, so that small buffers stay short code.
+#[inline(never)]
+pub(super) fn take(capacity: usize) -> Buffer {
+    STORE.with_borrow_mut(|store| store.take(capacity))
+}
+
+/// Keeps the memory of a large buffer that is being dropped. `false` if there is no place for it.
+#[inline(never)]
+pub(super) fn give(buffer: &mut Buffer) -> bool {
+    // A thread that is ending has no store any more.
+    STORE.try_with(|store| store.borrow_mut().give(buffer)).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_bounded() {
+        let many: Vec<Buffer> = (0..64).map(|_| Buffer::with_capacity(1 << 20)).collect();
+        drop(many);
+        STORE.with_borrow(|store| assert!(store.bytes <= STORE_BYTES_MAX));
+    }
+}

@@ -1,0 +1,254 @@
+//! Admits WebSockets to sessions, rotates them, revokes them.
+
+use super::cookie::set_cookie;
+use super::id::{SessionId, Token};
+use super::live::{Live, SocketKey};
+use super::memory::MemoryStore;
+use super::record::SessionRecord;
+use super::settings::SessionSettings;
+use super::store::{SessionStore, StoreCall, StoreError};
+use super::visit::Visit;
+use crate::proto::limits::SESSION_STORE_TIMEOUT;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Between two reports of failures.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps the sessions of an engine. One for all its shards.
+pub(crate) struct SessionKeeper {
+    pub(super) settings: SessionSettings,
+    pub(super) store: Arc<dyn SessionStore>,
+    pub(super) live: Live,
+    /// What a running engine has given it.
+    started: OnceLock<Started>,
+    /// When a failure was last reported.
+    reported: Mutex<Option<Instant>>,
+}
+
+struct Started {
+    runtime: tokio::runtime::Handle,
+    /// Closes a socket with 1008 and this reason, from any thread.
+    close: Box<dyn Fn(SocketKey, &'static str) + Send + Sync>,
+}
+
+/// A WebSocket that may open, with its session.
+pub(crate) struct Admission {
+    pub(crate) visit: Arc<Visit>,
+    /// The session was made for it.
+    is_new: bool,
+    rotation_due: bool,
+    cookie: Option<String>,
+}
+
+/// Why a WebSocket got no session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotAdmitted {
+    /// The store failed.
+    Store(StoreError),
+    /// The session has as many WebSockets as it may.
+    Crowded,
+    /// The session was ended or given another cookie meanwhile.
+    Revoked,
+}
+
+impl From<StoreError> for NotAdmitted {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl SessionKeeper {
+    /// Keeps sessions in `store`, or in memory.
+    pub(crate) fn new(settings: SessionSettings, store: Option<Arc<dyn SessionStore>>) -> Self {
+        let in_memory = || Arc::new(MemoryStore::new(settings.sessions_max)) as _;
+        let store = store.unwrap_or_else(in_memory);
+        Self {
+            settings,
+            store,
+            live: Live::default(),
+            started: OnceLock::new(),
+            reported: Mutex::new(None),
+        }
+    }
+
+    /// The engine runs: calls of the store that wait go to `runtime`, and sockets can be closed.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        runtime: &tokio::runtime::Handle,
+        close: impl Fn(SocketKey, &'static str) + Send + Sync + 'static,
+    ) {
+        let started = Started { runtime: runtime.clone(), close: Box::new(close) };
+        if self.started.set(started).is_ok() {
+            runtime.spawn(super::watch::watch(Arc::downgrade(self)));
+        }
+    }
+
+    /// The name of the cookie as browsers know it.
+    pub(crate) fn cookie_name(&self) -> String {
+        self.settings.full_cookie_name()
+    }
+
+    /// The session of this cookie, or a new one. A cookie that the store does not know is never
+    /// made a session: what somebody has planted in a browser stays worthless.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        cookie: Option<&str>,
+        socket: SocketKey,
+    ) -> Result<Admission, NotAdmitted> {
+        let lifetime = self.settings.lifetime;
+        if let Some(token) = cookie.and_then(Token::parse) {
+            let id = token.id();
+            if let Some(record) = self.ask(move |store| store.load(id, lifetime)).await? {
+                // The browser forgets the cookie at an age counted from its last arrival.
+                let again = self.settings.cookie_max_age.is_some();
+                let cookie = again.then(|| set_cookie(&self.settings, &token));
+                let visit = self.join(id, socket)?;
+                let rotation_due = record.rotation_due;
+                return Ok(Admission { visit, is_new: false, rotation_due, cookie });
+            }
+        }
+        let token = new_token()?;
+        let id = token.id();
+        let record = SessionRecord { created_unix_s: unix_s(), ..SessionRecord::default() };
+        self.ask(move |store| store.create(id, record, lifetime)).await?;
+        let visit = self.join(id, socket)?;
+        let cookie = Some(set_cookie(&self.settings, &token));
+        Ok(Admission { visit, is_new: true, rotation_due: false, cookie })
+    }
+
+    fn join(self: &Arc<Self>, id: SessionId, socket: SocketKey) -> Result<Arc<Visit>, NotAdmitted> {
+        let sockets_max = self.settings.session_sockets_max;
+        let place = self.live.join(id, socket, sockets_max).map_err(|_| NotAdmitted::Crowded)?;
+        Ok(Arc::new(Visit::new(Arc::clone(self), socket, place)))
+    }
+
+    /// The handler has agreed: the `Set-Cookie` of the answer, if there is one. `rotate`: the
+    /// session gets a new id and a new cookie, keeps its values, and its other WebSockets, opened
+    /// with the cookie that is worthless now, are closed.
+    pub(crate) async fn conclude(
+        &self,
+        admission: &mut Admission,
+        rotate: bool,
+    ) -> Result<Option<String>, NotAdmitted> {
+        let visit = &admission.visit;
+        // A new session has a new cookie already.
+        if (rotate || admission.rotation_due) && !admission.is_new {
+            admission.cookie = Some(self.rotate(visit).await?);
+        }
+        if visit.is_revoked() {
+            return Err(NotAdmitted::Revoked);
+        }
+        Ok(admission.cookie.take())
+    }
+
+    async fn rotate(&self, visit: &Visit) -> Result<String, NotAdmitted> {
+        let token = new_token()?;
+        let place = visit.place();
+        let (old, new, lifetime) = (place.id, token.id(), self.settings.lifetime);
+        let _turn = place.turn.lock().await;
+        let rotating = Rotating::begin(&place.rotating);
+        if !self.ask(move |store| store.rename(old, new, lifetime)).await? {
+            return Err(NotAdmitted::Revoked);
+        }
+        let (moved, others) = self.live.rotate(old, new, visit.socket);
+        visit.move_to(moved);
+        drop(rotating);
+        self.close(&others, "the session has a new cookie");
+        Ok(set_cookie(&self.settings, &token))
+    }
+
+    /// The handler has refused: a session made for this WebSocket has no cookie anywhere.
+    pub(crate) fn discard(&self, admission: &Admission) {
+        if !admission.is_new {
+            return;
+        }
+        let (id, store) = (admission.visit.id(), Arc::clone(&self.store));
+        let remove = async move { drop(store.remove(id).await) };
+        // What cannot be removed expires.
+        if let Some(started) = self.started.get() {
+            started.runtime.spawn(remove);
+        }
+    }
+
+    /// Ends a session: its WebSockets in this process are closed with 1008 now, those of others
+    /// when they look. How many were closed here; `None` if there was no such session.
+    pub(crate) async fn revoke(&self, id: SessionId) -> Result<Option<usize>, StoreError> {
+        let live = self.live.knows(id);
+        let removed = self.ask(move |store| store.remove(id)).await;
+        // Also when the store fails: better closed here than nowhere.
+        let closed = self.end(id, "the session was revoked");
+        Ok((removed? || live).then_some(closed))
+    }
+
+    /// The session is no more: closes its WebSockets here.
+    pub(super) fn end(&self, id: SessionId, reason: &'static str) -> usize {
+        let sockets = self.live.revoke(id);
+        self.close(&sockets, reason);
+        sockets.len()
+    }
+
+    fn close(&self, sockets: &[SocketKey], reason: &'static str) {
+        if let Some(started) = self.started.get() {
+            sockets.iter().for_each(|socket| (started.close)(*socket, reason));
+        }
+    }
+
+    /// Reports a failure of the store, not more than once a second however many ask.
+    pub(crate) fn report(&self, error: &StoreError) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
+            *reported = Some(Instant::now());
+            tracing::warn!(%error, "handshakes are refused for want of a session");
+        }
+    }
+
+    /// Asks the store: at once if it always answers at once, otherwise on the runtime, with a time
+    /// limit.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        call: impl for<'s> FnOnce(&'s dyn SessionStore) -> StoreCall<'s, T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Some(started) = self.started.get().filter(|_| !self.store.is_immediate()) else {
+            return call(&*self.store).await;
+        };
+        let store = Arc::clone(&self.store);
+        let answer = started
+            .runtime
+            .spawn(async move { tokio::time::timeout(SESSION_STORE_TIMEOUT, call(&*store)).await });
+        match answer.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(StoreError::new(format!(
+                "no answer within {} s; is it up and reachable?",
+                SESSION_STORE_TIMEOUT.as_secs()
+            ))),
+            Err(_) => Err(StoreError::new("it has panicked, or the engine has ended")),
+        }
+    }
+}
+
+/// While it lives, a session that the store does not have is not taken for revoked.
+struct Rotating<'a>(&'a AtomicBool);
+
+impl<'a> Rotating<'a> {
+    fn begin(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::SeqCst);
+        Self(flag)
+    }
+}
+
+impl Drop for Rotating<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+fn new_token() -> Result<Token, StoreError> {
+    Token::new()
+        .map_err(|error| StoreError::new(format!("no random numbers: {error}; allow getrandom(2)")))
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}

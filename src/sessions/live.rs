@@ -1,0 +1,133 @@
+//! Which open WebSockets belong to which session, in this process.
+
+use super::id::SessionId;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Names a WebSocket of this process: a shard, and a slot in it with its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SocketKey {
+    pub(crate) shard: u32,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// A session that has WebSockets here.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) id: SessionId,
+    /// Held while its values are changed, so that its own WebSockets never conflict with each
+    /// other.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    /// It is being given another id: what is missing in the store is no revocation.
+    pub(super) rotating: AtomicBool,
+    revoked: AtomicBool,
+}
+
+impl Place {
+    fn new(id: SessionId) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            turn: tokio::sync::Mutex::new(()),
+            rotating: AtomicBool::new(false),
+            revoked: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::SeqCst)
+    }
+}
+
+/// Bounded: a socket is in it while its connection exists, and a
+/// session has at most so many.
+#[derive(Default)]
+pub(super) struct Live {
+    /// Ordered, so that it can be gone through in pieces without holding the lock for long.
+    sessions: Mutex<BTreeMap<SessionId, Members>>,
+}
+
+struct Members {
+    place: Arc<Place>,
+    sockets: Vec<SocketKey>,
+}
+
+/// The session has as many WebSockets as it may.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Crowded;
+
+impl Live {
+    fn sessions(&self) -> MutexGuard<'_, BTreeMap<SessionId, Members>> {
+        // Nothing panics while it holds the lock.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a socket to a session.
+    pub(super) fn join(
+        &self,
+        id: SessionId,
+        socket: SocketKey,
+        sockets_max: usize,
+    ) -> Result<Arc<Place>, Crowded> {
+        let mut sessions = self.sessions();
+        let new = || Members { place: Place::new(id), sockets: Vec::new() };
+        let members = sessions.entry(id).or_insert_with(new);
+        if members.sockets.len() >= sockets_max {
+            return Err(Crowded);
+        }
+        members.sockets.push(socket);
+        Ok(Arc::clone(&members.place))
+    }
+
+    /// A socket is gone.
+    pub(super) fn leave(&self, id: SessionId, socket: SocketKey) {
+        let mut sessions = self.sessions();
+        let Some(members) = sessions.get_mut(&id) else { return };
+        members.sockets.retain(|member| *member != socket);
+        if members.sockets.is_empty() {
+            sessions.remove(&id);
+        }
+    }
+
+    /// The session is no more. Which sockets it had.
+    pub(super) fn revoke(&self, id: SessionId) -> Vec<SocketKey> {
+        let Some(members) = self.sessions().remove(&id) else { return Vec::new() };
+        members.place.revoked.store(true, Ordering::SeqCst);
+        members.sockets
+    }
+
+    /// The session has a new id, and of its sockets only this one knows: the others are returned.
+    pub(super) fn rotate(
+        &self,
+        old: SessionId,
+        new: SessionId,
+        socket: SocketKey,
+    ) -> (Arc<Place>, Vec<SocketKey>) {
+        let mut others = self.revoke(old);
+        others.retain(|other| *other != socket);
+        let place = Place::new(new);
+        let members = Members { place: Arc::clone(&place), sockets: vec![socket] };
+        self.sessions().insert(new, members);
+        (place, others)
+    }
+
+    /// Whether a session has sockets here.
+    pub(super) fn knows(&self, id: SessionId) -> bool {
+        self.sessions().contains_key(&id)
+    }
+
+    /// Whether a session is being given another id.
+    pub(super) fn is_rotating(&self, id: SessionId) -> bool {
+        let sessions = self.sessions();
+        sessions.get(&id).is_some_and(|members| members.place.rotating.load(Ordering::SeqCst))
+    }
+
+    /// Up to `count` sessions after this one.
+    pub(super) fn after(&self, last: Option<SessionId>, count: usize) -> Vec<SessionId> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let sessions = self.sessions();
+        sessions.range((from, Bound::Unbounded)).take(count).map(|(id, _)| *id).collect()
+    }
+}

@@ -1,0 +1,236 @@
+//! What the subcommands do that talk to a running server.
+//!
+//! Called by `main`. It prints, and turns what goes wrong into exit codes; everything else is done
+//! by `ringwire::client`.
+
+mod list;
+mod talk;
+mod watch;
+
+use crate::cli::{Command, Reach};
+use crate::{EXIT_CONFIG, EXIT_OUTPUT, Failure};
+use ringwire::client::{Client, ClientError, OpenError, ReadError, WriteError};
+use std::env;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+const EXIT_TIMEOUT: u8 = 4;
+const EXIT_GONE: u8 = 5;
+const EXIT_HELD: u8 = 6;
+const EXIT_DATA: u8 = 65;
+const EXIT_UNAVAILABLE: u8 = 69;
+const EXIT_THREADS: u8 = 71;
+const EXIT_PROTOCOL: u8 = 76;
+const EXIT_PERMISSION: u8 = 77;
+
+const ADMIN_DEFAULT: &str = "127.0.0.1:9002";
+
+/// Runs one of these subcommands to its end.
+pub(crate) fn run(command: &Command) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure {
+        code: EXIT_THREADS,
+        message: format!("no runtime can be started: {error}; raise the limit of open files"),
+    })?;
+    let code = runtime.block_on(async {
+        match command {
+            Command::Ls(command) => list::ls(command).await,
+            Command::Status(command) => list::status(command).await,
+            Command::Open(command) => talk::open(command).await,
+            Command::Read(command) => talk::read(command).await,
+            Command::Write(command) => talk::write(command).await,
+            Command::End(command) => talk::end(command).await,
+            Command::Events(command) => watch::events(command).await,
+            // The others talk to no server.
+            _ => Ok(0),
+        }
+    });
+    // A thread may still wait for standard input.
+    runtime.shutdown_background();
+    code
+}
+
+/// A client of the control plane that the flags and the environment name.
+async fn connect(reach: &Reach) -> Result<Client, Failure> {
+    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let control = match (&reach.control, &reach.admin) {
+        (Some(path), _) => Some(path.display().to_string()),
+        (None, Some(_)) => None,
+        (None, None) => variable("RINGWIRE_ADMIN_CONTROL"),
+    };
+    let address = match control {
+        Some(path) => format!("unix:{}", absolute(&path)?),
+        None => {
+            let named = reach.admin.clone().or_else(|| variable("RINGWIRE_ADMIN_LISTEN"));
+            named.unwrap_or_else(|| ADMIN_DEFAULT.into())
+        }
+    };
+    let token = match &reach.token_file {
+        None => variable("RINGWIRE_TOKEN"),
+        Some(file) => {
+            let wrong = |cause: String| Failure {
+                code: EXIT_CONFIG,
+                message: format!(
+                    "--token-file: {}: {cause}; name a file with the token",
+                    file.display()
+                ),
+            };
+            let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+            match text.trim() {
+                "" => return Err(wrong("it is empty".into())),
+                token => Some(token.to_owned()),
+            }
+        }
+    };
+    let builder = Client::builder(&address);
+    let builder = token.iter().fold(builder, |builder, token| builder.token(token));
+    Ok(builder.connect().await?)
+}
+
+fn absolute(path: &str) -> Result<String, Failure> {
+    let absolute = std::path::absolute(path).map(|path| path.display().to_string());
+    absolute.map_err(|error| Failure {
+        code: EXIT_CONFIG,
+        message: format!("--control: {error}; name the path of a socket"),
+    })
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let (code, remedy) = match &error {
+            ClientError::Unreachable { .. } => (
+                EXIT_UNAVAILABLE,
+                "start `ringwire serve`, or name its control plane with --admin or --control",
+            ),
+            ClientError::Refused(refused) => match refused.status {
+                401 => (EXIT_PERMISSION, "set RINGWIRE_TOKEN, give --token-file, or use --control"),
+                403 => (EXIT_PERMISSION, "use the operator's token"),
+                400 | 404 | 413 | 415 | 422 => (EXIT_DATA, "see --help"),
+                429 | 503 => (EXIT_UNAVAILABLE, "try again later"),
+                _ => (EXIT_PROTOCOL, "see --help"),
+            },
+            _ => (EXIT_PROTOCOL, "look at the log of the server"),
+        };
+        let message = match &error {
+            ClientError::Refused(refused) if refused.status == 401 => refused.message.clone(),
+            other => other.to_string(),
+        };
+        Self { code, message: worded(&message, remedy) }
+    }
+}
+
+/// The remedy is added where none is named.
+fn worded(message: &str, remedy: &str) -> String {
+    if message.contains("; ") { message.into() } else { format!("{message}; {remedy}") }
+}
+
+fn failure(code: u8, cause: &impl ToString, remedy: &str) -> Failure {
+    Failure { code, message: worded(&cause.to_string(), remedy) }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NotShared => failure(EXIT_DATA, &error, "only `end` works on it"),
+            OpenError::Unknown => failure(EXIT_GONE, &error, "`ringwire ls` lists those that live"),
+            OpenError::Expired => failure(EXIT_GONE, &error, "forget its id"),
+            OpenError::Busy => failure(EXIT_HELD, &error, "try later, or take it with --steal"),
+            OpenError::Client(error) => error.into(),
+            other => failure(EXIT_PROTOCOL, &other, "see --help"),
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Timeout => failure(EXIT_TIMEOUT, &error, "the WebSocket lives: try again"),
+            ReadError::Closed { .. } => failure(EXIT_GONE, &error, "forget its id"),
+            ReadError::Fenced => failure(EXIT_HELD, &error, "somebody else goes on with it"),
+            ReadError::Client(error) => error.into(),
+            other => failure(EXIT_PROTOCOL, &other, "see --help"),
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Closed => failure(EXIT_GONE, &error, "forget its id"),
+            WriteError::Fenced => failure(EXIT_HELD, &error, "somebody else goes on with it"),
+            WriteError::TooLong => failure(EXIT_DATA, &error, "send several"),
+            WriteError::NotShared => failure(EXIT_DATA, &error, "only `end` works on it"),
+            WriteError::Client(error) => error.into(),
+            other => failure(EXIT_PROTOCOL, &other, "try later"),
+        }
+    }
+}
+
+/// Writes to standard output at once. `false` when its reader has gone, who has seen enough.
+fn show(bytes: &[u8]) -> Result<bool, Failure> {
+    let mut output = io::stdout().lock();
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure {
+            code: EXIT_OUTPUT,
+            message: format!(
+                "standard output cannot be written: {error}; free the disk or redirect it"
+            ),
+        }),
+    }
+}
+
+/// The same, with a line break behind, for a value in JSON.
+fn show_json(value: &impl serde::Serialize) -> Result<bool, Failure> {
+    // What came as JSON, and maps of texts, always have a JSON form.
+    let mut text = serde_json::to_string(value).unwrap_or_default();
+    text.push('\n');
+    show(text.as_bytes())
+}
+
+/// What a peer wrote must not steer a terminal.
+fn harmless(text: &str) -> String {
+    if !io::stdout().is_terminal() {
+        return text.into();
+    }
+    escaped(text)
+}
+
+/// `text` with control characters escaped, apart from tabs and line breaks.
+fn escaped(text: &str) -> String {
+    let escape = |letter: char| match letter {
+        '\n' | '\t' => letter.to_string(),
+        letter if letter.is_control() => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_not_steered() {
+        assert_eq!(escaped("a\u{1b}[2J\r\n\tb\u{9b}"), "a\\u{1b}[2J\\r\n\tb\\u{9b}");
+    }
+
+    #[test]
+    fn every_failure_names_a_remedy_and_its_code() {
+        for (failure, code) in [
+            (Failure::from(OpenError::Busy), 6),
+            (OpenError::Unknown.into(), 5),
+            (ReadError::Timeout.into(), 4),
+            (ReadError::Fenced.into(), 6),
+            (WriteError::Closed.into(), 5),
+            (ClientError::Lost("reset".into()).into(), 76),
+            (
+                ClientError::Unreachable { address: "a:1".into(), cause: "refused".into() }.into(),
+                69,
+            ),
+        ] {
+            assert_eq!(failure.code, code);
+            assert!(failure.message.contains("; "), "{}", failure.message);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Answers of the control plane in memory.
+
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::Response;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+
+pub type Body = BoxBody<Bytes, io::Error>;
+
+pub fn query_of(query: &str) -> HashMap<String, String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.into(), value.replace("%20", " "))).collect()
+}
+
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
+}
+
+pub fn plain(status: u16, body: Value) -> Response<Body> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    Response::builder().status(status).body(full(body)).expect("valid")
+}
+
+pub fn refused(status: u16, code: &str, mut error: Value) -> Response<Body> {
+    error["code"] = code.into();
+    error["message"] = format!("it is {code}").into();
+    error["remedy"] = "do not".into();
+    plain(status, json!({"error": error}))
+}
+
+pub fn info(id: &str) -> Value {
+    json!({
+        "id": id, "number": 1, "shard": 0, "slot": 2, "route": "/feed", "status": "unattended",
+        "peer": "127.0.0.1:5", "session_id": null, "opened_ms": 5, "idle_ms": 4, "timeout_ms": null,
+        "lease": null, "novelty": true,
+    })
+}

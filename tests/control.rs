@@ -1,0 +1,19 @@
+//! The control plane over real sockets: who may, what happens, and what it says to those who err.
+
+#[path = "control/doors.rs"]
+mod doors;
+#[path = "control/events.rs"]
+mod events;
+#[path = "control/http.rs"]
+mod http;
+#[path = "control/lists.rs"]
+mod lists;
+#[path = "control/program.rs"]
+mod program;
+#[path = "control/refusals.rs"]
+mod refusals;
+#[path = "control/stand.rs"]
+mod stand;
+mod support;
+#[path = "control/verbs.rs"]
+mod verbs;

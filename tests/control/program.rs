@@ -1,0 +1,139 @@
+//! The program from outside: where its control plane is, who gets in, and what a file declares.
+
+use super::http::Connection;
+use super::stand::path_of_its_own;
+use super::support::{connect, eventually, program::Program, text};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Output};
+use tungstenite::Message;
+
+fn output_of(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringwire"));
+    command.args(["serve", "--listen=127.0.0.1:0", "--shards=1"]).args(arguments).env_clear();
+    command.output().expect("the program runs")
+}
+
+/// The one line of a server that did not start.
+#[track_caller]
+fn failure(arguments: &[&str], code: i32) -> String {
+    let output = output_of(arguments);
+    let text = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    let line = text.lines().last().expect("a line").to_owned();
+    assert!(line.starts_with("ringwire: ") && line.contains("; "), "{text}");
+    line
+}
+
+fn control_of(program: &Program) -> SocketAddr {
+    let url = program.said("control plane on http://").expect("a control plane");
+    url.trim_end_matches('/').parse().expect("an address")
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_with_the_way_out() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = holder.local_addr().expect("bound").to_string();
+    let line = failure(&["--admin", &address], 69);
+    assert!(line.contains(&format!("{address} is in use")), "{line}");
+    assert!(line.contains("--admin off") && line.contains("--admin IP:PORT"), "{line}");
+    let path = path_of_its_own();
+    let socket = path.to_str().expect("UTF-8");
+    let live = UnixListener::bind(&path).expect("a free path");
+    let line = failure(&["--admin=off", "--control", socket], 69);
+    assert!(line.contains("is in use") && line.contains("--control"), "{line}");
+    drop(live);
+    std::fs::remove_file(&path).expect("ours");
+    std::fs::write(&path, "precious").expect("a free path");
+    failure(&["--admin=off", "--control", socket], 78);
+    assert_eq!(std::fs::read_to_string(&path).expect("left alone"), "precious");
+    std::fs::remove_file(&path).expect("ours");
+    let line = failure(&["--admin=off", "--control=/nonexistent/control.sock"], 69);
+    assert!(line.contains("/nonexistent/control.sock"), "{line}");
+    let line = failure(&["--admin=0.0.0.0:0"], 78);
+    assert!(line.contains("--admin: `admin.listen` is 0.0.0.0:0"), "{line}");
+    failure(&["--admin=localhost"], 78);
+}
+
+#[test]
+fn a_token_is_made_and_printed_once() {
+    let mut program =
+        Program::serve(&["--shards=1", "--admin=127.0.0.1:0", "--log=error,ringwire=info"]);
+    eventually("the token is printed", || program.lines_with("control plane's token is ") == 1);
+    let line = program.said("control plane's token is ").expect("a token");
+    let token = line.split(' ').next().expect("a token");
+    assert_eq!(token.len(), 32);
+    let control = control_of(&program);
+    assert!(control.ip().is_loopback());
+    assert_eq!(Connection::tcp(control, Some(token)).get("/v1/status").status, 200);
+    assert_eq!(Connection::tcp(control, Some("0123456789abcdef")).get("/v1/status").status, 401);
+    assert_eq!(program.lines_with(token), 1, "the log has it too");
+    assert!(program.stop().success());
+    assert_eq!(program.lines_with(token), 1);
+}
+
+#[test]
+fn a_token_that_is_given_is_not_printed() {
+    let path = path_of_its_own();
+    std::fs::write(&path, "token-from-a-file\n").expect("the temporary directory takes a file");
+    let set = format!("admin.token_file={}", path.display());
+    let mut program = Program::serve(&["--shards=1", "--admin=127.0.0.1:0", "--set", &set]);
+    eventually("there is a control plane", || program.lines_with("control plane on http://") == 1);
+    let mut operator = Connection::tcp(control_of(&program), Some("token-from-a-file"));
+    assert_eq!(operator.get("/v1/status").status, 200);
+    assert!(program.stop().success());
+    assert_eq!(program.lines_with("token"), 0);
+    std::fs::remove_file(&path).expect("ours");
+}
+
+#[test]
+fn the_unix_socket_replaces_a_stale_one_and_goes_with_the_server() {
+    let path = path_of_its_own();
+    drop(UnixListener::bind(&path).expect("a free path"));
+    let control = format!("--control={}", path.display());
+    let mut program = Program::serve(&["--shards=1", "--admin=off", &control]);
+    eventually("there is a control plane", || program.lines_with("control plane on unix:") == 1);
+    let mode = std::fs::metadata(&path).expect("the socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(program.lines_with("token"), 0);
+    let mut operator = Connection::unix(&path);
+    assert_eq!(operator.get("/readyz").json()["ready"], true);
+    assert!(program.stop().success());
+    assert!(!path.exists(), "the file is left behind");
+}
+
+#[test]
+fn a_file_declares_routes_for_programs_in_any_language() {
+    let path = path_of_its_own();
+    let file = "[[route]]\npath = \"/feed\"\nsubprotocols = [\"v2\"]\n\n[[route]]\npath = \"/rooms/*\"\n\
+                session_timeout_ms = 60_000\norigins = [\"https://example.org\"]\n";
+    std::fs::write(&path, file).expect("the temporary directory takes a file");
+    let socket = path.with_extension("sock");
+    let (config, control) =
+        (format!("--config={}", path.display()), format!("--control={}", socket.display()));
+    let mut program = Program::serve(&["--shards=1", "--admin=off", &config, &control]);
+    eventually("there is a control plane", || program.lines_with("control plane on unix:") == 1);
+    let mut operator = Connection::unix(&socket);
+    let mut client = connect(program.address, "/feed");
+    client.send(Message::text("ping")).expect("open");
+    eventually("it is in the list", || {
+        operator.get("/v1/websockets?route=/feed&status=unattended").json()["total"] == 1
+    });
+    let page = operator.get("/v1/websockets?route=/feed").json();
+    let id = page["websockets"][0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(page["websockets"][0]["timeout_ms"], 900_000);
+    let read = operator.post(&format!("/v1/websockets/{id}/read?timeout=5000"));
+    assert_eq!(read.text(), "ping");
+    let answer = operator.write(&format!("/v1/websockets/{id}/write"), "text/plain", b"pong");
+    assert_eq!(answer.status, 204);
+    assert_eq!(text(&mut client), "pong");
+    let origin = [("origin", "https://example.org")];
+    let (_room, response) = super::support::connect_with(program.address, "/rooms/7", &origin);
+    assert_eq!(response.status(), 101);
+    eventually("the room is open", || {
+        operator.get("/v1/websockets?route=/rooms/*").json()["total"] == 1
+    });
+    assert!(program.stop().success());
+    std::fs::remove_file(&path).expect("ours");
+}

@@ -1,0 +1,143 @@
+//! Stores: the contract, and one that fails in every way.
+
+use crate::support::stores::{id, keep_the_contract, record};
+use crate::support::visitor::{Browser, ask, serve, wait};
+use crate::support::{PATIENCE, close_of};
+use ringwire::{
+    MemoryStore, Replaced, SessionId, SessionRecord, SessionSettings, SessionStore, StoreCall,
+    StoreError,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+#[test]
+fn the_store_in_memory_keeps_the_contract() {
+    wait(keep_the_contract(&MemoryStore::new(100)));
+}
+
+#[test]
+fn the_store_in_memory_is_bounded() {
+    const LIFE: Duration = Duration::from_secs(60);
+    let store = MemoryStore::new(3);
+    let create = |number, pairs| wait(store.create(id(number), record(pairs), LIFE));
+    for number in 0..10 {
+        assert_eq!(create(number, &[]), Ok(()));
+    }
+    // The three that came last, in the order of their coming.
+    let all = || (0..10).map(id).collect();
+    assert_eq!(wait(store.missing(all())), Ok((0..7).map(id).collect()));
+    // One with values stays, whatever comes, until there is nothing else.
+    for number in 20..23 {
+        assert_eq!(create(number, &[("user", "ada")]), Ok(()));
+    }
+    let full = create(30, &[]).expect_err("full");
+    assert!(full.to_string().contains("raise sessions_max"), "{full}");
+    assert_eq!(wait(store.missing((20..23).map(id).collect())), Ok(Vec::new()));
+    // One that has become empty gives way, one that has expired as well.
+    let emptied = store.replace(id(21), record(&[("user", "ada")]), record(&[]), LIFE);
+    assert_eq!(wait(emptied), Ok(Replaced::Done));
+    assert_eq!(create(31, &[("user", "ada")]), Ok(()));
+    assert_eq!(wait(store.missing(vec![id(21)])), Ok(vec![id(21)]));
+    let short =
+        store.replace(id(22), record(&[("user", "ada")]), record(&[("a", "b")]), Duration::ZERO);
+    assert_eq!(wait(short), Ok(Replaced::Done));
+    assert_eq!(create(32, &[("user", "ada")]), Ok(()));
+    assert_eq!(store.sessions(), 3);
+}
+
+/// Says no, keeps silent, or panics, as it is told; otherwise a store in memory.
+struct Failing {
+    kept: MemoryStore,
+    how: AtomicU8,
+}
+
+const WELL: u8 = 0;
+const REFUSING: u8 = 1;
+const SILENT: u8 = 2;
+const PANICKING: u8 = 3;
+
+impl Failing {
+    fn call<'a, T: Send + 'a>(&self, call: StoreCall<'a, T>) -> StoreCall<'a, T> {
+        let how = self.how.load(Ordering::SeqCst);
+        StoreCall::new(async move {
+            match how {
+                REFUSING => Err(StoreError::new("on purpose")),
+                SILENT => std::future::pending().await,
+                PANICKING => std::panic::panic_any(crate::support::ON_PURPOSE),
+                _ => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    call.await
+                }
+            }
+        })
+    }
+}
+
+impl SessionStore for Failing {
+    fn create(&self, id: SessionId, record: SessionRecord, life: Duration) -> StoreCall<'_, ()> {
+        self.call(self.kept.create(id, record, life))
+    }
+
+    fn load(&self, id: SessionId, life: Duration) -> StoreCall<'_, Option<SessionRecord>> {
+        self.call(self.kept.load(id, life))
+    }
+
+    fn replace(
+        &self,
+        id: SessionId,
+        before: SessionRecord,
+        after: SessionRecord,
+        life: Duration,
+    ) -> StoreCall<'_, Replaced> {
+        self.call(self.kept.replace(id, before, after, life))
+    }
+
+    fn rename(&self, old: SessionId, new: SessionId, life: Duration) -> StoreCall<'_, bool> {
+        self.call(self.kept.rename(old, new, life))
+    }
+
+    fn remove(&self, id: SessionId) -> StoreCall<'_, bool> {
+        self.call(self.kept.remove(id))
+    }
+
+    fn missing(&self, ids: Vec<SessionId>) -> StoreCall<'_, Vec<SessionId>> {
+        self.call(self.kept.missing(ids))
+    }
+
+    fn extend(&self, ids: Vec<SessionId>, life: Duration) -> StoreCall<'_, Vec<SessionId>> {
+        self.call(self.kept.extend(ids, life))
+    }
+}
+
+#[test]
+fn a_store_that_fails_costs_the_handshake_and_nothing_else() {
+    let store = Arc::new(Failing { kept: MemoryStore::new(100), how: AtomicU8::new(WELL) });
+    let server =
+        serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
+    let mut browser = Browser::default();
+    let (mut client, _) = browser.connect(server.address, "/?login");
+    let id = ask(&mut client, "id");
+    assert_eq!(ask(&mut client, "add 3"), "ok");
+    for how in [REFUSING, SILENT, PANICKING] {
+        store.how.store(how, Ordering::SeqCst);
+        let asked = Instant::now();
+        for stranger in [&browser, &Browser::default()] {
+            assert_eq!(stranger.refused(server.address, "/"), (503, "5".into()), "{how}");
+        }
+        assert!(ask(&mut client, "get user").starts_with("error: session store: "), "{how}");
+        // While one waits for the store, the shard serves others.
+        assert_eq!(ask(&mut browser.connect(server.address, "/plain").0, "id"), "no session, None");
+        assert!(asked.elapsed() < PATIENCE);
+        store.how.store(WELL, Ordering::SeqCst);
+        // Nobody was closed because the store was not to be asked, and nothing is lost.
+        assert_eq!(ask(&mut client, "get count"), "3");
+        assert!(!browser.connect(server.address, "/").1);
+    }
+    // What cannot be removed is closed here nevertheless, and said.
+    store.how.store(REFUSING, Ordering::SeqCst);
+    let failed = wait(server.handle().revoke_session(&id)).expect_err("the store fails");
+    assert_eq!(failed.to_string(), "session store: on purpose");
+    assert_eq!(close_of(&mut client).0, 1008);
+    server.finish();
+}

@@ -1,0 +1,190 @@
+//! What arrives while nobody holds the socket.
+
+use crate::support::raw::{BINARY, FIN, Raw, frame, is_timeout};
+use crate::support::{LONG, close_of, eventually, quick, text};
+use crate::{Shared, options, wait};
+use ringwire::{
+    EngineHandle, EventFilter, EventKind, EventStream, MailboxPolicy, OpenError, ReadError,
+};
+use std::io::Write;
+use std::time::Duration;
+use tungstenite::Message;
+
+fn waiting(handle: &EngineHandle, id: &str) -> (usize, usize, u64) {
+    let info = wait(handle.socket(id)).expect("it is open");
+    (info.inbox_messages, info.inbox_bytes, info.messages_dropped)
+}
+
+#[test]
+fn a_full_mailbox_stops_reading_and_nothing_is_lost() {
+    let shared = Shared::quick();
+    let (mut client, id) = shared.client();
+    let handle = shared.server.handle();
+    let stream = client.get_mut();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let message = frame(FIN | BINARY, &[7; 1_000]);
+    let mut sent = 0;
+    loop {
+        match stream.write(&message[sent % message.len()..]) {
+            Ok(count) => sent += count,
+            Err(error) if is_timeout(&error) => break,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(sent < 64 << 20, "the server reads on although nobody holds it");
+    }
+    let (messages, bytes, dropped) = waiting(&handle, &id);
+    assert_eq!(dropped, 0);
+    // What had been received when it was full: at most a pool of buffers more.
+    assert!((64 * 1024..(1 << 20) + (128 << 10)).contains(&bytes), "{bytes}");
+    assert!(messages * 1_000 <= bytes, "{messages}");
+    let whole = sent / message.len();
+    let mut socket = wait(handle.open_server(&id)).unwrap();
+    for _ in 0..whole {
+        assert_eq!(wait(socket.read(usize::MAX, LONG)).unwrap().len(), 1_000);
+    }
+    let rest = wait(socket.read(usize::MAX, Duration::from_millis(20))).err();
+    assert_eq!(rest, Some(ReadError::Timeout));
+    drop((client, socket));
+    shared.server.finish();
+}
+
+#[test]
+fn drop_oldest_keeps_the_newest_and_counts_the_others() {
+    let shared = Shared::start(quick(), options(MailboxPolicy::DropOldest));
+    let (mut client, id) = shared.client();
+    let handle = shared.server.handle();
+    for number in 0..5_000 {
+        client.send(Message::text(number.to_string())).unwrap();
+    }
+    eventually("all have come", || {
+        let (messages, _, dropped) = waiting(&handle, &id);
+        messages as u64 + dropped == 5_000
+    });
+    let (messages, bytes, dropped) = waiting(&handle, &id);
+    assert!(messages <= 1_024 && bytes <= 64 * 1024, "{messages}, {bytes}");
+    // So little may be missing from the bound that another message would not have fitted.
+    assert!(messages >= 900 || bytes > 64 * 1024 - 256, "{messages}, {bytes}");
+    let mut socket = wait(handle.open_server(&id)).unwrap();
+    for number in dropped..5_000 {
+        assert_eq!(wait(socket.read(99, LONG)).unwrap(), *number.to_string());
+    }
+    client.send(Message::binary(vec![0; 300_000])).unwrap();
+    assert_eq!(wait(socket.read(usize::MAX, LONG)).unwrap().len(), 300_000);
+    drop(socket);
+    let sender = std::thread::spawn(move || {
+        let _ = client.send(Message::binary(vec![0; 300_000]));
+        close_of(&mut client).0
+    });
+    assert_eq!(sender.join().unwrap(), 1009);
+    shared.server.finish();
+}
+
+#[test]
+fn close_ends_what_is_full() {
+    let shared = Shared::start(quick(), options(MailboxPolicy::Close));
+    let (mut client, id) = shared.client();
+    let handle = shared.server.handle();
+    for number in 0..400 {
+        client.send(Message::text(number.to_string())).unwrap();
+    }
+    eventually("all have come", || waiting(&handle, &id).0 == 400);
+    let more = client.send(Message::binary(vec![0; 60_000]));
+    assert!(more.is_ok());
+    assert_eq!(close_of(&mut client), (1013, "the mailbox is full".into()));
+    // What was in it can still be read.
+    let mut socket = wait(handle.open_server(&id)).unwrap();
+    for number in 0..400 {
+        assert_eq!(wait(socket.read(99, LONG)).unwrap(), *number.to_string());
+    }
+    drop(socket);
+    shared.server.finish();
+}
+
+#[test]
+fn the_last_words_of_a_peer_that_has_gone_are_read_and_then_its_close() {
+    let shared = Shared::quick();
+    let (mut client, id) = shared.client();
+    let handle = shared.server.handle();
+    client.send(Message::text("goodbye")).unwrap();
+    client.close(None).unwrap();
+    while client.read().is_ok() {}
+    eventually("it is gone", || wait(handle.socket(&id)).is_err());
+    let mut socket = wait(handle.open_server(&id)).expect("there is something to read");
+    assert!(matches!(wait(handle.open_server(&id)).err(), Some(OpenError::Busy { .. })));
+    assert_eq!(wait(socket.read(99, LONG)).unwrap(), *"goodbye");
+    assert!(
+        matches!(wait(socket.read(99, LONG)), Err(ReadError::Closed { code, .. }) if code.0 == 1005)
+    );
+    drop(socket);
+    eventually("nothing is left", || {
+        wait(handle.open_server(&id)).err() == Some(OpenError::Unknown)
+    });
+    shared.server.finish();
+}
+
+#[test]
+fn pings_are_answered_while_nobody_holds_it() {
+    let mut settings = quick();
+    settings.timeouts.ping_interval = Duration::from_millis(100);
+    settings.timeouts.pong = Duration::from_millis(300);
+    let shared = Shared::start(settings, options(MailboxPolicy::StopReading));
+    let (mut client, id) = shared.client();
+    client.send(Message::Ping("are you there".into())).unwrap();
+    assert_eq!(client.read().unwrap(), Message::Pong("are you there".into()));
+    for _ in 0..5 {
+        assert!(matches!(client.read().unwrap(), Message::Ping(_)));
+        client.flush().unwrap();
+    }
+    assert!(wait(shared.server.handle().socket(&id)).is_ok());
+    drop(client);
+    let mut silent = Raw::open(shared.server.address, "/");
+    while silent.read_frame().is_some() {}
+    shared.server.finish();
+}
+
+fn next(events: &mut EventStream) -> (EventKind, String) {
+    let event = wait(events.next()).expect("the engine runs");
+    (event.kind, event.websocket_id.to_string())
+}
+
+#[test]
+fn events_tell_of_ids_of_mail_and_of_ends() {
+    let shared = Shared::quick();
+    let handle = shared.server.handle();
+    let mut events = handle.events(EventFilter::default(), None);
+    let kinds = vec![EventKind::Closed];
+    let mut ends = handle.events(EventFilter { route: Some("/".into()), kinds }, None);
+    let mut elsewhere =
+        handle.events(EventFilter { route: Some("/no".into()), kinds: vec![] }, None);
+    let (mut client, id) = shared.client();
+    assert_eq!(next(&mut events), (EventKind::Open, id.clone()));
+    client.send(Message::text("1")).unwrap();
+    assert_eq!(next(&mut events), (EventKind::Readable, id.clone()));
+    client.send(Message::text("2")).unwrap();
+    eventually("it has come", || waiting(&handle, &id).0 == 2);
+    assert_eq!(events.try_next(), None, "the mailbox was not empty");
+    let mut socket = wait(handle.open_server(&id)).unwrap();
+    assert_eq!(wait(socket.read(9, LONG)).unwrap(), *"1");
+    client.send(Message::text("3")).unwrap();
+    drop(socket);
+    // What is left is told again: somebody else is to see to it.
+    assert_eq!(next(&mut events), (EventKind::Readable, id.clone()));
+    let mut socket = wait(handle.open_server(&id)).unwrap();
+    for number in ["2", "3"] {
+        assert_eq!(wait(socket.read(9, LONG)).unwrap(), *number);
+    }
+    wait(socket.write("bye")).unwrap();
+    drop(socket);
+    assert_eq!(text(&mut client), "bye");
+    client.close(None).unwrap();
+    while client.read().is_ok() {}
+    let event = wait(events.next()).unwrap();
+    assert_eq!((event.kind, &*event.websocket_id, &*event.route), (EventKind::Closed, &*id, "/"));
+    assert_eq!(event.close.as_ref().unwrap().code.0, 1005);
+    assert!(event.unix_ms > 1_700_000_000_000);
+    let last = event.id;
+    let mut again = handle.events(EventFilter::default(), Some(last));
+    assert_eq!(wait(ends.next()), Some(event));
+    shared.server.finish();
+    assert_eq!((wait(again.next()), wait(ends.next()), wait(elsewhere.next())), (None, None, None));
+}
