@@ -114,8 +114,16 @@ pub(crate) fn task<H: WebSocketServer>(
     let Arrival { port, request, upgrade } = arrival;
     let opening = Opening::new(request, upgrade, port.peer(), port.identity(), keeper);
     let opening = Box::new(opening);
-    let (mut handler, mut ws, mut opening) = (handler, WebSocket::new(port), Some(opening));
-    Box::pin(async move {
+    Box::pin(callbacks(handler, WebSocket::new(port), Some(opening)))
+}
+
+// Not an `async fn`: its future would have its arguments twice.
+fn callbacks<H: WebSocketServer>(
+    mut handler: H,
+    mut ws: WebSocket,
+    mut opening: Option<Box<Opening>>,
+) -> impl Future<Output = ()> {
+    async move {
         if open(&mut handler, ws.port(), &mut opening).await {
             let result = handler.server(&mut ws).await;
             if ws.port().leave_open(result.is_err()) {
@@ -126,7 +134,7 @@ pub(crate) fn task<H: WebSocketServer>(
             let closing = Box::new(Closing::new(ended, counts));
             handler.on_post_server(&closing).await;
         }
-    })
+    }
 }
 
 /// The last callback of a shared socket whose handler had left it open, by a new handler.
@@ -170,5 +178,32 @@ fn leave(port: &Port, result: Result<(), Error>) {
             }
             port.start_close(CloseCode::INTERNAL_ERROR, "");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::READ_TIMEOUT_DEFAULT;
+
+    struct Echo;
+
+    impl WebSocketServer for Echo {
+        async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error> {
+            while let Ok(data) = ws.read(usize::MAX, READ_TIMEOUT_DEFAULT).await {
+                ws.write(data).await?;
+            }
+            Ok(())
+        }
+    }
+
+    fn output_bytes<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_an_idle_handler_is_small() {
+        let bytes = output_bytes(callbacks::<Echo>);
+        assert!(bytes <= 144, "{bytes} bytes");
     }
 }
