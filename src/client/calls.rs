@@ -97,26 +97,10 @@ impl Client {
         message: impl Into<Message<'m>>,
     ) -> Result<(), WriteError> {
         let Message { kind, payload } = message.into();
-        self.write_bytes(id, None, kind, bytes_of(payload)).await
-    }
-
-    /// Waits as long as the peer is slow.
-    pub(super) async fn write_bytes(
-        &self,
-        id: &str,
-        fence: Option<u64>,
-        kind: MessageKind,
-        body: Bytes,
-    ) -> Result<(), WriteError> {
-        let mut request = write_request(id, fence, kind, body, Duration::ZERO);
+        let mut request = write_request(id, None, kind, bytes_of(payload), Duration::ZERO);
         loop {
             match self.call(&request, Twice::Wrong).await.map_err(WriteError::from) {
-                // Only now it may wait, so that slow peers do not take the connections of others.
-                Err(WriteError::Full) => {
-                    let body = request.body;
-                    request = write_request(id, fence, kind, body, WRITE_WAIT);
-                    request.is_poll = true;
-                }
+                Err(WriteError::Full) => request = patient(id, None, kind, request),
                 written => return written.map(drop),
             }
         }
@@ -253,6 +237,12 @@ pub(super) fn write_request(
     };
     let timeout = wait + ANSWER_TIMEOUT;
     Request { header: Some(content_type(kind)), body, timeout, ..post(target) }
+}
+
+/// The same write, which waits for its peer. At first it did not, so that slow peers do not take
+/// the connections of others.
+pub(super) fn patient(id: &str, fence: Option<u64>, kind: MessageKind, write: Request) -> Request {
+    Request { is_poll: true, ..write_request(id, fence, kind, write.body, WRITE_WAIT) }
 }
 
 pub(super) fn bytes_of(payload: Payload<'_>) -> Bytes {

@@ -7,43 +7,54 @@ use super::calls::{Twice, post};
 use super::connect::Client;
 use super::query::Target;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 /// Renews until it is dropped.
 pub(super) struct Renewal {
     task: JoinHandle<()>,
-    /// Whether a verb has renewed the lease since it was looked at last.
-    renewed: Arc<AtomicBool>,
+    turn: Arc<Mutex<Instant>>,
 }
+
+/// While it lives, nothing is renewed: the server lets a lease be used by one request at a time,
+/// and a verb renews it as well.
+pub(super) struct Turn<'a>(MutexGuard<'a, Instant>);
 
 impl Renewal {
     pub(super) fn start(client: Client, id: Arc<str>, fence: u64, lease: Duration) -> Self {
-        let renewed = Arc::new(AtomicBool::new(true));
-        let seen = Arc::clone(&renewed);
+        let turn = Arc::new(Mutex::new(Instant::now()));
+        let renewed = Arc::clone(&turn);
         // Two may be lost before the lease ends.
         let interval = (lease / 4).max(Duration::from_millis(10));
         let task = tokio::spawn(async move {
             loop {
                 sleep(interval).await;
-                if seen.swap(false, Ordering::Relaxed) {
+                let Ok(mut renewed) = renewed.try_lock() else { continue };
+                if renewed.elapsed() < interval {
                     continue;
                 }
                 let target = Target::of_socket(&id, "renew").with("fence", Some(fence));
                 match client.call(&post(target), Twice::Harmless).await {
                     // Fenced or closed, which the next verb is told as well.
                     Err(error) if !error.code().is_empty() => return,
-                    _ => {}
+                    _ => *renewed = Instant::now(),
                 }
             }
         });
-        Self { task, renewed }
+        Self { task, turn }
     }
 
-    pub(super) fn note(&self) {
-        self.renewed.store(true, Ordering::Relaxed);
+    /// Waits for a renewal under way.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        Turn(self.turn.lock().await)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0 = Instant::now();
     }
 }
 

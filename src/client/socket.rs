@@ -1,6 +1,6 @@
 //! A WebSocket of another process, and its verbs.
 
-use super::calls::{Twice, bytes_of, post, write_request};
+use super::calls::{Twice, bytes_of, patient, post, write_request};
 use super::connect::Client;
 use super::errors::{ClientError, ReadError, WriteError};
 use super::info::SocketInfo;
@@ -15,6 +15,7 @@ use hyper::header::CONTENT_TYPE;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// How long the server is to wait in one request. Shorter than a lease, so that every poll renews
 /// it, and than what proxies let pass.
@@ -29,8 +30,8 @@ const POLL_GRACE: Duration = Duration::from_secs(15);
 /// What one answer may carry; the rest of a larger message comes with the next `read`.
 const LEN_MAX: usize = 16 << 20;
 
-/// How long an earlier `read` of ours, whose future was dropped, may keep the server busy.
-const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// How long an earlier verb of ours, whose future was dropped, may come between.
+const SETTLE_MAX: Duration = Duration::from_millis(200);
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// A shared WebSocket in the hands of this process (`%CSP.WebSocket` after `OpenServer`).
@@ -113,16 +114,7 @@ impl RemoteSocket {
             .with("fence", Some(self.fence))
             .with("ack", Some(self.received));
         let request = Request { timeout: wait + POLL_GRACE, is_poll: true, ..post(target) };
-        let started = Instant::now();
-        let answer = loop {
-            match self.client.call(&request, Twice::Harmless).await {
-                // The fence is ours, so it is an earlier read of ours that keeps it busy.
-                Err(error) if error.code() == "busy" && started.elapsed() < SETTLE_MAX => {
-                    tokio::time::sleep(SETTLE_PAUSE).await;
-                }
-                answer => break self.noted(answer)?,
-            }
-        };
+        let answer = self.call(&request, Twice::Harmless).await?;
         let piece = piece_of(&answer)?;
         self.received = piece.number;
         self.is_message_end = piece.is_message_end;
@@ -148,14 +140,23 @@ impl RemoteSocket {
         Data::new(Incoming::of(MessageKind::Binary, first))
     }
 
-    /// Remembers that the lease was renewed, or that it is gone.
-    fn noted<T>(&mut self, result: Result<T, ClientError>) -> Result<T, ClientError> {
-        match &result {
-            Ok(_) => self.renewal.iter().for_each(Renewal::note),
-            Err(error) if error.code() == "fenced" => self.renewal = None,
-            Err(_) => {}
+    /// Sends a request that uses the lease.
+    async fn call(&self, request: &Request, twice: Twice) -> Result<Answer, ClientError> {
+        let _turn = match &self.renewal {
+            Some(renewal) => Some(renewal.turn().await),
+            None => None,
+        };
+        let started = Instant::now();
+        loop {
+            match self.client.call(request, twice).await {
+                // An earlier verb of ours, whose future was dropped, may reach the server only now
+                // and come between. Whoever has lost the lease is told so again.
+                Err(error) if is_doubtful(&error) && started.elapsed() < SETTLE_MAX => {
+                    sleep(SETTLE_PAUSE).await;
+                }
+                answer => return answer,
+            }
         }
-        result
     }
 
     /// Whether the last [`read`](Self::read) reached the end of its message; `true` before the
@@ -173,13 +174,15 @@ impl RemoteSocket {
     pub async fn write<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), WriteError> {
         let Message { kind, payload } = message.into();
         let (kind, body) = (self.kind_of(kind), bytes_of(payload));
-        let written = self.client.write_bytes(&self.id, Some(self.fence), kind, body).await;
-        match &written {
-            Ok(()) => self.renewal.iter().for_each(Renewal::note),
-            Err(WriteError::Fenced) => self.renewal = None,
-            Err(_) => {}
+        let mut request = write_request(&self.id, Some(self.fence), kind, body, Duration::ZERO);
+        loop {
+            match self.call(&request, Twice::Wrong).await.map_err(WriteError::from) {
+                Err(WriteError::Full) => {
+                    request = patient(&self.id, Some(self.fence), kind, request)
+                }
+                written => return written.map(drop),
+            }
         }
-        written
     }
 
     /// Sends one message if there is room for it, without waiting for the peer.
@@ -194,8 +197,7 @@ impl RemoteSocket {
         let Message { kind, payload } = message.into();
         let (kind, body) = (self.kind_of(kind), bytes_of(payload));
         let request = write_request(&self.id, Some(self.fence), kind, body, Duration::ZERO);
-        let answer = self.client.call(&request, Twice::Wrong).await;
-        Ok(self.noted(answer).map(drop)?)
+        Ok(self.call(&request, Twice::Wrong).await.map(drop)?)
     }
 
     fn kind_of(&self, kind: MessageKind) -> MessageKind {
@@ -281,6 +283,10 @@ impl RemoteSocket {
     pub fn fence(&self) -> u64 {
         self.fence
     }
+}
+
+fn is_doubtful(error: &ClientError) -> bool {
+    matches!(error.code(), "busy" | "fenced")
 }
 
 /// What the header fields of a `read` say.

@@ -4,7 +4,7 @@
 use super::error::{ApiError, shown};
 use super::limits::{BODY_BYTES_MAX, BODY_TIMEOUT};
 use super::plane::Plane;
-use crate::MessageKind;
+use crate::{Message, MessageKind};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
@@ -45,11 +45,12 @@ impl Wanted {
         Ok(Self { kind, bytes, _share: share })
     }
 
-    /// Its text; `None` if it is binary.
-    pub(super) fn as_text(&self) -> Option<&str> {
+    /// As the engine takes it.
+    pub(super) fn message(&self) -> Message<'_> {
         match self.kind {
-            MessageKind::Text => simdutf8::basic::from_utf8(&self.bytes).ok(),
-            MessageKind::Binary => None,
+            // It was looked through when it came.
+            MessageKind::Text => simdutf8::basic::from_utf8(&self.bytes).unwrap_or_default().into(),
+            MessageKind::Binary => Message::from(&self.bytes[..]),
         }
     }
 }

@@ -100,12 +100,16 @@ impl ApiError {
     }
 
     /// The conversation is over.
-    pub(super) fn closed(code: u16, reason: &str) -> Self {
+    pub(super) fn closed() -> Self {
         let remedy = "forget this id; GET /v1/events tells of WebSockets as they open";
-        let mut error = Self::new(410, "closed", "the WebSocket is closed", remedy);
-        error.0.body.close_code = Some(code);
-        error.0.body.reason = Some(reason.to_owned());
-        error
+        Self::new(410, "closed", "the WebSocket is closed", remedy)
+    }
+
+    /// Says how it ended.
+    pub(super) fn with_close(mut self, code: u16, reason: &str) -> Self {
+        self.0.body.close_code = Some(code);
+        self.0.body.reason = Some(reason.to_owned());
+        self
     }
 
     /// Says when to come back.
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn an_error_names_cause_and_remedy() {
-        let json = ApiError::closed(1001, "going \u{1b}away").json();
+        let json = ApiError::closed().with_close(1001, "going \u{1b}away").json();
         let value: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
         let error = &value["error"];
         assert_eq!(error["code"], "closed");

@@ -38,6 +38,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokens::Tokens;
+use tokio::task::AbortHandle;
 
 #[cfg(doc)]
 use crate::EngineHandle;
@@ -137,20 +138,33 @@ impl Bound {
         let tokens = Tokens::new(token, settings.read_only_token);
         let plane = Arc::new(Plane::new(engine.handle(), Guard::new(tokens, settings.hosts)));
         let _entered = engine.runtime().enter();
-        let mut addresses = Vec::new();
-        for listener in tcp.into_iter().chain(unix) {
-            addresses.push(listener.address.clone());
-            let listening = Listening::new(listener).map_err(ControlError::Socket)?;
-            engine.runtime().spawn(listening.serve(Arc::clone(&plane)));
-        }
-        Ok(Control { addresses, generated })
+        let listeners: Vec<Listener> = tcp.into_iter().chain(unix).collect();
+        let addresses = listeners.iter().map(|listener| listener.address.clone()).collect();
+        let sockets = listeners.iter().map(Listening::new).collect::<io::Result<Vec<_>>>();
+        let spawn = |listening: Listening| {
+            engine.runtime().spawn(listening.serve(Arc::clone(&plane))).abort_handle()
+        };
+        let tasks = sockets.map_err(ControlError::Socket)?.into_iter().map(spawn).collect();
+        Ok(Control { addresses, generated, tasks, _listeners: listeners })
     }
 }
 
-/// A control plane that answers.
+/// A control plane that answers. Dropping it ends it, apart from the connections it has, and
+/// removes the file of its Unix socket.
+#[must_use = "dropping it ends the control plane"]
 pub struct Control {
     addresses: Vec<ListenAddress>,
     generated: Option<String>,
+    /// Those that accept.
+    tasks: Vec<AbortHandle>,
+    /// Remove the file of a Unix socket in the end.
+    _listeners: Vec<Listener>,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl Control {

@@ -41,8 +41,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Listening {
     socket: Socket,
     permits: Arc<Semaphore>,
-    /// Removes the file of a Unix socket in the end.
-    _listener: Listener,
 }
 
 enum Socket {
@@ -52,7 +50,7 @@ enum Socket {
 
 impl Listening {
     /// Hands the socket to the runtime that has been entered.
-    pub(super) fn new(listener: Listener) -> io::Result<Self> {
+    pub(super) fn new(listener: &Listener) -> io::Result<Self> {
         let socket: OwnedFd = listener.socket.try_clone()?;
         let (socket, connections_max) = match &listener.address {
             crate::ListenAddress::Tcp(_) => {
@@ -67,7 +65,7 @@ impl Listening {
             }
         };
         let permits = Arc::new(Semaphore::new(connections_max));
-        Ok(Self { socket, permits, _listener: listener })
+        Ok(Self { socket, permits })
     }
 
     /// Accepts for ever.

@@ -53,11 +53,10 @@ pub(super) async fn open(
 ) -> Result<Json<OpenedJson>, ApiError> {
     let query = Query::parse(query.as_deref(), &["steal"])?;
     refuse_body(&body)?;
-    let options = OpenOptions { steal: query.flag("steal")?, lease: Some(LEASE), fence: None };
-    let socket = plane.ask(plane.engine.open_server_with(&id, options)).await?.map_err(refusal)?;
+    let holding = Holding::begin(&plane, &id, query.flag("steal")?).await?;
     let info = plane.ask(plane.engine.socket(&id)).await?.map_err(refusal)?;
     let websocket = json_of(info);
-    Ok(Json(OpenedJson { fence: socket.detach(), lease_ms: millis(LEASE), websocket }))
+    Ok(Json(OpenedJson { fence: holding.keep(), lease_ms: millis(LEASE), websocket }))
 }
 
 /// `POST /v1/websockets/{id}/renew`
@@ -115,7 +114,7 @@ pub(super) async fn read(
     }
     let mut holding = match fence {
         Some(fence) => Holding::resume(&plane, &id, fence).await?,
-        None => Holding::begin(&plane, &id).await?,
+        None => Holding::begin(&plane, &id, false).await?,
     };
     let kept = holding.read(len, wait, acknowledged).await?;
     Ok(message(kept, holding.keep()))
@@ -151,32 +150,47 @@ pub(super) async fn write(
     let wait_ms = query.number("wait_ms", 0..=WRITE_WAIT_MS_MAX)?;
     let wait = Duration::from_millis(wait_ms.unwrap_or(WRITE_WAIT_MS_DEFAULT));
     let wanted = Wanted::read(&plane, &headers, body).await?;
-    let written = timeout(wait, write_message(&plane, &id, fence, &wanted)).await;
-    written.unwrap_or_else(|_| Err(full()))?;
+    match fence {
+        None => write_by_id(&plane, &id, &wanted, wait).await?,
+        Some(fence) => write_as_holder(&plane, &id, fence, &wanted, wait).await?,
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn write_message(
+/// Needs no lease.
+async fn write_by_id(
     plane: &Plane,
     id: &str,
-    fence: Option<u64>,
     wanted: &Wanted,
+    wait: Duration,
 ) -> Result<(), ApiError> {
-    let Some(fence) = fence else {
-        let written = match wanted.as_text() {
-            Some(text) => plane.engine.write_to(id, text).await,
-            None => plane.engine.write_to(id, &wanted.bytes[..]).await,
-        };
-        return written.map_err(|error| match error {
-            OpenOrWriteError::Open(error) => refusal(error),
-            OpenOrWriteError::Write(error) => write_refusal(error),
-        });
+    let engine = &plane.engine;
+    let written = if wait.is_zero() {
+        plane.ask(engine.try_write_to(id, wanted.message())).await?
+    } else {
+        let written = timeout(wait, engine.write_to(id, wanted.message())).await;
+        written.map_err(|_| full())?
     };
+    written.map_err(|error| match error {
+        OpenOrWriteError::Open(error) => refusal(error),
+        OpenOrWriteError::Write(error) => write_refusal(error),
+    })
+}
+
+/// Refused when somebody else has taken the socket over.
+async fn write_as_holder(
+    plane: &Plane,
+    id: &str,
+    fence: u64,
+    wanted: &Wanted,
+    wait: Duration,
+) -> Result<(), ApiError> {
     let mut holding = Holding::resume(plane, id, fence).await?;
-    let Some(socket) = &mut holding.socket else { return Ok(()) };
-    let written = match wanted.as_text() {
-        Some(text) => socket.write(text).await,
-        None => socket.write(&wanted.bytes[..]).await,
+    let Some(socket) = &mut holding.socket else { return Err(fenced()) };
+    let written = if wait.is_zero() {
+        socket.try_write(wanted.message())
+    } else {
+        timeout(wait, socket.write(wanted.message())).await.map_err(|_| full())?
     };
     written.map_err(write_refusal)
 }
@@ -259,9 +273,9 @@ struct Holding {
 }
 
 impl Holding {
-    /// Takes a lease nobody has.
-    async fn begin(plane: &Plane, id: &str) -> Result<Self, ApiError> {
-        let options = OpenOptions { steal: false, lease: Some(LEASE), fence: None };
+    /// Takes a lease that nobody has, or that somebody has if it is to be stolen.
+    async fn begin(plane: &Plane, id: &str, steal: bool) -> Result<Self, ApiError> {
+        let options = OpenOptions { steal, lease: Some(LEASE), fence: None };
         let socket =
             plane.ask(plane.engine.open_server_with(id, options)).await?.map_err(refusal)?;
         Ok(Self { socket: Some(socket), is_known: false })
@@ -289,7 +303,7 @@ impl Holding {
                 "no message came in time",
                 "poll again; nothing is lost",
             ),
-            ReadError::Closed { code, reason } => ApiError::closed(code.0, &reason),
+            ReadError::Closed { code, reason } => ApiError::closed().with_close(code.0, &reason),
             ReadError::Fenced => fenced(),
         })
     }
@@ -303,9 +317,10 @@ impl Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        // One that the client knows stays for its next request; another one is released.
-        if let Some(socket) = self.socket.take().filter(|_| self.is_known) {
-            socket.detach();
+        // One that the client knows stays for its next request, as a lease with a time does by
+        // itself; one that it never heard of would be in everybody's way.
+        if let Some(socket) = self.socket.take().filter(|_| !self.is_known) {
+            socket.release();
         }
     }
 }
@@ -357,7 +372,7 @@ fn write_refusal(error: WriteError) -> ApiError {
         ),
         WriteError::Full => full(),
         WriteError::Fenced => fenced(),
-        _ => ApiError::closed(1005, ""),
+        _ => ApiError::closed(),
     }
 }
 

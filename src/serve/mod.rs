@@ -106,6 +106,7 @@ pub fn run(config: &Config) -> Result<Outcome, ServeError> {
     }
     announce(&control);
     let totals = engine.join().totals;
+    drop(control);
     let ring = totals.ring;
     tracing::info!(
         accepted = totals.accepted,

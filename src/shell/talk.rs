@@ -6,13 +6,14 @@ use crate::cli::{EndCommand, OpenCommand, ReadCommand, WriteCommand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ringwire::client::{Client, OpenOptions, ReadError, RemoteSocket};
-use ringwire::{CloseCode, MessageKind};
+use ringwire::{CloseCode, MessageKind, READ_LEN_DEFAULT};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// A piece of a message at most.
+/// A piece of a message after the first at most. The first is as long as what makes a socket
+/// readable, so that a short look finds the beginning of a message that has not come whole.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// For the pieces of a message after the first: they are on their way.
@@ -34,8 +35,11 @@ impl Incoming {
         socket: &mut RemoteSocket,
         timeout: Duration,
     ) -> Result<bool, ReadError> {
-        let timeout = if self.kind.is_some() { REST_TIMEOUT } else { timeout };
-        let data = socket.read(PIECE_BYTES, timeout).await?;
+        let (len, timeout) = match self.kind {
+            None => (READ_LEN_DEFAULT, timeout),
+            Some(_) => (PIECE_BYTES, REST_TIMEOUT),
+        };
+        let data = socket.read(len, timeout).await?;
         self.kind = Some(data.kind());
         self.bytes.extend_from_slice(data.as_bytes());
         Ok(socket.at_end())

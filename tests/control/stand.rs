@@ -33,6 +33,7 @@ pub struct Stand {
     pub server: Server,
     pub control: SocketAddr,
     pub socket: PathBuf,
+    _serving: Control,
 }
 
 impl Stand {
@@ -53,7 +54,7 @@ impl Stand {
         let socket = path_of_its_own();
         let control = serve(&server, &socket);
         let ListenAddress::Tcp(address) = control.addresses()[0].clone() else { panic!("no TCP") };
-        Self { server, control: address, socket }
+        Self { server, control: address, socket, _serving: control }
     }
 
     /// An operator.

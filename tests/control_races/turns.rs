@@ -1,0 +1,87 @@
+//! Programs in several languages on the same socket, one after the other, and across restarts of
+//! the server.
+
+use super::stand::{ROUTE, Running, Stand, ids_of, path_of_its_own};
+use super::support::{LONG, PATIENCE, connect, program::Program, quick, text};
+use std::time::Duration;
+use tokio::time::timeout;
+use tungstenite::Message;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rust_a_python_and_a_curl_client_take_turns_on_one_socket() {
+    let stand = Stand::new(quick());
+    let mut peer = connect(stand.address(), ROUTE);
+    let client = stand.client().await;
+    let id = ids_of(&client, 1).await.remove(0);
+    for round in 0..2 {
+        // In Rust. What was not asked for is left for the others.
+        for said in ["for rust", "for python"] {
+            peer.send(Message::text(format!("{said} {round}"))).expect("open");
+        }
+        let mut socket = client.open_server(&id).await.expect("nobody holds it");
+        let data = timeout(PATIENCE, socket.read(99, LONG)).await.expect("in time").expect("text");
+        socket.write(format!("rust has {}", data.as_text().expect("text"))).await.expect("open");
+        socket.release().await.expect("ours");
+        assert_eq!(text(&mut peer), format!("rust has for rust {round}"));
+        for language in ["python", "curl"] {
+            // What waits already, and what comes while it listens; text, binary, and large.
+            let worker = Running::worker(language, &stand.socket);
+            if language == "curl" {
+                peer.send(Message::text(format!("for curl {round}"))).expect("open");
+            }
+            assert_eq!(text(&mut peer), format!("FOR {} {round}", language.to_uppercase()));
+            peer.send(Message::text("a \"quoted\" one")).expect("open");
+            assert_eq!(text(&mut peer), "A \"QUOTED\" ONE");
+            peer.send(Message::binary(b"b\0\xff\n".to_vec())).expect("open");
+            assert_eq!(peer.read().expect("open"), Message::binary(b"B\0\xff\n".to_vec()));
+            let large = "x".repeat(1_500_000);
+            peer.send(Message::text(large.as_str())).expect("open");
+            assert_eq!(text(&mut peer), large.to_uppercase());
+            worker.stop();
+            free(&client, &id).await;
+        }
+    }
+    let socket = client.open_server(&id).await.expect("nobody holds it");
+    socket.end_server().await.expect("open");
+    assert!(
+        matches!(peer.read(), Ok(Message::Close(Some(frame))) if u16::from(frame.code) == 1_000)
+    );
+    drop(peer);
+    drop(client);
+    stand.server.finish();
+}
+
+/// Waits until nobody holds the socket; a worker that was stopped while it had the lease leaves it
+/// to end by itself.
+async fn free(client: &ringwire::client::Client, id: &str) {
+    let freed = async {
+        while client.socket(id).await.expect("open").lease.is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(2 * PATIENCE, freed).await.expect("it is released");
+}
+
+#[test]
+fn the_workers_survive_restarts_of_the_server() {
+    let socket = path_of_its_own();
+    let file = path_of_its_own();
+    std::fs::write(&file, "[[route]]\npath = \"/feed\"\nmode = \"shared\"\n").expect("writable");
+    let [control, config] = [&socket, &file].map(|path| path.to_str().expect("UTF-8"));
+    let serve =
+        || Program::serve(&["--shards=1", "--admin=off", "--control", control, "--config", config]);
+    let mut server = serve();
+    let workers = ["python", "curl"].map(|language| Running::worker(language, &socket));
+    for round in 0..3 {
+        let mut peer = connect(server.address, ROUTE);
+        for number in 0..10 {
+            peer.send(Message::text(format!("round {round} message {number}"))).expect("open");
+            assert_eq!(text(&mut peer), format!("ROUND {round} MESSAGE {number}"));
+        }
+        drop(peer);
+        server.stop();
+        server = serve();
+    }
+    workers.into_iter().for_each(Running::kill);
+    std::fs::remove_file(&file).expect("ours");
+}
