@@ -200,6 +200,21 @@ fn shared_serves_sockets_whose_handlers_are_gone() {
 }
 
 #[test]
+fn shared_echo_echoes_from_a_worker_and_drains() {
+    let example = Example::start("shared_echo", &["1"]);
+    for path in ["/", "/dedicated"] {
+        let mut client = example.client(path);
+        let messages = [Message::text("héllo"), Message::binary(vec![7; 300_000])];
+        for message in messages {
+            client.send(message.clone()).expect("it listens");
+            assert_eq!(client.read().expect("an answer"), message);
+        }
+        leave(client);
+    }
+    example.stop(Signal::TERM);
+}
+
+#[test]
 fn auth_lets_in_whom_it_knows() {
     let example = Example::start("auth", &[]);
     let ada = || example.request("/").with_header("Cookie", "theme=dark; session=1f0c");

@@ -72,14 +72,17 @@ impl Connection {
         }
     }
 
-    /// Makes sure the wheel looks at this connection no later than its next deadline.
+    /// Makes sure the wheel looks at this connection no later than its next deadline. Those of a
+    /// shared socket, its lease's and its session's, are seen to whenever it is settled.
     pub(super) fn reschedule(&mut self, core: &Core) {
         let reading = self.reading.map_or(NEVER, |read| read.deadline);
         let keep_alive = self.keep_alive_due(core).unwrap_or(NEVER);
-        let mut next = self.phase_deadline().min(reading).min(keep_alive);
-        if self.flags.shared {
-            next = next.min(self.shared_deadline(core));
-        }
+        self.look_by(self.phase_deadline().min(reading).min(keep_alive), core);
+    }
+
+    /// Makes sure the wheel looks at this connection no later than then.
+    #[inline]
+    pub(super) fn look_by(&mut self, next: Moment, core: &Core) {
         if next < self.scheduled && !matches!(self.phase, Phase::Gone) {
             self.scheduled = core.timers.borrow_mut().schedule(self.id, next);
         }

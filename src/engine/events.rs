@@ -54,7 +54,8 @@ pub struct EventClose {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A shared socket was opened.
+    /// A shared socket was opened. A handler that returns from `server` at once has left it by the
+    /// time this is told.
     Open,
     /// Nobody holds it, and there is something to read: the first message has come into its empty
     /// mailbox, or its holder has left something there.

@@ -25,7 +25,7 @@ impl Connection {
         core.count_route(self.route, |route| route.shared += 1);
         self.publish(EventKind::Open, &state, None, core);
         core.shared.borrow_mut().put_back(self.id.slot, state);
-        self.reschedule(core);
+        self.look_by(self.shared_deadline(core), core);
     }
 
     /// Its handler has returned.

@@ -75,7 +75,7 @@ impl Connection {
             (Ok(()), Some((code, reason))) => talk.verdict = Some(Verdict::Closed(code, reason)),
             (Ok(()), None) => {}
         }
-        count_more(&core.counters.messages_in, self.counts.messages_in - before);
+        count_more(&core.counters.messages_in, self.counts.messages_in.wrapping_sub(before));
         self.account(core);
         let binary_data = self.flags.binary_data;
         if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {

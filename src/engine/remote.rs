@@ -187,10 +187,14 @@ impl Remote {
 
     fn announce(&self) {
         self.pending.store(true, Ordering::SeqCst);
+        if !self.sleeping.load(Ordering::SeqCst) {
+            return;
+        }
+        // Before it counts as awake: it must not look as if it had been for long.
+        self.rung_ms.store(self.now().as_millis(), Ordering::SeqCst);
         if self.sleeping.swap(false, Ordering::SeqCst)
             && let Some(doorbell) = self.doorbell.get()
         {
-            self.rung_ms.store(self.now().as_millis(), Ordering::Relaxed);
             doorbell.ring();
         }
     }

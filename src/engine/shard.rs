@@ -124,7 +124,7 @@ impl<R: Ring> Shard<R> {
         let now = self.ring.now();
         self.remote.is_awake(now);
         self.core.now.set(now);
-        self.turns_unmeasured -= 1;
+        self.turns_unmeasured = self.turns_unmeasured.wrapping_sub(1);
         if self.turns_unmeasured == 0 {
             self.start_measuring();
         }

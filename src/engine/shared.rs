@@ -129,6 +129,7 @@ impl Connection {
         self.tell(&mut state, core);
         core.shared.borrow_mut().put_back(self.id.slot, state);
         self.reschedule(core);
+        self.look_by(self.shared_deadline(core), core);
     }
 
     /// The part of it that concerns the holder.
@@ -325,7 +326,7 @@ impl Connection {
             waiting.waker.wake();
         }
         let nonce = self.nonce(core);
-        core.shared.borrow_mut().keep_remains(link, nonce, core.now.get());
+        core.shared.borrow_mut().keep_remains(link, state.lease_ms > 0, nonce, core.now.get());
     }
 
     pub(super) fn new_link(&self, session_id: Option<&Arc<str>>, core: &Core) -> Link {

@@ -97,12 +97,13 @@ impl SharedTable {
         }
     }
 
-    /// Keeps what a socket has left, if it is anything.
-    pub(super) fn keep_remains(&mut self, link: Arc<Link>, nonce: u64, now: Moment) {
+    /// Keeps what a socket has left, if it is anything, or if its holder may be `away` and come
+    /// back.
+    pub(super) fn keep_remains(&mut self, link: Arc<Link>, away: bool, nonce: u64, now: Moment) {
         let (cost_bytes, wanted) = {
             let shared = link.lock();
             let unread = !shared.ready.is_empty() || shared.kept.is_some();
-            (shared.cost_bytes(), unread || shared.fence > 0)
+            (shared.cost_bytes(), unread || (away && shared.fence > 0))
         };
         if wanted {
             self.remains_bytes += cost_bytes;
