@@ -1,24 +1,32 @@
 #!/usr/bin/env bash
-# bench.sh [--quick] [--rounds N] [CONTENDER...]
+# bench.sh [--quick] [--rounds N] [--time-budget MINUTES] [--plan] [CONTENDER...]
 #
 # Measures ringwire beside the raw TCP floors and other WebSocket servers on this machine: every
 # server with all its threads on core 0, the generator on core 1, rounds interleaved (A B C, A B C,
 # ...) so that a noisy minute weighs on all alike. While one is measured the others are stopped.
 # Installs what is missing, checks that every contender echoes correctly, runs, prints tables and
-# writes BENCHMARKS.md; with --quick or any choice of what to run that goes to OUT instead.
+# writes BENCHMARKS.md and docs/benchmarks.html; with --quick or any choice of what to run these go
+# to OUT instead.
 #
 # CONTENDER  floor-epoll floor-uring ringwire bun node-ws nginx-proxy nchan fastwebsockets
 #            sockudo-ws tokio-tungstenite tokio-uring (default: all), or NAME=PATH: another
 #            ringwire program, such as before=/tmp/ringwire after=target/release/ringwire
 # --quick    3 rounds of 0.5 s and few scenarios, for trying
+# --time-budget MINUTES
+#            what the runs may take, without what is installed and built (default: 35; 0: any
+#            time). Runs become shorter, down to 0.4 s, until they fit by the plan; if they do not
+#            fit then either, or prove slower, there are fewer rounds, but 3 at least. Lines on the
+#            way say how much is left.
+# --plan     installs, builds, checks, says how long it would take, and ends
 #
 # RINGWIRE=path      the program of `ringwire`  (default: target/release/ringwire, built here)
 # RINGWIRE_ARGS=...  further arguments of `serve` (default: --log warn)
 # LOADTEST=path      the generator               (default: built here)
-# SECONDS_EACH=1     measured seconds of a run
+# SECONDS_EACH=1     measured seconds of a run, at most
 # SCENARIOS="..."    of echo: connections,depth,bytes,kind; separated by spaces
+# FANOUTS="..."      of fanout: subscribers,bytes; separated by spaces
 # IDLE="10000 ..."   idle connections, each with servers just started; empty for none
-# ONLY="echo ..."    of echo open churn fanout idle
+# ONLY="echo ..."    of echo churn fanout open shards idle micro
 # OUT=target/bench   where results.jsonl, the servers' logs and the report go
 # PORT=7400          first of two ports for each contender
 # Exit status: 0 even if a contender was left out, which the output says; 1 without any result.
@@ -28,48 +36,56 @@ cd "$(dirname "$0")/.."
 ALL=(floor-epoll floor-uring ringwire bun node-ws nginx-proxy nchan fastwebsockets sockudo-ws
     tokio-tungstenite tokio-uring)
 CLIENT_CORE=1
-RUN_LIMIT_S=180
+ALL_CORES=0,1
+RUN_LIMIT_S=300
 FAILURES_MAX=2
+SECONDS_LEAST_MS=400
+ROUNDS_LEAST=3
 
 die() { printf 'bench.sh: %s\n' "$*" >&2; exit 1; }
 
-quick=0 rounds='' chosen=()
+quick=0 rounds='' budget_min=35 plan_only=0 chosen=()
 while (($# > 0)); do
     case $1 in
         --quick) quick=1 ;;
         --rounds) rounds=${2:?--rounds needs a number} && shift ;;
+        --plan) plan_only=1 ;;
+        --time-budget) budget_min=${2:?--time-budget needs minutes} && shift ;;
         -*) die "unknown option $1; see the head of this file" ;;
         *) chosen+=("$1") ;;
     esac
     shift
 done
 is_whole=$((${#chosen[@]} == 0 && quick == 0))
-[[ -z ${SCENARIOS+set}${IDLE+set}${ONLY+set}${SECONDS_EACH+set} ]] || is_whole=0
+[[ -z ${SCENARIOS+set}${FANOUTS+set}${IDLE+set}${ONLY+set}${SECONDS_EACH+set} ]] || is_whole=0
 ((${#chosen[@]} > 0)) || chosen=("${ALL[@]}")
 
 here=loadtest/contenders
 target=${CARGO_TARGET_DIR:-target}
 out=${OUT:-target/bench}
 port=${PORT:-7400}
-warmup_s=0.3
+warmup_s=0.3 warmup_ms=300
 if ((quick)); then
     rounds=${rounds:-3} seconds_s=${SECONDS_EACH:-0.5}
     scenarios=${SCENARIOS-"100,1,32,text 100,16,32,text 10,1,1048576,binary"}
-    idle=${IDLE-1000} rates="50" fanouts="100,64"
+    idle=${IDLE-1000} rates="50" fanouts=${FANOUTS-"100,64"}
 else
     rounds=${rounds:-5} seconds_s=${SECONDS_EACH:-1}
     scenarios=${SCENARIOS-"1,1,32,text 100,1,32,text 100,16,32,text 1000,1,512,text
         100,1,16384,text 10,1,1048576,binary 10,1,1048576,text 10,1,1048576,utf8 10000,1,64,text"}
-    idle=${IDLE-"10000 100000 1000000"} rates="50 80" fanouts="1000,64 1000,1024 10000,64 10000,1024"
+    idle=${IDLE-"10000 100000 1000000"} rates="50 80"
+    fanouts=${FANOUTS-"1000,64 1000,1024 10000,64 10000,1024"}
 fi
-only=" ${ONLY:-echo open churn fanout idle} "
+only=" ${ONLY:-echo churn fanout open shards idle micro} "
 
 mkdir -p "$out/logs"
 results=$out/results.jsonl failures=$out/failures.txt facts=$out/facts.tsv commands=$out/commands.tsv
-: > "$results" && : > "$failures" && : > "$facts" && : > "$commands"
+micro=$out/micro.tsv
+: > "$results" && : > "$failures" && : > "$facts" && : > "$commands" && : > "$micro"
 scratch=$(mktemp -d)
 
 source scripts/contenders.sh
+source scripts/bench_clock.sh
 # All by index: what is called how, where it listens, the one flag or none of the generator, the
 # process group of its server or 0.
 names=() addresses=() modes=() pids=() broadcasts=()
@@ -85,18 +101,23 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 note() {
+    ((!planning)) || return 0
     echo "$*"
     echo "$*" >> "$failures"
 }
 
 fact() { printf '%s\t%s\n' "$1" "$2" >> "$facts"; }
 
-# measure INDEX SCENARIO COMMAND PATH ARGUMENTS...: one JSON line with the scenario in it, or one
-# line that says what went wrong. `held` in a caller is how many connections it leaves behind,
-# `sink` where the line goes.
+# measure INDEX SCENARIO COMMAND PATH ARGUMENTS...: one JSON line with the scenario as its title,
+# or one line that says what went wrong. In a caller, `held` is how many connections it opens and
+# leaves behind, `takes` what the run takes beside that: milliseconds, and thousandths of the
+# measured seconds; `sink` where the line goes.
 measure() {
     local i=$1 settle_ms=$((100 + ${held:-0} / 10)) scenario=$2 verb=$3 path=$4 name=${names[$1]} scheme=ws line status=0
     shift 4
+    # shellcheck disable=SC2086
+    [[ -n ${sink:-} ]] || clock_spend "$scenario" $((settle_ms + ${held:-0} / 15 + ${takes% *})) ${takes#* }
+    ((!planning)) || return 0
     ((pids[i] > 0 && ${failed[$name/$scenario]:-0} < FAILURES_MAX)) || return 0
     [[ -z ${modes[i]} ]] || scheme=tcp path=''
     local arguments=("$verb" "$scheme://${addresses[i]}$path")
@@ -104,13 +125,15 @@ measure() {
     arguments+=(--server-pid "${pids[i]}" "$@")
     if [[ -z ${seen[$scenario]:-} && -z ${modes[i]} ]]; then
         seen[$scenario]=1
-        printf '%s\t%s\n' "$scenario" "${arguments[*]}" >> "$commands"
+        local shown=${arguments[*]}
+        printf '%s\tringwire-loadtest %s\n' "$scenario" "${shown/--server-pid ${pids[i]}/--server-pid PID}" \
+            >> "$commands"
     fi
     kill -CONT -- "-${pids[i]}"
-    line=$(timeout "$RUN_LIMIT_S" taskset -c "$CLIENT_CORE" "$load" "${arguments[@]}" \
-        --label "$name" --json 2> "$scratch/error") || status=$?
+    line=$(timeout "$RUN_LIMIT_S" taskset -c "${client_cores:-$CLIENT_CORE}" "$load" \
+        "${arguments[@]}" --label "$name" --title "$scenario" --json 2> "$scratch/error") || status=$?
     if ((status == 0)) && [[ $line == \{* ]]; then
-        echo "{\"bench_scenario\":\"$scenario\",${line#\{}" >> "${sink:-$results}"
+        echo "$line" >> "${sink:-$results}"
     else
         failed[$name/$scenario]=$((${failed[$name/$scenario]:-0} + 1))
         ((status != 124)) || echo "not done within $RUN_LIMIT_S s" > "$scratch/error"
@@ -154,10 +177,8 @@ size() {
     else echo "$bytes B"; fi
 }
 
-has() { "$load" --help 2>/dev/null | grep -qE "^  $1( |$)"; }
-
 echo_round() {
-    local scenario connections depth bytes kind i
+    local scenario connections depth bytes kind i takes="$((100 + warmup_ms)) 1000"
     for scenario in $scenarios; do
         IFS=, read -r connections depth bytes kind <<< "$scenario"
         local held=$connections
@@ -173,7 +194,7 @@ echo_round() {
 # Rates from the closed loop before: a share of the contender's own peak, and one for all, which
 # is half of the slowest one's peak.
 open_rounds() {
-    local i round share rate name peak
+    local i round share rate name peak held=100 takes="$((100 + warmup_ms)) 1000"
     peaks_of "100 x 1, 32 B text" > "$scratch/peaks"
     rate=$(awk '{ if (!least || $2 < least) least = $2 } END { printf "%d", least / 2 }' \
         "$scratch/peaks")
@@ -183,11 +204,11 @@ open_rounds() {
                 name=${names[i]}
                 [[ $name != floor-* ]] || continue
                 peak=$(awk -v name="$name" '$1 == name { printf "%d", $2 }' "$scratch/peaks")
-                [[ -n $peak ]] || continue
+                [[ -n $peak ]] || ((planning)) || continue
                 if [[ $share = same ]]; then
                     open_one "$i" "open: $rate/s for each" "$rate"
                 else
-                    open_one "$i" "open: $share % of its own peak" "$((peak * share / 100))"
+                    open_one "$i" "open: $share % of its own peak" "$((${peak:-0} * share / 100))"
                 fi
             done
         done
@@ -206,7 +227,7 @@ import collections, json, statistics, sys
 rates = collections.defaultdict(list)
 for line in open(sys.argv[1]):
     run = json.loads(line)
-    if run['bench_scenario'] == sys.argv[2]:
+    if run['title'] == sys.argv[2]:
         rates[run['label']].append(run['messages_per_second'])
 for name, values in rates.items():
     print(name, int(statistics.median(values)))
@@ -214,23 +235,23 @@ PY
 }
 
 churn_round() {
-    local i
+    local i held=500 takes="$((100 + warmup_ms)) 1000"
     for i in "${!names[@]}"; do
         [[ ${names[i]} != nchan ]] || continue
         measure "$i" "churn: connect, echo, close" churn /echo --seconds "$seconds_s" --warmup "$warmup_s"
     done
 }
 
-# ringwire has /chat until it has /broadcast. Whoever joins or leaves there is announced to all, and
-# lines are short, so it takes part only where that is feasible.
+# An older ringwire has /chat only. Whoever joins or leaves there is announced to all, and lines are
+# short, so it takes part only where that is feasible.
 fanout_round() {
-    local scenario subscribers bytes i path join title echo length_s
+    local scenario subscribers bytes i path join title echo length_s takes
     for scenario in $fanouts; do
         IFS=, read -r subscribers bytes <<< "$scenario"
         title="fanout: to $subscribers, $(size "$bytes")"
         # A round to ten thousand takes a good part of a second.
-        length_s=$seconds_s
-        ((subscribers < 10000)) || length_s=2
+        length_s=$seconds_s takes="$((500 + warmup_ms)) 2000"
+        ((subscribers < 10000)) || length_s=2 takes="$((3700 + warmup_ms)) 0"
         for i in "${!names[@]}"; do
             local held=$subscribers
             path=/broadcast join=none
@@ -275,10 +296,10 @@ has_broadcast() {
 # A server that has held connections before has their memory still, so all are new ones.
 idle_rounds() {
     local count=$1 round i limit repeat=$((rounds < 3 ? rounds : 3)) left_out=()
-    local hold=(--hold 0.2)
-    # Some who talk among the many who do not.
-    ((count < 100000)) || ! "$load" idle --help | grep -q -e --active-rate ||
-        hold=(--hold 3 --active 1000 --active-rate 10000)
+    local hold=(--hold 0.2) takes="$((1400 + count / 15)) 0"
+    # Long enough for a round of pings, and some who talk among the many who do not.
+    ((count < 100000)) || hold=(--hold 30 --active 1000 --active-rate 10000)
+    ((count < 100000)) || takes="$((36000 + count / 15)) 0"
     limit=$(ulimit -n)
     if ((count > 500000 && $(awk '/MemAvailable/ { print $2 }' /proc/meminfo) < 14680064)); then
         note "left out: idle: $count connections (less than 14 GiB of memory available)"
@@ -298,14 +319,71 @@ idle_rounds() {
                 fi ;;
             esac
             [[ -n ${usable[${chosen[i]%%=*}]:-} ]] || continue
-            start "$i" || continue
+            ((planning)) || start "$i" || continue
             measure "$i" "idle: $count" idle /echo --connections "$count" "${hold[@]}"
-            stop "$i"
+            ((planning)) || stop "$i"
         done
     done
     ((${#left_out[@]} == 0)) || note "left out, since a process may open $limit files here: idle:" \
         "$count connections to ${left_out[*]}"
     shards=1
+}
+
+# Whether two shards do nearly twice as much as one. Two cores cannot carry two shards and a
+# generator that keeps both busy, so what counts is the CPU time per message: both cores divided by
+# it, beside one core divided by that of one shard.
+shard_rounds() {
+    local i round count takes="$((1500 + warmup_ms)) 1000" client_cores SERVER_CORE=$SERVER_CORE
+    for ((round = 1; round <= rounds; round++)); do
+        for i in "${!chosen[@]}"; do
+            case ${chosen[i]} in ringwire | *=*) ;; *) continue ;; esac
+            [[ -n ${usable[${chosen[i]%%=*}]:-} ]] || continue
+            for count in 1 2; do
+                shards=$count SERVER_CORE=0 client_cores=$CLIENT_CORE
+                ((count == 1)) || SERVER_CORE=$ALL_CORES client_cores=$ALL_CORES
+                ((planning)) || start "$i" || continue
+                shard_one "$i" 100,16,32 100,1,16384
+                ((planning)) || stop "$i"
+            done
+        done
+    done
+    shards=1
+}
+
+shard_one() {
+    local i=$1 scenario connections depth bytes held=100
+    shift
+    for scenario; do
+        IFS=, read -r connections depth bytes <<< "$scenario"
+        ((count == 1)) || names[i]="${chosen[i]%%=*} ($count shards)"
+        measure "$i" "shards: $connections x $depth, $(size "$bytes") text" echo /echo \
+            --connections "$connections" --depth "$depth" --bytes "$bytes" --kind text \
+            --seconds "$seconds_s" --warmup "$warmup_s"
+        names[i]=${chosen[i]%%=*}
+    done
+}
+
+# What the engine itself adds: sessions on a ring in memory, without the kernel.
+micro_run() {
+    local name messages part
+    clock_spend "micro: sessions in memory" 12000 0
+    ((!planning)) || return 0
+    printf 'micro\tcargo bench --bench micro -- echo/text\n' >> "$commands"
+    taskset -c "$CLIENT_CORE" cargo bench --quiet --bench micro -- --warm-up-time 0.5 --measurement-time 1.5 \
+        '^echo/text-(125x1|32x16)/' > "$out/logs/micro.log" 2>&1 ||
+        { note "failed: cargo bench --bench micro (see $out/logs/micro.log)"; return 0; }
+    for part in text-125x1:1 text-32x16:16; do
+        name=${part%:*} messages=${part#*:}
+        python3 - "$target/criterion/echo_$name" "$messages" "$name" >> "$micro" <<'PY' ||
+import json, sys
+folder, messages, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+def median(part):
+    with open(f'{folder}/{part}/new/estimates.json') as file:
+        return json.load(file)['median']['point_estimate']
+print(name, round((median('engine') - median('ring alone')) / messages, 1), sep='\t')
+PY
+            note "failed: no figures of $name in $target/criterion"
+    done
 }
 
 state_facts() {
@@ -314,6 +392,7 @@ state_facts() {
 $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) of memory"
     fact kernel "$(uname -sr)"
     fact "congestion control" "$(cat /proc/sys/net/ipv4/tcp_congestion_control)"
+    fact "open files of a process" "$(ulimit -n) at most"
     fact commit "$(git describe --always --dirty 2>/dev/null || echo unknown)"
     fact date "$(date -u +%Y-%m-%d)"
     fact load "$(cut -d ' ' -f 1-3 /proc/loadavg) before the first run"
@@ -327,21 +406,53 @@ $SERVER_CORE, generator on core $CLIENT_CORE"
     sed 's/\t/: /' "$facts"
 }
 
-tables() {
-    local kind scenario
-    for kind in text binary utf8; do
-        grep -E "\"bench_scenario\":\"echo:[^\"]*$kind\"" "$results" > "$scratch/part" || continue
-        printf '\n%s messages\n' "$kind"
-        "$load" compare "$scratch/part"
+# Every round of everything, or a walk through them for the plan.
+run_all() {
+    local round i count
+    for ((round = 1; round <= rounds; round++)); do
+        if ((!planning)); then
+            if ((round > ROUNDS_LEAST)) && clock_is_late; then
+                note "$((round - 1)) rounds instead of $rounds, since the time is limited to $budget_min min"
+                rounds=$((round - 1))
+                break
+            fi
+            clock_title=''
+            echo "round $round of $rounds"
+        fi
+        [[ $only != *" echo "* ]] || echo_round
+        [[ $only != *" churn "* ]] || churn_round
+        [[ $only != *" fanout "* ]] || fanout_round
     done
-    grep -o '"bench_scenario":"[^"]*"' "$results" | grep -v ':"echo:' | awk '!seen[$0]++' \
-        > "$scratch/others" || return 0
-    while IFS= read -r scenario; do
-        grep -F "$scenario" "$results" > "$scratch/part"
-        scenario=${scenario#*:\"}
-        printf '\n%s\n' "${scenario%\"}"
-        "$load" compare "$scratch/part" || true
-    done < "$scratch/others"
+    [[ $only != *" open "* ]] || open_rounds
+    ((planning)) || for i in "${!pids[@]}"; do stop "$i"; done
+    [[ $only != *" shards "* ]] || shard_rounds
+    if [[ $only == *" idle "* ]]; then
+        for count in $idle; do idle_rounds "$count"; done
+    fi
+    [[ $only != *" micro "* ]] || micro_run
+}
+
+# Finds out what it will take, and makes it fit.
+plan() {
+    local wanted=$rounds
+    budget_ms=$((budget_min * 60000))
+    seconds_ms=$(ms_of "$seconds_s")
+    walk
+    if ((budget_ms > 0)); then
+        clock_fit "$budget_ms" "$SECONDS_LEAST_MS"
+        while ((planned_ms > budget_ms && rounds > ROUNDS_LEAST)); do
+            rounds=$((rounds - 1))
+            walk
+        done
+        ((rounds == wanted)) || note "$rounds rounds instead of $wanted, since the time is limited to $budget_min min"
+    fi
+    seconds_s=$(awk -v ms="$seconds_ms" 'BEGIN { printf "%g", ms / 1000 }')
+}
+
+walk() {
+    planned_ms=0 stretches=0 planning=1
+    run_all
+    planning=0
 }
 
 [[ $(nproc) -ge 2 ]] || die "two cores are needed, one for the servers and one for the generator"
@@ -356,30 +467,19 @@ for i in "${!chosen[@]}"; do
     ((pids[i] == 0)) || usable[${names[i]}]=1
 done
 ((${#usable[@]} > 0)) || die "there is nothing to measure"
+plan
 state_facts
-
-for ((round = 1; round <= rounds; round++)); do
-    echo "round $round of $rounds, $((SECONDS / 60)) min so far"
-    [[ $only != *" echo "* ]] || echo_round
-    [[ $only != *" churn "* ]] || ! has churn || churn_round
-    [[ $only != *" fanout "* ]] || ! has fanout || fanout_round
-done
-if [[ $only == *" open "* ]] && "$load" echo --help | grep -q -e --rate; then
-    open_rounds
-fi
-for i in "${!pids[@]}"; do stop "$i"; done
-if [[ $only == *" idle "* ]]; then
-    for count in $idle; do idle_rounds "$count"; done
-fi
+echo "$(minutes "$planned_ms") to go"
+((!plan_only)) || exit 0
+clock_start
+run_all
 
 [[ -s $results ]] || die "no run succeeded"
-tables
-report=$out/BENCHMARKS.md
-((!is_whole)) || report=BENCHMARKS.md
-python3 scripts/bench_report.py "$out" > "$scratch/report"
+"$load" compare "$results" || true
+report=$out/BENCHMARKS.md page=$out/benchmarks.html
+((!is_whole)) || report=BENCHMARKS.md page=docs/benchmarks.html
+"$load" report "$results" --facts "$facts" > "$scratch/page"
+python3 scripts/bench_report.py "$out" "$page" > "$scratch/report"
+cp "$scratch/page" "$page"
 cp "$scratch/report" "$report"
-if has report; then
-    "$load" report "$results" > "$out/report.html"
-    echo "the runs as pictures: $out/report.html"
-fi
-echo "$((SECONDS / 60)) min; the report is $report, the runs are $results"
+echo "$((($(clock_ms) - clock_start_ms) / 60000)) min; the report is $report, as pictures $page; the runs are $results"

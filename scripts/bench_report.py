@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""bench_report.py FOLDER: the report of a run of bench.sh, as Markdown on standard output.
+"""bench_report.py FOLDER PAGE: the report of a run of bench.sh, as Markdown on standard output.
 
-FOLDER holds results.jsonl (a run a line, each with its bench_scenario), facts.tsv, commands.tsv
-and failures.txt. Everything in the report comes from there; nothing is judged by hand.
+FOLDER holds results.jsonl (a run a line, its scenario is its title), facts.tsv, commands.tsv,
+micro.tsv and failures.txt. Everything in the report comes from there; nothing is judged by hand.
+PAGE is where the same is as pictures.
 """
 import collections
 import json
 import statistics
 import sys
+
+import bench_targets
 
 # Differences below this mean nothing on a machine that is shared or virtual.
 NOISE = 0.05
@@ -27,6 +30,7 @@ METRICS = [
     ('open', 'Open loop: latency p99.9, µs', ['latency_us.p99_9'], True),
     ('churn', 'Connections per second: connect, upgrade, echo, close', ['connections_per_second'], False),
     ('churn', 'Server CPU per connection, ns', CPU, True),
+    ('shards', 'Server CPU per echoed message, ns: one shard on one core, two on two', CPU, True),
     ('fanout', 'Server CPU per delivery, ns', CPU, True),
     ('fanout', 'Deliveries per second', ['deliveries_per_second'], False),
     ('fanout', 'Time to the last delivery p50, µs', ['last_delivery_us.p50'], True),
@@ -35,10 +39,17 @@ METRICS = [
     ('idle', 'Server memory (RSS) per idle connection, bytes', ['server.rss_bytes_per_connection'], True),
     ('idle', 'Memory of the whole machine per idle connection, both ends, bytes',
      ['system.unavailable_bytes_per_connection'], True),
+    ('idle', 'Server CPU while nobody speaks, pings answered, thousandths of a core',
+     ['hold_server.cores_busy:1000'], True),
     ('idle', 'Handshakes per second', ['handshakes_per_second'], False),
     ('idle', 'Server CPU per handshake, ns', ['opening_server.cpu_ns_per_message'], True),
     ('idle', 'Latency p99 of 1,000 active clients among the idle, µs', ['active.latency_us.p99'], True),
 ]
+
+
+# Metrics that are told and in which nobody loses: an idle server that happens to be pinged in the
+# few seconds of a run is no worse than one that is not.
+NO_CONTEST = ['hold_server.cores_busy:1000']
 
 
 class Series:
@@ -63,12 +74,14 @@ class Series:
 
 
 def first(run, paths):
+    """The value at the first path that leads somewhere; a number behind a colon multiplies it."""
     for path in paths:
+        path, _, factor = path.partition(':')
         value = run
         for name in path.split('.'):
             value = value.get(name) if isinstance(value, dict) else None
         if value is not None:
-            return float(value)
+            return float(value) * float(factor or 1)
     return None
 
 
@@ -87,16 +100,18 @@ def table(head, rows, align='--:'):
 
 
 class Report:
-    def __init__(self, folder):
+    def __init__(self, folder, page):
         self.folder = folder
+        self.page = page
         with open(folder + '/results.jsonl', encoding='utf-8') as lines:
             runs = [json.loads(line) for line in lines]
         self.runs = collections.defaultdict(list)
         for run in runs:
-            self.runs[run['bench_scenario'], run['label']].append(run)
-        self.scenarios = list(dict.fromkeys(run['bench_scenario'] for run in runs))
+            self.runs[run['title'], run['label']].append(run)
+        self.scenarios = list(dict.fromkeys(run['title'] for run in runs))
         self.names = list(dict.fromkeys(run['label'] for run in runs))
         self.facts = read_pairs(folder + '/facts.tsv')
+        self.micro = read_pairs(folder + '/micro.tsv')
         self.ours = [value for name, value in self.facts if name == 'ours']
 
     def series(self, metric):
@@ -106,11 +121,19 @@ class Report:
         for scenario in self.scenarios:
             if not scenario.startswith(kind + ':'):
                 continue
-            row = {n: Series(self.runs[scenario, n], paths) for n in self.names if (scenario, n) in self.runs}
-            row = {name: series for name, series in row.items() if series.values}
+            row = self.row(scenario, *paths)
             if row:
                 found[scenario] = row
         return found
+
+    def row(self, scenario, *paths):
+        """By contender."""
+        row = {n: Series(self.runs[scenario, n], paths) for n in self.names if (scenario, n) in self.runs}
+        return {name: series for name, series in row.items() if series.values}
+
+    def is_contender(self, name):
+        """Neither a floor nor ours, however many shards it has."""
+        return not name.startswith('floor') and not any(name == own or name.startswith(own + ' (') for own in self.ours)
 
     def better_floor(self, row):
         floors = [series for name, series in row.items() if name.startswith('floor')]
@@ -119,12 +142,46 @@ class Report:
     def print(self):
         print('# Benchmarks\n')
         print('Written by `scripts/bench.sh`; run it to check. What the contenders are and what was done to '
-              'be fair to them: [loadtest/contenders](loadtest/contenders/README.md).\n')
-        self.print_setting()
+              'be fair to them: [loadtest/contenders](loadtest/contenders/README.md); what the figures mean: '
+              f'[loadtest](loadtest/README.md). The same as pictures: [{self.page}]({self.page}).\n')
+        self.print_glance()
+        self.print_targets()
         self.print_losses()
+        self.print_setting()
         self.print_metrics()
         self.print_generator_bound()
         self.print_commands()
+
+    def print_glance(self):
+        """Who needs how much more CPU than ours, in one table."""
+        kinds = ('echo', 'fanout', 'churn')
+        others = [n for n in self.names if n not in self.ours and any(
+            s.startswith(kinds) and (s, n) in self.runs for s in self.scenarios)]
+        for ours in self.ours[:1]:
+            rows = []
+            for kind in kinds:
+                for scenario, row in self.series((kind, '', CPU, True)).items():
+                    if ours in row and len(row) > 1:
+                        ratios = [row[n].ratio_to(row[ours]) if n in row else None for n in others]
+                        rows.append([scenario] + ['–' if r is None else f'{r:.2f}' for r in ratios])
+            if rows:
+                print('## At a glance\n')
+                print(f'Server CPU as a multiple of that of {ours}: above 1, {ours} is cheaper. Medians over the '
+                      'rounds. Floors echo raw TCP and do no WebSocket.\n')
+                print(table(['scenario'] + others, rows))
+
+    def print_targets(self):
+        for ours in self.ours[:1]:
+            matrix, others = bench_targets.ratio_rows(self, ours), bench_targets.other_rows(self, ours)
+            cells = [cell for row in matrix for cell in row[1:]] + [row[3] for row in others]
+            missed = sum(cell.endswith(bench_targets.MISSED) for cell in cells)
+            met = sum(cell.endswith(bench_targets.MET) for cell in cells)
+            print('## Targets\n')
+            print(f'{met} met, {missed} missed, {len(cells) - met - missed} not measured. Ratios are medians over the '
+                  'rounds, with the lowest and the highest behind them.\n')
+            print(f'Server CPU per message of {ours}, as a multiple of others\':\n')
+            print(table(['scenario', 'the better raw floor', 'Bun', 'node `ws`'], matrix, '---'))
+            print(table(['target', 'wanted', 'measured', ''], others, '---'))
 
     def print_setting(self):
         print('## Setting\n')
@@ -153,30 +210,33 @@ class Report:
         print('## Where we lose\n')
         losses, above = [], []
         for metric in METRICS:
+            if metric[2] == NO_CONTEST:
+                continue
             for scenario, row in self.series(metric).items():
                 for name in self.ours:
                     if name in row:
                         losses += self.losses(metric, scenario, name, row)
                         above += self.above_floor(metric, scenario, name, row)
         if losses:
-            print('\n'.join(losses) + '\n')
-        elif not any(name not in self.ours and not name.startswith('floor') for name in self.names):
+            print(f'Every figure in which somebody is ahead by more than {NOISE:.0%}; ~ where the spreads overlap.\n')
+            print(table(['figure', 'scenario', ' and '.join(self.ours), 'ahead of it'], losses, '---'))
+        elif not any(self.is_contender(name) for name in self.names):
             print('No other server was measured.\n')
         elif self.ours:
             print(f'In no scenario of this run was a contender ahead by more than {NOISE:.0%}.\n')
         if above:
             print(f'Server CPU above {FLOOR_TARGET} × the better raw floor, which does no WebSocket at all:\n')
-            print('\n'.join(above) + '\n')
+            print(table(['scenario', ' and '.join(self.ours), 'floor', 'ratio'], above))
 
     def losses(self, metric, scenario, name, row):
-        """One line, with whoever is ahead, the best first."""
+        """One row, with whoever is ahead, the best first."""
         _, title, paths, less = metric
         if paths == ['messages_per_second'] and self.is_generator_bound(scenario, name):
             return []
         ahead = []
         for other, series in row.items():
             ratio = row[name].ratio_to(series)
-            if other in self.ours or other.startswith('floor') or ratio is None:
+            if not self.is_contender(other) or ratio is None:
                 continue
             if ratio > 1 + NOISE if less else ratio < 1 - NOISE:
                 ahead.append((-ratio if less else ratio, other, series))
@@ -184,9 +244,9 @@ class Report:
             return []
         texts = []
         for ratio, other, series in sorted(ahead, key=lambda one: one[0]):
-            doubt = ', spreads overlap' if row[name].overlaps(series) else ''
+            doubt = ' ~' if row[name].overlaps(series) else ''
             texts.append(f'{other} {number(series.median())} ({abs(ratio):.2f} ×{doubt})')
-        return [f'- {scenario}: {title}: {name} {number(row[name].median())}, behind ' + ', '.join(texts)]
+        return [[title, scenario, number(row[name].median()), ', '.join(texts)]]
 
     def is_generator_bound(self, scenario, name):
         runs = self.runs[scenario, name]
@@ -199,7 +259,7 @@ class Report:
         ratio = row[name].ratio_to(floor)
         if ratio is None or ratio <= FLOOR_TARGET:
             return []
-        return [f'- {scenario}: {name} {number(row[name].median())}, floor {number(floor.median())} ({ratio:.2f} ×)']
+        return [[scenario, number(row[name].median()), number(floor.median()), f'{ratio:.2f}']]
 
     def print_metrics(self):
         print('## Results\n')
@@ -223,6 +283,21 @@ class Report:
             print(table(['scenario'] + names, [
                 [scenario] + [cell(row, name, spread) for name in names] for scenario, row in rows.items()]))
             print('</details>\n')
+        self.print_slabs()
+
+    def print_slabs(self):
+        """What the kernel keeps for one connection, of the largest number of ours."""
+        idle = [s for s in self.scenarios if s.startswith('idle: ') and any((s, n) in self.runs for n in self.ours)]
+        if not idle:
+            return
+        scenario = max(idle, key=lambda s: int(s.split(' ')[1]))
+        name = next(n for n in self.ours if (scenario, n) in self.runs)
+        system = self.runs[scenario, name][-1]['system']
+        print(f'### What the kernel keeps for a connection, bytes ({name}, {scenario})\n')
+        print(f'Both ends are on this machine. Of {system["used_bytes_per_connection"]:,.0f} bytes in all, slabs are '
+              f'{system["slab_bytes_per_connection"]:,.0f}:\n')
+        print(table(['slab', 'bytes per connection'], [
+            [f'`{slab["name"]}`', number(slab['bytes_per_connection'])] for slab in system['slabs'][:12]]))
 
     def multiple(self, series, row):
         floor = self.better_floor(row)
@@ -243,11 +318,12 @@ class Report:
 
     def print_commands(self):
         print('## Commands\n')
-        print('`scripts/bench.sh` runs all of it. A single run of each scenario, as `ringwire-loadtest ...`:\n')
+        print('`scripts/bench.sh` runs all of it. A single run of each scenario; `PID` is the server, and '
+              '`--echo-url` has the same server:\n')
         print('```sh')
         for scenario, command in read_pairs(self.folder + '/commands.tsv'):
             if scenario != 'verify':
-                print(f'# {scenario}\nringwire-loadtest {command}')
+                print(f'# {scenario}\n{command}')
         print('```')
 
 
@@ -256,6 +332,6 @@ def spread(series):
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 2:
-        sys.exit('usage: bench_report.py FOLDER')
-    Report(sys.argv[1]).print()
+    if len(sys.argv) != 3:
+        sys.exit('usage: bench_report.py FOLDER PAGE')
+    Report(*sys.argv[1:]).print()

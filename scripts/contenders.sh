@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What scripts/bench.sh knows of its contenders: how they are installed, started, stopped and what
 # version they are. Sourced by it; uses its variables `chosen`, `here`, `target`, `out`, `port`,
-# `scratch` and `shards`, sets `load` and `ringwire`, and fills `names`, `addresses`, `modes` and
+# `scratch`, `only` and `shards`, sets `load` and `ringwire`, and fills `names`, `addresses`, `modes` and
 # `pids`, all by index.
 # shellcheck disable=SC2034,SC2154
 
@@ -46,6 +46,7 @@ build() {
     [[ -n ${LOADTEST:-} ]] || cargo build --release --quiet --package ringwire-loadtest
     ringwire=${RINGWIRE:-$target/release/ringwire}
     [[ -n ${RINGWIRE:-} ]] || ! wants ringwire || cargo build --release --quiet --package ringwire
+    [[ $only != *" micro "* ]] || cargo bench --quiet --no-run --bench micro
     for name in $RUST; do
         wants "$name" || continue
         cargo build --release --quiet --manifest-path "$here/rust/Cargo.toml" \

@@ -39,11 +39,7 @@ enum Command {
     },
     /// Makes one page of HTML with pictures of the JSON lines of many runs: `report a.jsonl >
     /// report.html`.
-    Report {
-        /// Files of JSON lines, in any order.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
+    Report(page::Plan),
 }
 
 #[derive(Debug, Args)]
@@ -61,18 +57,16 @@ impl Cli {
     /// Runs the chosen command.
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Echo(plan) => Run::Echo(echo::run(&plan)?.into()).show(plan.subject.json),
+            Command::Echo(plan) => Run::Echo(echo::run(&plan)?.into()).show(&plan.subject),
             Command::Idle(plan) => {
-                idle::run(&plan, |report| Run::Idle(report.into()).show(plan.subject.json))
+                idle::run(&plan, |report| Run::Idle(report.into()).show(&plan.subject))
             }
-            Command::Churn(plan) => Run::Churn(churn::run(&plan)?.into()).show(plan.subject.json),
-            Command::Fanout(plan) => {
-                Run::Fanout(fanout::run(&plan)?.into()).show(plan.subject.json)
-            }
-            Command::Abuse(plan) => Run::Abuse(abuse::run(&plan)?).show(plan.subject.json),
+            Command::Churn(plan) => Run::Churn(churn::run(&plan)?.into()).show(&plan.subject),
+            Command::Fanout(plan) => Run::Fanout(fanout::run(&plan)?.into()).show(&plan.subject),
+            Command::Abuse(plan) => Run::Abuse(abuse::run(&plan)?).show(&plan.subject),
             Command::Floor(floor) => floor::run(floor.listen, floor.driver, floor.buffers),
             Command::Compare { file } => compare::run(&file),
-            Command::Report { files } => page::run(&files),
+            Command::Report(plan) => page::run(&plan),
         }
     }
 }

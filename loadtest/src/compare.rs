@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::figure::{Figure, Unit, median, place, spread};
-use crate::report::Run;
+use crate::report::Line;
 
 /// The values of one contender in one scenario.
 #[derive(Default)]
@@ -38,8 +38,8 @@ struct Table {
 pub fn run(file: &Path) -> Result<()> {
     let mut tables = Unit::ALL.map(|_| Table::default());
     let mut skipped = 0;
-    for run in read(file)? {
-        match Figure::of(&run) {
+    for line in read(file)? {
+        match Figure::of(&line) {
             Some(figure) => tables[figure.unit as usize].add(figure),
             None => skipped += 1,
         }
@@ -69,12 +69,12 @@ pub fn show(text: &str) -> Result<()> {
 }
 
 /// The runs of a file of JSON lines.
-pub fn read(file: &Path) -> Result<Vec<Run>> {
+pub fn read(file: &Path) -> Result<Vec<Line>> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
-            Run::read(line).with_context(|| format!("{}, line {number}", file.display()))
+            Line::read(line).with_context(|| format!("{}, line {number}", file.display()))
         })
         .collect()
 }

@@ -2,13 +2,15 @@
 //!
 //! `compare` makes text of it, `page` makes pictures. It measures nothing.
 
-use crate::report::{Cost, Run, is_contended};
+use crate::report::{Cost, Line, Run, is_contended};
 
 /// What kind of figure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unit {
     /// Server CPU per echo.
     Echo,
+    /// Server CPU per echo at a fixed rate.
+    Paced,
     /// Server CPU per delivery.
     Delivery,
     /// Server CPU per connection that came and went.
@@ -19,12 +21,13 @@ pub enum Unit {
 
 impl Unit {
     /// All of them.
-    pub const ALL: [Unit; 4] = [Unit::Echo, Unit::Delivery, Unit::Connection, Unit::Memory];
+    pub const ALL: [Unit; 5] =
+        [Unit::Echo, Unit::Paced, Unit::Delivery, Unit::Connection, Unit::Memory];
 
     /// What the values are.
     pub fn value(self) -> &'static str {
         match self {
-            Unit::Echo => "server CPU ns/message",
+            Unit::Echo | Unit::Paced => "server CPU ns/message",
             Unit::Delivery => "server CPU ns/delivery",
             Unit::Connection => "server CPU ns/connection",
             Unit::Memory => "server RSS bytes/connection",
@@ -34,7 +37,7 @@ impl Unit {
     /// What the rates beside them are.
     pub fn rate(self) -> &'static str {
         match self {
-            Unit::Echo => "messages/s",
+            Unit::Echo | Unit::Paced => "messages/s",
             Unit::Delivery => "deliveries/s",
             Unit::Connection => "connections/s",
             Unit::Memory => "handshakes/s",
@@ -58,16 +61,26 @@ pub struct Figure {
 }
 
 /// What was run, in a few words. Runs of one scenario can be compared.
-pub fn scenario(run: &Run) -> String {
-    match run {
+pub fn scenario(line: &Line) -> String {
+    if let Some(title) = &line.title {
+        return title.clone();
+    }
+    match &line.run {
         Run::Echo(run) => match &run.open_loop {
             Some(open) => format!(
-                "{} connections at {:.0}/s, {} B",
-                run.connections, open.offered_per_second, run.payload
+                "{} connections at {:.0}/s, {} B {}",
+                run.connections,
+                open.offered_per_second,
+                run.payload,
+                run.kind.name()
             ),
-            None => {
-                format!("{} connections x {}, {} B", run.connections, run.depth, run.payload)
-            }
+            None => format!(
+                "{} connections x {}, {} B {}",
+                run.connections,
+                run.depth,
+                run.payload,
+                run.kind.name()
+            ),
         },
         Run::Fanout(run) => {
             let offered = run.offered_per_second;
@@ -96,34 +109,35 @@ pub fn contender(run: &Run) -> &str {
 
 impl Figure {
     /// The figure of a run; `None` if the server was not watched, or if the run has none.
-    pub fn of(run: &Run) -> Option<Figure> {
-        match run {
+    pub fn of(line: &Line) -> Option<Figure> {
+        match &line.run {
             Run::Echo(echo) => {
-                let figure = Figure::new(Unit::Echo, run);
+                let unit = if echo.open_loop.is_some() { Unit::Paced } else { Unit::Echo };
+                let figure = Figure::new(unit, line);
                 figure.with_cost(echo.messages_per_second, &echo.client, echo.server.as_ref())
             }
             Run::Fanout(fanout) => {
-                let figure = Figure::new(Unit::Delivery, run);
+                let figure = Figure::new(Unit::Delivery, line);
                 let server = fanout.server.as_ref();
                 figure.with_cost(fanout.deliveries_per_second, &fanout.client, server)
             }
             Run::Churn(churn) => {
-                let figure = Figure::new(Unit::Connection, run);
+                let figure = Figure::new(Unit::Connection, line);
                 let server = churn.server.as_ref();
                 figure.with_cost(churn.connections_per_second, &churn.client, server)
             }
             Run::Idle(idle) => {
                 let (value, rate) =
                     (idle.server?.rss_bytes_per_connection, idle.handshakes_per_second);
-                Some(Figure { value, rate, ..Figure::new(Unit::Memory, run) })
+                Some(Figure { value, rate, ..Figure::new(Unit::Memory, line) })
             }
             Run::Abuse(_) => None,
         }
     }
 
-    fn new(unit: Unit, run: &Run) -> Figure {
-        let (scenario, contender) = (scenario(run), contender(run).to_owned());
-        let missed_rate = match run {
+    fn new(unit: Unit, line: &Line) -> Figure {
+        let (scenario, contender) = (scenario(line), contender(&line.run).to_owned());
+        let missed_rate = match &line.run {
             Run::Echo(run) => run.open_loop.as_ref().is_some_and(|open| !open.reached),
             Run::Fanout(run) => run.reached == Some(false),
             _ => false,

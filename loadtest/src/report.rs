@@ -10,6 +10,8 @@ use crate::churn::ChurnReport;
 use crate::fanout::FanoutReport;
 use crate::idle::IdleReport;
 use crate::server_cpu::Usage;
+use crate::subject::Subject;
+use crate::workload::Kind;
 
 /// The part of an offered rate that must get through.
 pub const REACHED: f64 = 0.99;
@@ -27,6 +29,9 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Line {
     pub schema: u32,
+    /// What the scenario is called, if it was given a name.
+    #[serde(default)]
+    pub title: Option<String>,
     #[serde(flatten)]
     pub run: Run,
 }
@@ -44,9 +49,10 @@ pub enum Run {
 
 impl Run {
     /// Prints for people, or as a line of JSON.
-    pub fn show(self, json: bool) -> anyhow::Result<()> {
-        if json {
-            println!("{}", serde_json::to_string(&Line { schema: SCHEMA, run: self })?);
+    pub fn show(self, subject: &Subject) -> anyhow::Result<()> {
+        if subject.json {
+            let line = Line { schema: SCHEMA, title: subject.title.clone(), run: self };
+            println!("{}", serde_json::to_string(&line)?);
             return Ok(());
         }
         match self {
@@ -58,12 +64,14 @@ impl Run {
         }
         Ok(())
     }
+}
 
+impl Line {
     /// Reads a line. Fails on another version of the schema.
-    pub fn read(line: &str) -> anyhow::Result<Run> {
-        let line: Line = serde_json::from_str(line)?;
+    pub fn read(text: &str) -> anyhow::Result<Line> {
+        let line: Line = serde_json::from_str(text)?;
         anyhow::ensure!(line.schema == SCHEMA, "schema {} instead of {SCHEMA}", line.schema);
-        Ok(line.run)
+        Ok(line)
     }
 }
 
@@ -76,6 +84,7 @@ pub struct EchoReport {
     pub raw: bool,
     pub connections: u32,
     pub depth: usize,
+    pub kind: Kind,
     /// As it was asked for: `32`, `16-1024` or `32,512,4096`.
     pub payload: String,
     pub payload_mean_bytes: f64,

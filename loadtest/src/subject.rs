@@ -25,6 +25,10 @@ pub struct Subject {
     /// "floor".
     #[arg(long, default_value = "")]
     pub label: String,
+    /// What `compare` and `report` are to call the scenario, instead of what they make of the
+    /// arguments. Runs of one title are compared.
+    #[arg(long)]
+    pub title: Option<String>,
 }
 
 impl Subject {

@@ -6,13 +6,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::frames;
 
 /// The longest payload of a run.
 const PAYLOAD_BYTES_MAX: u32 = 1 << 28;
 
 /// The content of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// ASCII in text frames.
     Text,
@@ -20,6 +23,17 @@ pub enum Kind {
     Binary,
     /// Text frames of characters of one to four bytes.
     Utf8,
+}
+
+impl Kind {
+    /// Its name on the command line and in the lines of JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Text => "text",
+            Kind::Binary => "binary",
+            Kind::Utf8 => "utf8",
+        }
+    }
 }
 
 /// How long payloads are.

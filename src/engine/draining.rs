@@ -1,9 +1,12 @@
 //! The orderly end of a shard: nothing more accepted, Close 1001 to everybody, spread over some
 //! time so that not all come back elsewhere at once, and a deadline.
 
+use super::events::Events;
+use super::remote::Remote;
 use super::shard::Shard;
 use crate::clock::Moment;
 use crate::ring::Ring;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a draining shard closes some more.
@@ -40,6 +43,19 @@ impl Drain {
         }
         let due = (self.total as u128 * passed_ms).div_ceil(spread_ms) as usize;
         due.saturating_sub(self.closed)
+    }
+}
+
+/// Tells those on other threads that a shard is no more.
+pub(super) struct Ending {
+    pub(super) remote: Arc<Remote>,
+    pub(super) events: Arc<Events>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.remote.close();
+        self.events.shard_has_ended();
     }
 }
 

@@ -33,6 +33,7 @@ mod leases;
 mod link;
 pub mod listener;
 mod log;
+mod mailbox;
 mod outbox;
 mod reach;
 mod ready;

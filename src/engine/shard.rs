@@ -8,6 +8,7 @@ use super::command::Command;
 use super::connection::Connection;
 use super::connection::Ended as Over;
 use super::core::{Core, CoreParts, Totals, count};
+use super::draining::Ending;
 use super::events::Events;
 use super::executor::{Ended, TaskId};
 use super::registry::{Receive, Registry, Shared, SlotId, Teardown};
@@ -56,19 +57,6 @@ pub struct Shard<R: Ring> {
     measured_from_ns: Option<u64>,
     pub(super) read_to_write: Histogram,
     ending: Ending,
-}
-
-/// Tells those on other threads that a shard is no more.
-struct Ending {
-    remote: Arc<Remote>,
-    events: Arc<Events>,
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.remote.close();
-        self.events.shard_has_ended();
-    }
 }
 
 /// What a shard is made from.

@@ -136,7 +136,6 @@ impl Port {
         if appended {
             state.flags.writing = false;
             state.counts.messages_out += 1;
-            count(&self.core.counters.messages_out);
         }
         appended
     }
@@ -294,12 +293,18 @@ fn opcode(kind: MessageKind, binary_data: bool) -> Opcode {
     }
 }
 
-/// The handler is gone, and nobody will read what has arrived: it must not count any more.
+/// The handler is gone. Nobody will read what has arrived, and it must not count any more; unless
+/// the socket is shared, and somebody else will.
 impl Drop for Port {
     fn drop(&mut self) {
         let mut state = self.state();
-        let holds = state.talk.inbox.messages() > 0 || state.excess_bytes > 0;
-        if holds && (!state.flags.shared || matches!(state.phase, Phase::Gone)) {
+        if state.flags.shared && !matches!(state.phase, Phase::Gone) {
+            if let Some(shared) = self.core.shared.borrow_mut().find_mut(state.id.slot) {
+                shared.flags.serving = false;
+            }
+            return;
+        }
+        if state.talk.inbox.messages() > 0 || state.excess_bytes > 0 {
             state.talk.inbox = Inbox::new();
             state.account(&self.core);
         }

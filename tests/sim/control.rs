@@ -250,15 +250,6 @@ impl Work {
             match read {
                 Ok(kept) => {
                     self.check_owner(&socket);
-                    eprintln!(
-                        "GOT {} fence {} seq {} len {} end {} {:?}",
-                        &self.id[4..12],
-                        socket.fence(),
-                        kept.sequence,
-                        kept.data.len(),
-                        kept.at_end,
-                        kept.data.kind()
-                    );
                     last = Some(self.ask_again(&mut socket, kept).await);
                 }
                 Err(ReadError::Timeout) => self.check_owner(&socket),
@@ -331,15 +322,6 @@ impl Work {
     }
 
     fn acknowledged(&self, kept: &Kept) {
-        eprintln!(
-            "ACK {} seq {} len {} end {} {:?} begun {}",
-            &self.id[4..12],
-            kept.sequence,
-            kept.data.len(),
-            kept.at_end,
-            kept.data.kind(),
-            self.socket.begun.borrow().len()
-        );
         let mut begun = self.socket.begun.borrow_mut();
         begun.extend_from_slice(&kept.data);
         if kept.at_end {

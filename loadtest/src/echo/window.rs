@@ -57,6 +57,7 @@ impl Window {
             raw: plan.raw,
             connections: plan.connections,
             depth: plan.depth as usize,
+            kind: plan.kind,
             payload: plan.bytes.to_string(),
             payload_mean_bytes: plan.bytes.mean_bytes(),
             seconds,

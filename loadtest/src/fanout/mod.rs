@@ -17,6 +17,9 @@ use crate::bystander::Bystanders;
 use crate::report::{Cost, Latency, REACHED, is_generator_bound, print_costs, verdict};
 use crate::subject::{self, Subject};
 
+/// Time the good clients are measured alone, at most.
+const ALONE_MAX: Duration = Duration::from_secs(1);
+
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
@@ -103,7 +106,8 @@ pub fn run(plan: &Plan) -> Result<FanoutReport> {
 
 fn measure(plan: &Plan, room: &mut Room) -> Result<FanoutReport> {
     let echo_url = plan.echo_url.as_deref();
-    let before = echo_url.map(|url| plan.bystanders.watch(url, plan.seconds)).transpose()?;
+    let before =
+        echo_url.map(|url| plan.bystanders.watch(url, plan.seconds.min(ALONE_MAX))).transpose()?;
     let watch = echo_url.map(|url| plan.bystanders.start(url, plan.seconds)).transpose()?;
     let progress = crate::progress::timer(plan.warmup + plan.seconds, false);
     room.start(plan.rate)?;

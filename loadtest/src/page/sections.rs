@@ -1,4 +1,4 @@
-//! The sections of the page: which runs make which picture.
+//! The sections of the page that are pictures: which runs make which.
 //!
 //! `page` calls each function with all runs; a section without runs is empty.
 
@@ -6,33 +6,32 @@ use std::collections::BTreeMap;
 
 use super::chart::{Axis, Bar, Curve, bars, curves, number_of};
 use super::svg::escape;
-use crate::figure::{Figure, Unit, contender, median, place, scenario, spread};
-use crate::report::{Latency, Run};
-use crate::system_memory::Growth;
+use crate::figure::{Figure, Unit, contender, median, place, scenario};
+use crate::report::{Line, Run};
 
 /// The runs, and the contenders in the order in which they first appear.
 pub struct Runs {
-    pub all: Vec<Run>,
+    pub all: Vec<Line>,
     pub contenders: Vec<String>,
 }
 
 impl Runs {
     /// Takes all runs.
-    pub fn new(all: Vec<Run>) -> Runs {
+    pub fn new(all: Vec<Line>) -> Runs {
         let mut contenders = Vec::new();
-        for run in &all {
-            place(&mut contenders, name(run));
+        for line in &all {
+            place(&mut contenders, name(&line.run));
         }
         Runs { all, contenders }
     }
 
-    /// The colour class of a contender. There are eight colours.
+    /// The colour class of a contender. There are twelve colours.
     pub fn class(&self, contender: &str) -> String {
         let known = self.contenders.iter().position(|name| name == contender);
-        format!("c{}", known.unwrap_or(0) % 8)
+        format!("c{}", known.unwrap_or(0) % 12)
     }
 
-    fn figures(&self, unit: Unit) -> Vec<Figure> {
+    pub fn figures(&self, unit: Unit) -> Vec<Figure> {
         let figures = self.all.iter().filter_map(Figure::of);
         figures.filter(|figure| figure.unit == unit).map(named).collect()
     }
@@ -47,7 +46,7 @@ fn named(figure: Figure) -> Figure {
 const NO_LABEL: &str = "(no label)";
 
 /// The contender of a run.
-fn name(run: &Run) -> &str {
+pub(super) fn name(run: &Run) -> &str {
     match contender(run) {
         "" => NO_LABEL,
         label => label,
@@ -56,13 +55,13 @@ fn name(run: &Run) -> &str {
 
 /// What belongs to one scenario, by contender.
 #[derive(Debug, PartialEq)]
-struct Group<T> {
-    scenario: String,
-    rows: Vec<(String, Vec<T>)>,
+pub(super) struct Group<T> {
+    pub(super) scenario: String,
+    pub(super) rows: Vec<(String, Vec<T>)>,
 }
 
 /// Items by scenario, then by contender, each in the order of first appearance.
-fn group<T>(items: impl Iterator<Item = (String, String, T)>) -> Vec<Group<T>> {
+pub(super) fn group<T>(items: impl Iterator<Item = (String, String, T)>) -> Vec<Group<T>> {
     let (mut scenarios, mut groups) = (Vec::new(), Vec::<Group<T>>::new());
     for (scenario, contender, item) in items {
         let at = place(&mut scenarios, &scenario);
@@ -82,7 +81,7 @@ fn card(title: &str, picture: &str) -> String {
     format!("<figure><figcaption>{}</figcaption>{picture}</figure>\n", escape(title))
 }
 
-fn section(title: &str, words: &str, cards: &str) -> String {
+pub(super) fn section(title: &str, words: &str, cards: &str) -> String {
     if cards.is_empty() {
         return String::new();
     }
@@ -110,13 +109,13 @@ pub fn costs(runs: &Runs, unit: Unit, title: &str, words: &str) -> String {
     section(title, words, &cards)
 }
 
-fn middle<T>(items: &[T], of: impl Fn(&T) -> f64) -> f64 {
+pub(super) fn middle<T>(items: &[T], of: impl Fn(&T) -> f64) -> f64 {
     median(&items.iter().map(of).collect::<Vec<f64>>())
 }
 
 /// Reasons to doubt: † others used the cores, ‡ the generator was the bottleneck, ¶ the offered
 /// rate was not reached.
-fn mark(figures: &[Figure]) -> String {
+pub(super) fn mark(figures: &[Figure]) -> String {
     let mut mark = String::new();
     if figures.iter().any(|figure| !figure.quiet) {
         mark.push('†');
@@ -137,13 +136,19 @@ pub fn latencies(runs: &Runs) -> String {
         Run::Fanout(run) => Some(run.last_delivery_us.distribution.clone()),
         _ => None,
     };
-    let items = runs.all.iter().filter_map(|run| {
+    let items = runs.all.iter().filter_map(|line| {
+        let run = &line.run;
         let points = latency(run).filter(|points| !points.is_empty())?;
         let what = if matches!(run, Run::Fanout(_)) { "last delivery, " } else { "" };
-        Some((format!("{what}{}", scenario(run)), name(run).to_owned(), points))
+        Some((format!("{what}{}", scenario(line)), name(run).to_owned(), points))
     });
     let mut cards = String::new();
+    let several = runs.contenders.len() > 1;
     for Group { scenario, rows } in group(items) {
+        // A curve alone among comparisons says little.
+        if several && rows.len() == 1 {
+            continue;
+        }
         let rows: Vec<Curve> = rows
             .into_iter()
             .map(|(contender, runs_of_it)| Curve {
@@ -152,7 +157,7 @@ pub fn latencies(runs: &Runs) -> String {
                 name: contender,
             })
             .collect();
-        let names = ("quantile", "us");
+        let names = ("quantile", "µs");
         cards += &card(&scenario, &curves(&scenario, Axis::Nines, names, &rows));
     }
     let words = "Round trips by quantile, the median over the runs; both axes logarithmic. A rate \
@@ -174,23 +179,31 @@ fn middle_curve(distributions: &[Vec<(f64, f64)>]) -> Vec<(f64, f64)> {
     inside.map(|point| (point.0, at(point.0))).collect()
 }
 
+/// What a title says before its colon: runs that differ in it were not made alike.
+fn kind_of(line: &Line) -> String {
+    let kind = line.title.as_deref().and_then(|title| title.split_once(": "));
+    kind.map_or(String::new(), |(kind, _)| format!("{kind} "))
+}
+
 /// Cost over connections, and over payload, where there is more than one of them.
 pub fn scaling(runs: &Runs) -> String {
     let closed = || {
-        runs.all.iter().filter_map(|run| match run {
+        runs.all.iter().filter_map(|line| match &line.run {
             Run::Echo(echo) if echo.open_loop.is_none() => {
                 let server = echo.server?;
-                Some((echo, name(run).to_owned(), server.cpu_ns_per_message))
+                Some((echo, kind_of(line), name(&line.run).to_owned(), server.cpu_ns_per_message))
             }
             _ => None,
         })
     };
-    let over_connections = closed().map(|(echo, contender, cost)| {
-        let title = format!("over connections: {} in flight, {} B", echo.depth, echo.payload);
+    let over_connections = closed().map(|(echo, what, contender, cost)| {
+        let (depth, payload, kind) = (echo.depth, &echo.payload, echo.kind.name());
+        let title = format!("{what}over connections: {depth} in flight, {payload} B {kind}");
         (title, contender, (f64::from(echo.connections), cost))
     });
-    let over_payload = closed().map(|(echo, contender, cost)| {
-        let title = format!("over payload: {} connections x {}", echo.connections, echo.depth);
+    let over_payload = closed().map(|(echo, what, contender, cost)| {
+        let (connections, depth, kind) = (echo.connections, echo.depth, echo.kind.name());
+        let title = format!("{what}over payload: {connections} connections x {depth}, {kind}");
         (title, contender, (echo.payload_mean_bytes, cost))
     });
     let mut cards = String::new();
@@ -226,131 +239,16 @@ fn middle_points(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     places.into_iter().map(|place| (place, at(place))).collect()
 }
 
-/// Memory of the whole machine, per connection, by slab; medians over the runs.
-pub fn machine(runs: &Runs) -> String {
-    let idle = runs.all.iter().filter_map(|run| match run {
-        Run::Idle(idle) => Some((scenario(run), name(run).to_owned(), &idle.system)),
-        _ => None,
-    });
-    let mut rows = Vec::new();
-    for Group { scenario, rows: contenders } in group(idle) {
-        for (contender, growths) in contenders {
-            rows.push([
-                scenario.clone(),
-                contender,
-                number_of(middle(&growths, |growth| growth.used_bytes_per_connection)),
-                number_of(middle(&growths, |growth| growth.slab_bytes_per_connection)),
-                slabs(&growths),
-            ]);
-        }
-    }
-    let head = ["scenario", "contender", "all, B/connection", "slabs", "the largest slabs"];
-    let words = "By MemFree of the machine, so both ends of every connection and whatever else \
-                 ran are in it; medians over the runs.";
-    section("Memory of the machine", words, &table(&head, &rows))
-}
-
-/// The slabs that grew most, by the median; one that is missing in a run did not grow in it.
-fn slabs(growths: &[&Growth]) -> String {
-    let mut names = Vec::new();
-    for slab in growths.iter().flat_map(|growth| &growth.slabs) {
-        place(&mut names, &slab.name);
-    }
-    let of = |growth: &Growth, name: &str| {
-        let slab = growth.slabs.iter().find(|slab| slab.name == name);
-        slab.map_or(0.0, |slab| slab.bytes_per_connection)
-    };
-    let mut sizes: Vec<(f64, &String)> =
-        names.iter().map(|name| (middle(growths, |growth| of(growth, name)), name)).collect();
-    sizes.retain(|size| size.0 > 0.0);
-    sizes.sort_by(|one, other| other.0.total_cmp(&one.0));
-    let words = sizes.iter().take(7).map(|(bytes, name)| format!("{name} {}", number_of(*bytes)));
-    words.collect::<Vec<String>>().join(", ")
-}
-
-/// Fan-out and abuse: what other clients felt.
-pub fn others(runs: &Runs) -> String {
-    let pair = |one: &Latency| format!("{} / {}", number_of(one.p50), number_of(one.p99));
-    let maybe = |one: &Option<Latency>| one.as_ref().map_or("-".to_owned(), pair);
-    let mut rows = Vec::new();
-    for run in &runs.all {
-        match run {
-            Run::Fanout(fanout) => rows.push([
-                format!("fan-out {}", scenario(run)),
-                name(run).to_owned(),
-                maybe(&fanout.echo_before_us),
-                maybe(&fanout.echo_meanwhile_us),
-                format!("{} deliveries/s", number_of(fanout.deliveries_per_second)),
-            ]),
-            Run::Abuse(abuse) => rows.extend(abuse.kinds.iter().map(|kind| {
-                [
-                    format!("{} x {}", abuse.attackers, kind.abuse.name()),
-                    name(run).to_owned(),
-                    pair(&kind.echo_before_us),
-                    pair(&kind.echo_meanwhile_us),
-                    format!("{} acts, {} refused", number_of(kind.acts as f64), kind.refused),
-                ]
-            })),
-            _ => {}
-        }
-    }
-    let head = ["load", "contender", "echo alone p50 / p99, us", "meanwhile", "what was done"];
-    let words = "A few good clients echo at a low fixed rate before the load and beside it.";
-    section("Others meanwhile", words, &table(&head, &rows))
-}
-
-/// Every figure in words.
-pub fn everything(runs: &Runs) -> String {
-    let mut rows = Vec::new();
-    for unit in Unit::ALL {
-        let figures = runs.figures(unit).into_iter();
-        let groups = group(figures.map(|one| (one.scenario.clone(), one.contender.clone(), one)));
-        for Group { scenario, rows: contenders } in groups {
-            for (contender, figures) in contenders {
-                let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
-                let (low, high) = spread(&values);
-                rows.push([
-                    scenario.clone(),
-                    format!("{contender}{}", mark(&figures)),
-                    format!("{} {}", number_of(median(&values)), unit.value()),
-                    format!("{} to {}, n={}", number_of(low), number_of(high), values.len()),
-                    format!("{} {}", number_of(middle(&figures, |one| one.rate)), unit.rate()),
-                ]);
-            }
-        }
-    }
-    let head = ["scenario", "contender", "median", "spread", "rate"];
-    section("All figures", "The same as the bars above.", &table(&head, &rows))
-}
-
-fn table<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String {
-    if rows.is_empty() {
-        return String::new();
-    }
-    let line = |cells: &[String]| format!("<tr>{}</tr>\n", cells.concat());
-    let head: Vec<String> = head.iter().map(|cell| format!("<th>{}</th>", escape(cell))).collect();
-    let body = rows.iter().map(|row| {
-        let cells: Vec<String> =
-            row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
-        line(&cells)
-    });
-    format!(
-        "<div class='table'><table><thead>{}</thead><tbody>{}</tbody></table></div>",
-        line(&head),
-        body.collect::<String>()
-    )
-}
-
 /// Which colour is whose.
 pub fn legend(runs: &Runs) -> String {
     let mut counts = BTreeMap::new();
-    for run in &runs.all {
-        *counts.entry(name(run)).or_insert(0) += 1;
+    for line in &runs.all {
+        *counts.entry(name(&line.run)).or_insert(0) += 1;
     }
     let entries = runs.contenders.iter().map(|contender| {
         let count = counts.get(contender.as_str()).copied().unwrap_or(0);
         let (class, name) = (runs.class(contender), escape(contender));
-        format!("<li><i class='{class}'></i>{name} <small>{count} runs</small></li>")
+        format!("<li><i class='{class}'></i>{name} <small>{count}</small></li>")
     });
     format!("<ul class='legend'>{}</ul>", entries.collect::<String>())
 }
