@@ -2,13 +2,14 @@
 
 use super::calls::{Twice, bytes_of, patient, post, write_request};
 use super::connect::Client;
-use super::errors::{ClientError, ReadError, WriteError};
+use super::errors::{ClientError, OpenError, ReadError, WriteError};
 use super::info::SocketInfo;
 use super::query::Target;
 use super::renewal::Renewal;
 use super::transport::{Answer, Request};
 use crate::api::{Data, Message};
 use crate::engine::Incoming;
+use crate::proto::limits::CLOSE_REASON_BYTES_MAX;
 use crate::proto::{CloseCode, MessageKind};
 use crate::ring::Buffer;
 use hyper::header::CONTENT_TYPE;
@@ -40,7 +41,8 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 /// [`release`](Self::release). If this process ends before, whoever opens the socket next reads it
 /// again. Dropping does not release: the lease ends by itself within 30 s.
 ///
-/// No verb loses anything when its future is dropped before it is ready.
+/// A `read` whose future is dropped before it is ready loses nothing; a `write` may then have been
+/// sent or not.
 pub struct RemoteSocket {
     client: Client,
     id: Arc<str>,
@@ -220,9 +222,7 @@ impl RemoteSocket {
     ///
     /// [`ClientError`], unless the conversation is over already.
     pub async fn close(self, code: CloseCode, reason: &str) -> Result<(), ClientError> {
-        use super::errors::OpenError;
-        let reason =
-            &reason[..reason.floor_char_boundary(crate::proto::limits::CLOSE_REASON_BYTES_MAX)];
+        let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];
         match self.client.close_socket(&self.id, code, reason).await {
             Ok(()) | Err(OpenError::Expired | OpenError::Unknown) => Ok(()),
             Err(OpenError::Client(error)) => Err(error),
