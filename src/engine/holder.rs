@@ -218,7 +218,9 @@ impl HeldRead<'_> {
         if let Some(ended) = &state.ended {
             return Poll::Ready(Err(HeldReadFailure::Ended(ended.clone())));
         }
-        if deadline <= link.remote.now() {
+        // Even a glance asks the shard once for the rest of a message that is here in part.
+        let asked = self.waits || !(state.partial || state.paused);
+        if asked && deadline <= link.remote.now() {
             return Poll::Ready(Err(HeldReadFailure::Timeout));
         }
         state.wait(context, Purpose::Read { len, as_bytes, deadline });
