@@ -117,7 +117,7 @@ pub(crate) fn task<H: WebSocketServer>(
     Box::pin(callbacks(handler, WebSocket::new(port), Some(opening)))
 }
 
-// Not an `async fn`: its future would have its arguments twice.
+#[expect(clippy::manual_async_fn, reason = "its future would have its arguments twice")]
 fn callbacks<H: WebSocketServer>(
     mut handler: H,
     mut ws: WebSocket,
