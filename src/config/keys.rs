@@ -21,7 +21,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "shards",
-        Kind::ZeroOr(1, 1_024),
+        Kind::ZeroOr(1, 256),
         "Threads with a ring each. 0: one per core. More than cores hold more connections where RLIMIT_NOFILE is low.",
     ),
     key(

@@ -146,7 +146,7 @@ fn an_error_points_at_file_line_and_key() {
     );
     assert_eq!(
         error_of("type", "shards = \"two\"\n"),
-        ":1: `shards` cannot be \"two\"; give 0 or an integer from 1 to 1024"
+        ":1: `shards` cannot be \"two\"; give 0 or an integer from 1 to 256"
     );
     let syntax = error_of("syntax", "shards = 1\nlisten = [\n");
     assert!(syntax.starts_with(":3: this is not TOML: ") || syntax.starts_with(":2: "), "{syntax}");

@@ -39,6 +39,9 @@ const SIGNED_BYTES: usize = 16;
 const NONCE_MASK: u64 = (1 << 40) - 1;
 
 impl Ids {
+    /// Shards that ids can name.
+    pub(super) const SHARDS_MAX: usize = 256;
+
     /// Ids of this process; every shard gets the same keys.
     pub(super) fn new() -> Self {
         Self { shard: 0, nonce_key: RandomState::new(), mac_key: RandomState::new() }

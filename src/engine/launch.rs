@@ -126,6 +126,7 @@ pub(crate) fn launch(
 ) -> Result<Running, StartError> {
     let limits = probe::raise_nofile();
     let shards = if settings.shards == 0 { limits.cores } else { settings.shards };
+    let shards = shards.min(Ids::SHARDS_MAX);
     let bound = listener::bind(&settings.listen, shards, settings.limits.socket_send_buffer_bytes)?;
     let addresses = bound[0].iter().map(|listener| listener.address.clone()).collect();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;

@@ -13,7 +13,8 @@ pub struct Settings {
     /// Where to listen. Default: `127.0.0.1:9001`.
     pub listen: Vec<ListenAddress>,
     /// Shards: threads with a ring each. 0, the default: one per core this process may use. May
-    /// exceed the cores, because a ring's table of connections is limited by `RLIMIT_NOFILE`.
+    /// exceed the cores, because a ring's table of connections is limited by `RLIMIT_NOFILE`. More
+    /// than 256 are 256: as many as the id of a WebSocket can name.
     pub shards: usize,
     /// Connections of the whole process at most. `None`, the default: what the limits of this
     /// process allow.
