@@ -69,7 +69,7 @@ impl EngineHandle {
     /// # Errors
     ///
     /// [`OpenOrWriteError::Open`] with [`OpenError::NotShared`] or [`OpenError::Unknown`],
-    /// [`OpenOrWriteError::Write`] with `Closed` or `TooLong`.
+    /// [`OpenOrWriteError::Closed`], [`OpenOrWriteError::Write`] with `TooLong`.
     pub async fn write_to<'m>(
         &self,
         id: &str,
@@ -103,6 +103,9 @@ impl EngineHandle {
         self.reach.write(id, message, waits).await.map_err(|failure| match failure {
             ReachFailure::Open(failure) => OpenOrWriteError::Open(failure.into()),
             ReachFailure::Write(failure) => OpenOrWriteError::Write(failure.into()),
+            ReachFailure::Ended(ended) => {
+                OpenOrWriteError::Closed { code: ended.code, reason: ended.reason }
+            }
         })
     }
 

@@ -91,7 +91,8 @@ impl Connection {
             return Err(absence());
         }
         let held = state.link.as_ref().filter(|_| state.flags.held);
-        let (link, fence, waiting) = match request.fence {
+        let resumed = held.map_or(request.fence, |link| link.lock().resumed_by(request));
+        let (link, fence, waiting) = match resumed {
             Some(fence) => {
                 let link = Arc::clone(held.ok_or(OpenFailure::Fenced)?);
                 let mut shared = link.lock();
@@ -112,7 +113,10 @@ impl Connection {
                 let link = link
                     .unwrap_or_else(|| Arc::new(self.new_link(state.session_id.as_ref(), core)));
                 let fence = core.shared.borrow_mut().next_fence();
-                let waiting = link.lock().pass_on(fence);
+                let mut shared = link.lock();
+                let waiting = shared.pass_on(fence);
+                shared.key = request.key;
+                drop(shared);
                 self.take_over(state, core);
                 state.activity = now;
                 state.lease_ms = 0;

@@ -290,7 +290,7 @@ impl Connection {
         core.count_route(self.route, |route| route.shared -= 1);
         self.tell(&mut state, core);
         self.tell_closed(&mut state, core);
-        core.fail_waiting_writes(self.id);
+        core.fail_waiting_writes(self.id, self.ended.as_deref());
         let unread = self.talk.inbox.is_readable(limits::READ_LEN_DEFAULT, false);
         let link = state.link.take();
         // Nobody comes for what the session timeout has closed.
