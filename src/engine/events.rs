@@ -58,8 +58,9 @@ pub enum EventKind {
     /// A shared socket was opened. A handler that returns from `server` at once has left it by the
     /// time this is told.
     Open,
-    /// Nobody holds it, and there is something to read: the first message has come into its empty
-    /// mailbox, or its holder has left something there.
+    /// Nobody holds it, and a `read` of the usual length (32,656) would get something: the first message has
+    /// come into its empty mailbox whole, or so much of it, or as much as the mailbox holds; or its
+    /// holder has left something there. The beginning of a message alone is not told.
     Readable,
     /// It has ended.
     Closed,
