@@ -127,7 +127,9 @@ impl EngineHandle {
         Ok(self.reach.close(id, code, reason).await?)
     }
 
-    /// Cuts any socket at once, without a Close frame (1006 to both sides).
+    /// Cuts any socket at once, without a Close frame (1006 to both sides): the peer sees a reset
+    /// (on kernels before 6.7, and over a Unix socket, the mere end), and what was not sent yet is
+    /// dropped.
     ///
     /// # Errors
     ///

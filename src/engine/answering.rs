@@ -70,7 +70,7 @@ impl<R: Ring> Shard<R> {
                     reply.send(self.change(claim, end));
                 }
                 Command::Interrupt { claim, reply } => {
-                    reply.send(self.change(claim, Connection::lose))
+                    reply.send(self.change(claim, Connection::cut))
                 }
                 Command::Look { claim, reply } => reply.send(self.describe(claim)),
                 Command::Scan { scan, reply } if !reply.is_abandoned() => {
@@ -193,6 +193,12 @@ impl Connection {
         }
         reply.send(failure.map_or(Ok(()), Err));
         Ok(())
+    }
+
+    /// Cuts it: the peer sees a reset, which it cannot take for an end in order.
+    pub(super) fn cut(&mut self, core: &Core) {
+        self.flags.reset = true;
+        self.lose(core);
     }
 
     /// An operator ends it, in the language of the phase.
