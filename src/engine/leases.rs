@@ -22,7 +22,10 @@ impl Connection {
     pub(super) fn share(&mut self, session_id: Option<Arc<str>>, core: &Core) {
         self.flags.shared = true;
         let state = Box::new(SharedState::new(session_id, core.now.get()));
-        core.count_route(self.route, |route| route.shared += 1);
+        core.count_route(self.route, |route| {
+            route.shared += 1;
+            route.was_shared = true;
+        });
         self.publish(EventKind::Open, &state, None, core);
         core.shared.borrow_mut().put_back(self.id.slot, state);
         self.look_by(self.shared_deadline(core), core);
