@@ -4,7 +4,9 @@
 use super::scenario::Scenario;
 use ringwire::clock::Moment;
 use ringwire::engine::bench::LeasePool;
-use ringwire::ring::{Completion, Errno, Outcome, Ring, RingCounters, SendData, Submission, Token};
+use ringwire::ring::{
+    Completion, Errno, Operation, Outcome, Ring, RingCounters, SendData, Submission, Token,
+};
 use std::collections::VecDeque;
 
 /// Sizes of the receive pool, as the kernel's ring has them by default.
@@ -135,7 +137,7 @@ impl Ring for LoopRing {
                 }
             }
             Submission::Receive => self.peers[index].receive = Some(token),
-            Submission::CancelReceive => {
+            Submission::Cancel(Operation::Receive) => {
                 if let Some(receive) = self.peers[index].receive.take() {
                     self.complete(receive, Outcome::Failed(Errno::CANCELED), false);
                 }

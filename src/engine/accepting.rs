@@ -130,7 +130,7 @@ impl<R: Ring> Shard<R> {
         for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
             if acceptor.state == State::Armed {
                 let token = Token::new(Operation::Cancel, index as u32, Registry::NO_SLOT);
-                self.ring.push(token, Submission::CancelAccept);
+                self.ring.push(token, Submission::Cancel(Operation::Accept));
                 acceptor.operations += 1;
             }
             acceptor.state = State::Stopped;

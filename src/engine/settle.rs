@@ -51,7 +51,7 @@ impl<R: Ring> Shard<R> {
             }
             (false, Receive::Armed) if !connection.flags.end_of_stream => {
                 connection.flags.paused = true;
-                submit.push(slot, Operation::Cancel, Submission::CancelReceive);
+                submit.push(slot, Operation::Cancel, Submission::Cancel(Operation::Receive));
                 slot.receive = Receive::Stopping;
             }
             (false, Receive::Idle) if !connection.flags.end_of_stream => {
@@ -119,8 +119,17 @@ impl<R: Ring> Submit<'_, R> {
         }
         match slot.teardown {
             Teardown::None if slot.operations > 0 => {
-                self.push(slot, Operation::Shutdown, Submission::ShutdownBoth);
-                self.push(slot, Operation::Cancel, Submission::CancelAll);
+                // Each by its token. A shutdown would end them as well, but the kernel gives every
+                // shutdown to a worker thread, and a cancel by descriptor looks at every operation
+                // of the ring: together that made the end of many connections quadratic.
+                let armed = [
+                    (slot.receive == Receive::Armed, Operation::Receive),
+                    (slot.sending, Operation::Send),
+                    (slot.hangup_awaited, Operation::Hangup),
+                ];
+                for (_, operation) in armed.into_iter().filter(|(armed, _)| *armed) {
+                    self.push(slot, Operation::Cancel, Submission::Cancel(operation));
+                }
                 slot.teardown = Teardown::Quieting;
             }
             Teardown::None | Teardown::Quieting if slot.operations == 0 => {

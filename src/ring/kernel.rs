@@ -11,7 +11,7 @@ use super::{
     Completion, Doorbell, Errno, Operation, Outcome, Ring, RingCounters, Submission, Token,
 };
 use crate::clock::Moment;
-use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
@@ -133,21 +133,13 @@ impl KernelRing {
                 }
             },
             Submission::ShutdownWrite => opcode::Shutdown::new(socket, libc::SHUT_WR).build(),
-            Submission::ShutdownBoth => opcode::Shutdown::new(socket, libc::SHUT_RDWR).build(),
-            Submission::CancelReceive => self.cancel(Operation::Receive, token),
-            Submission::CancelAccept => self.cancel(Operation::Accept, token),
-            Submission::CancelAll => {
-                opcode::AsyncCancel2::new(CancelBuilder::fd(socket).all()).build()
+            Submission::Cancel(operation) => {
+                opcode::AsyncCancel::new(Token { operation, ..token }.to_bits()).build()
             }
             Submission::AwaitHangup => opcode::PollAdd::new(socket, libc::POLLRDHUP as u32).build(),
             Submission::PeerAddress(family) => self.addresses.begin(token.slot, family),
             Submission::Close => opcode::Close::new(socket).build(),
         }
-    }
-
-    fn cancel(&self, operation: Operation, token: Token) -> squeue::Entry {
-        let target = Token { operation, ..token };
-        opcode::AsyncCancel::new(target.to_bits()).build()
     }
 
     /// Queues an entry, behind those that are waiting already.

@@ -51,19 +51,16 @@ pub enum Submission {
     Send(SendData),
     /// Half-close: send FIN after what was sent.
     ShutdownWrite,
-    /// Close both directions: ends an armed receive and a send in flight.
-    ShutdownBoth,
-    /// End the armed receive of this slot, and nothing else.
-    CancelReceive,
-    /// End the accept of this listener.
-    CancelAccept,
-    /// End every operation of this slot.
-    CancelAll,
+    /// End the operation of this kind that the slot has under the same generation; for
+    /// [`Operation::Accept`], that of the listener. Found by its token, which costs the kernel the
+    /// same however many operations there are; by descriptor it looks at all of them.
+    Cancel(Operation),
     /// Complete once the peer has closed its end, without reading.
     AwaitHangup,
     /// Ask who the peer is; the family is that of the listener.
     PeerAddress(AddressFamily),
-    /// Give the slot back. Only when no other operation of it is in flight.
+    /// Give the slot back. Only when no other operation of it is in flight. Sends FIN behind what
+    /// was sent; a reset, if something that came was not read.
     Close,
 }
 

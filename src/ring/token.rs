@@ -10,9 +10,9 @@ pub enum Operation {
     Receive = 2,
     /// [`Submission::Send`](super::Submission::Send).
     Send = 3,
-    /// Either shutdown.
+    /// [`Submission::ShutdownWrite`](super::Submission::ShutdownWrite).
     Shutdown = 4,
-    /// Any of the cancels.
+    /// [`Submission::Cancel`](super::Submission::Cancel).
     Cancel = 5,
     /// [`Submission::AwaitHangup`](super::Submission::AwaitHangup).
     Hangup = 6,

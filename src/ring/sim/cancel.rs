@@ -3,33 +3,38 @@
 
 use super::super::{Errno, Operation, Token};
 use super::kernel::{Answer, Event, Kernel};
+use super::socket::Socket;
 
 impl Kernel {
-    pub(super) fn cancel_accept(&mut self, id: u64, listener: usize, token: Token) {
-        let wanted = Token { operation: Operation::Accept, ..token };
-        let armed = |kernel: &Self| kernel.listeners[listener].accept;
-        let found = armed(self).filter(|target| self.operations[target].token == wanted);
-        if found.is_some() && self.dice.chance(self.faults.cancel_race) {
-            self.check_accept(listener);
+    /// Ends the operation that is armed under this token.
+    pub(super) fn cancel(&mut self, id: u64, wanted: Token) {
+        if self.armed(wanted).is_some() && self.dice.chance(self.faults.cancel_race) {
+            self.look_at(wanted);
         }
-        let target = found.filter(|target| armed(self) == Some(*target));
+        let target = self.armed(wanted);
         self.cancel_one(id, target);
     }
 
-    /// By token, whatever the slot holds by now.
-    pub(super) fn cancel_receive(&mut self, id: u64, token: Token) {
-        let wanted = Token { operation: Operation::Receive, ..token };
-        let Some(socket) = self.sockets.iter().position(|socket| {
-            socket.receive.is_some_and(|receive| self.operations[&receive].token == wanted)
-        }) else {
-            return self.cancel_one(id, None);
-        };
-        let found = self.sockets[socket].receive;
-        if self.dice.chance(self.faults.cancel_race) {
-            self.check_receive(socket);
+    /// The armed operation with this token, whatever the slot holds by now.
+    fn armed(&self, wanted: Token) -> Option<u64> {
+        let is_wanted = |id: &u64| self.operations[id].token == wanted;
+        if wanted.operation == Operation::Accept {
+            return self.listeners[wanted.slot as usize].accept.filter(is_wanted);
         }
-        let target = found.filter(|_| self.sockets[socket].receive == found);
-        self.cancel_one(id, target);
+        let armed = |socket: &Socket| [socket.receive, socket.send, socket.hangup];
+        self.sockets.iter().flat_map(armed).flatten().find(is_wanted)
+    }
+
+    /// Lets the armed operation with this token do what it can do now.
+    fn look_at(&mut self, wanted: Token) {
+        let Some(operation) = self.armed(wanted).map(|id| &self.operations[&id]) else { return };
+        match (wanted.operation, operation.socket) {
+            (Operation::Accept, _) => self.check_accept(wanted.slot as usize),
+            (Operation::Receive, Some(socket)) => self.check_receive(socket),
+            (Operation::Send, Some(socket)) => self.check_send(socket),
+            (Operation::Hangup, Some(socket)) => self.check_hangup(socket),
+            _ => {}
+        }
     }
 
     fn cancel_one(&mut self, id: u64, target: Option<u64>) {
@@ -54,28 +59,6 @@ impl Kernel {
                 self.complete(id, Answer::Plain(Ok(())));
                 self.end_later(target);
             }
-        }
-    }
-
-    pub(super) fn cancel_all(&mut self, id: u64, socket: usize) {
-        if self.dice.chance(self.faults.cancel_race) {
-            self.check_receive(socket);
-        }
-        let place = &self.sockets[socket];
-        let armed = [place.receive, place.send, place.hangup];
-        let cancel_first = self.dice.chance(self.faults.cancel_race);
-        if cancel_first {
-            self.complete(id, Answer::Plain(Ok(())));
-        }
-        for target in armed.into_iter().flatten() {
-            if self.dice.chance(self.faults.cancel_race) {
-                self.end_later(target);
-            } else {
-                self.end(target);
-            }
-        }
-        if !cancel_first {
-            self.complete(id, Answer::Plain(Ok(())));
         }
     }
 

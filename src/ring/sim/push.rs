@@ -15,12 +15,13 @@ impl Kernel {
             self.issue_queue();
         }
         self.note(&[self.now_ms, token.to_bits()]);
-        let on_listener = matches!(submission, Submission::Accept | Submission::CancelAccept);
+        let on_listener =
+            matches!(submission, Submission::Accept | Submission::Cancel(Operation::Accept));
         let socket = if on_listener {
             self.check_listener(token);
             None
         } else {
-            self.check_slot(token, &submission)
+            self.check_slot(token)
         };
         let request = self.request(token, submission);
         if let Some(socket) = socket {
@@ -39,10 +40,7 @@ impl Kernel {
             Submission::Receive => Request::Receive,
             Submission::Send(data) => self.request_send(token, data),
             Submission::ShutdownWrite => Request::ShutdownWrite,
-            Submission::ShutdownBoth => Request::ShutdownBoth,
-            Submission::CancelReceive => Request::CancelReceive,
-            Submission::CancelAccept => Request::CancelAccept,
-            Submission::CancelAll => Request::CancelAll,
+            Submission::Cancel(operation) => Request::Cancel(operation),
             Submission::AwaitHangup => Request::AwaitHangup,
             Submission::PeerAddress(_) => Request::PeerAddress,
             Submission::Close => Request::Close,
@@ -73,7 +71,7 @@ impl Kernel {
     }
 
     /// Finds the socket an operation is about, and whether it may be.
-    fn check_slot(&mut self, token: Token, submission: &Submission) -> Option<usize> {
+    fn check_slot(&mut self, token: Token) -> Option<usize> {
         let slot = self.slots[token.slot as usize].clone();
         let cancels = token.operation == Operation::Cancel;
         let stale = slot.generation_before == Some(token.generation);
@@ -87,9 +85,8 @@ impl Kernel {
         if slot.generation.is_some_and(|generation| generation != token.generation)
             || cancels && stale
         {
-            // A cancel by token finds nothing under an old one; a cancel of all ends whatever
-            // the slot has.
-            if matches!(submission, Submission::CancelReceive) {
+            // A cancel finds nothing under an old token.
+            if cancels {
                 return None;
             }
             self.violate(Violation::GenerationStale, token);
@@ -132,8 +129,9 @@ impl Kernel {
                 self.listeners[index].accept = Some(id);
                 self.wake_accept(index);
             }
-            (Request::CancelAccept, _) => self.cancel_accept(id, index, token),
-            (Request::CancelReceive, _) => self.cancel_receive(id, token),
+            (Request::Cancel(operation), _) => {
+                self.cancel(id, Token { operation: *operation, ..token })
+            }
             (Request::Send { .. }, None) => self.complete(id, Answer::Sent(Err(Errno::BADF))),
             (Request::PeerAddress, None) => self.complete(id, Answer::Address(None)),
             (_, None) => self.complete(id, Answer::Plain(Err(Errno::BADF))),
@@ -149,9 +147,7 @@ impl Kernel {
                 self.sockets[socket].hangup = Some(id);
                 self.wake_hangup(socket);
             }
-            (Request::ShutdownWrite, Some(socket)) => self.shut_down(id, socket, false),
-            (Request::ShutdownBoth, Some(socket)) => self.shut_down(id, socket, true),
-            (Request::CancelAll, Some(socket)) => self.cancel_all(id, socket),
+            (Request::ShutdownWrite, Some(socket)) => self.shut_down(id, socket),
             (Request::PeerAddress, Some(socket)) => {
                 let known = !self.dice.chance(self.faults.address_unknown);
                 let address =
@@ -162,20 +158,15 @@ impl Kernel {
         }
     }
 
-    fn shut_down(&mut self, id: u64, socket: usize, both: bool) {
+    fn shut_down(&mut self, id: u64, socket: usize) {
         let place = &mut self.sockets[socket];
         if place.dead {
             return self.complete(id, Answer::Plain(Err(Errno::NOTCONN)));
         }
         place.shut_write = true;
-        place.shut_read |= both;
         self.complete(id, Answer::Plain(Ok(())));
         self.wake_send(socket);
         self.wake_drain(socket);
-        if both {
-            self.wake_receive(socket);
-            self.wake_hangup(socket);
-        }
     }
 
     fn close(&mut self, id: u64, socket: usize, slot: usize) {

@@ -139,7 +139,9 @@ impl Echo {
         }
         if connection.ending && connection.in_flight > 0 && !connection.cancelled {
             connection.cancelled = true;
-            self.push(Operation::Cancel, slot, Submission::CancelAll);
+            for operation in [Operation::Receive, Operation::Send] {
+                self.push(Operation::Cancel, slot, Submission::Cancel(operation));
+            }
         } else if connection.ending && connection.in_flight == 0 {
             self.push(Operation::Close, slot, Submission::Close);
             let connection = &mut self.connections[slot as usize];
@@ -256,7 +258,7 @@ fn finish(seed: u64, echo: &mut Echo, net: &SimNet) {
     net.stop_faults();
     echo.stopping = true;
     if echo.accepting {
-        echo.ring.push(token(Operation::Cancel, 0, ACCEPT), Submission::CancelAccept);
+        echo.ring.push(token(Operation::Cancel, 0, ACCEPT), Submission::Cancel(Operation::Accept));
     }
     for _ in 0..20_000 {
         if net.quiescent().is_zero() {

@@ -11,7 +11,7 @@ fn a_cancelled_send_tells_what_was_sent() {
     for (expected, unsent) in [(Some(1_000), 4_000), (None, 4_000)] {
         send(&mut ring, &[9; 5_000]);
         assert!(turn(&mut ring).is_empty());
-        push(&mut ring, Operation::Cancel, Submission::CancelAll);
+        push(&mut ring, Operation::Cancel, Submission::Cancel(Operation::Send));
         let done = turn(&mut ring);
         match (&of(&done, Operation::Send).outcome, expected) {
             (Outcome::Sent(sent, data), Some(count)) => {
@@ -70,7 +70,7 @@ fn a_send_without_waitall_is_short() {
 }
 
 #[test]
-fn a_shutdown_of_both_ends_everything_but_the_hangup_needs_no_peer() {
+fn a_close_sends_fin_behind_what_was_sent() {
     let options = SimOptions { send_buffer_bytes: 1_000, ..SimOptions::default() };
     let (mut ring, net, peer) = connected(7, options);
     net.peer_set_rate(peer, PeerRate::Stalled);
@@ -78,13 +78,18 @@ fn a_shutdown_of_both_ends_everything_but_the_hangup_needs_no_peer() {
     send(&mut ring, &[1; 5_000]);
     push(&mut ring, Operation::Hangup, Submission::AwaitHangup);
     assert!(turn(&mut ring).is_empty());
-    push(&mut ring, Operation::Shutdown, Submission::ShutdownBoth);
-    let done = turn(&mut ring);
-    assert!(matches!(of(&done, Operation::Shutdown).outcome, Outcome::Done));
-    assert!(matches!(of(&done, Operation::Receive).outcome, Outcome::EndOfStream));
-    assert!(matches!(of(&done, Operation::Send).outcome, Outcome::Sent(1_000, _)));
-    assert!(matches!(of(&done, Operation::Hangup).outcome, Outcome::HungUp { reset: true }));
-    assert!(!net.peer_state(peer).finished, "a FIN comes behind what was sent");
+    for operation in [Operation::Receive, Operation::Send, Operation::Hangup] {
+        push(&mut ring, Operation::Cancel, Submission::Cancel(operation));
+        let done = turn(&mut ring);
+        assert!(matches!(of(&done, Operation::Cancel).outcome, Outcome::Done));
+        match &of(&done, operation).outcome {
+            Outcome::Failed(Errno::CANCELED) | Outcome::Sent(1_000, _) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    push(&mut ring, Operation::Close, Submission::Close);
+    turn(&mut ring);
+    assert!(!net.peer_state(peer).finished);
     net.peer_set_rate(peer, PeerRate::Instant);
     assert!(net.peer_state(peer).finished);
     assert!(!net.peer_write(peer, b"x") && net.peer_state(peer).reset, "nobody reads this");
@@ -151,7 +156,7 @@ fn a_reset_is_told_once() {
     let done = turn(&mut ring);
     assert!(matches!(of(&done, Operation::Receive).outcome, Outcome::Failed(Errno::CONNRESET)));
     send(&mut ring, b"x");
-    push(&mut ring, Operation::Shutdown, Submission::ShutdownBoth);
+    push(&mut ring, Operation::Shutdown, Submission::ShutdownWrite);
     let done = turn(&mut ring);
     assert!(matches!(of(&done, Operation::Send).outcome, Outcome::SendFailed(Errno::PIPE, _)));
     assert!(matches!(of(&done, Operation::Shutdown).outcome, Outcome::Failed(Errno::NOTCONN)));

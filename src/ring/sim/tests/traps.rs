@@ -19,7 +19,7 @@ fn a_close_does_not_end_an_armed_receive() {
     assert_eq!(bytes(&done), b"late");
     assert_eq!(done[0].token, token(Operation::Receive, 0, 1));
     drop(done);
-    push(&mut ring, Operation::Cancel, Submission::CancelReceive);
+    push(&mut ring, Operation::Cancel, Submission::Cancel(Operation::Receive));
     let done = turn(&mut ring);
     assert!(matches!(of(&done, Operation::Receive).outcome, Outcome::Failed(Errno::CANCELED)));
     assert!(net.peer_state(peer).finished);
@@ -157,7 +157,7 @@ fn a_cancel_is_a_request() {
         if seed % 3 == 0 {
             net.peer_shutdown(peer);
         }
-        push(&mut ring, Operation::Cancel, Submission::CancelReceive);
+        push(&mut ring, Operation::Cancel, Submission::Cancel(Operation::Receive));
         let mut done = Vec::new();
         for _ in 0..5 {
             done.extend(turn(&mut ring));
