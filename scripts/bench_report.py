@@ -31,6 +31,9 @@ METRICS = [
     ('churn', 'Connections per second: connect, upgrade, echo, close', ['connections_per_second'], False),
     ('churn', 'Server CPU per connection, ns', CPU, True),
     ('shards', 'Server CPU per echoed message, ns: one shard on one core, two on two', CPU, True),
+    ('shared', 'Server CPU per echoed message, ns: by a handler, and through a shared socket by a worker on '
+     'another thread (`examples/shared_echo.rs`)', CPU, True),
+    ('shared', 'Messages per second: by a handler, and by one worker', ['messages_per_second'], False),
     ('fanout', 'Server CPU per delivery, ns', CPU, True),
     ('fanout', 'Deliveries per second', ['deliveries_per_second'], False),
     ('fanout', 'Time to the last delivery p50, µs', ['last_delivery_us.p50'], True),
