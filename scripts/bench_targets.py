@@ -32,12 +32,20 @@ HANDSHAKES_MIN = 50_000
 SHARDS_MIN = 1.8
 SHARED_MAX = 2.5
 SHARED_RATE_MIN = 300_000
+# Scenario, target, operations per second.
+CONTROL = [
+    ('control: pairs, 64 connections', 'read and write pairs per second over the Unix socket, 64 kept-alive connections',
+     30_000),
+    ('control: writes to 100000 sockets', 'writes by id per second to 100,000 sockets through one HTTP/2 connection',
+     50_000),
+]
 
 
 def other_rows(report, ours):
     """Rows of: target, wanted, measured, verdict."""
     return (idle_rows(report, ours) + latency_rows(report, ours) + shard_rows(report, ours)
-            + shared_rows(report, ours) + million_rows(report, ours) + micro_rows(report))
+            + shared_rows(report, ours) + control_rows(report, ours) + million_rows(report, ours)
+            + micro_rows(report))
 
 
 def judged(what, wanted, values, limit, less=True, text=lambda value: f'{value:.2f}'):
@@ -139,6 +147,16 @@ def shared_rows(report, ours):
         if rates:
             found.append(judged(f'{scenario}: messages per second by one worker', f'{SHARED_RATE_MIN:,}',
                                 rates.values, SHARED_RATE_MIN, less=False, text=lambda value: f'{value:,.0f}'))
+    return found
+
+
+def control_rows(report, ours):
+    whole = lambda value: f'{value:,.0f}'
+    found = []
+    for scenario, what, limit in CONTROL:
+        row = report.row(scenario, 'operations_per_second')
+        values = row[ours].values if ours in row else []
+        found.append(judged(f'control plane: {what}', whole(limit), values, limit, less=False, text=whole))
     return found
 
 
