@@ -104,15 +104,17 @@ impl Closing {
     }
 }
 
-/// The task of one connection: the three callbacks in order. `keeper`: where its session is kept,
-/// if the route asks for one.
+/// The task of one connection: the three callbacks in order. `shared_connection`: what the route
+/// says. `keeper`: where its session is kept, if the route asks for one.
 pub(crate) fn task<H: WebSocketServer>(
     handler: H,
     arrival: Arrival,
+    shared_connection: bool,
     keeper: Option<Arc<SessionKeeper>>,
 ) -> Task {
     let Arrival { port, request, upgrade } = arrival;
-    let opening = Opening::new(request, upgrade, port.peer(), port.identity(), keeper);
+    let (peer, identity) = (port.peer(), port.identity());
+    let opening = Opening::new(request, upgrade, peer, identity, shared_connection, keeper);
     let opening = Box::new(opening);
     Box::pin(callbacks(handler, WebSocket::new(port), Some(opening)))
 }

@@ -211,9 +211,10 @@ fn builder() -> Builder<TokioExecutor> {
 fn admitted(
     plane: &Plane,
     door: Door,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Request<Body>, ApiError> {
-    plane.guard.admit(door, request.method(), request.uri(), request.headers())?;
+    let access = plane.guard.admit(door, request.method(), request.uri(), request.headers())?;
+    request.extensions_mut().insert(access);
     Ok(request.map(Body::new))
 }
 

@@ -134,6 +134,8 @@ pub(super) struct Flags {
     pub(super) close_received: bool,
     /// The socket is of no more use.
     pub(super) dead: bool,
+    /// The peer is to see a reset.
+    pub(super) reset: bool,
     /// Accepted beyond the limit, to be told so.
     pub(super) over_capacity: bool,
     /// See `WebSocket::set_binary_data`.

@@ -45,7 +45,7 @@ impl Connection {
         if self.flags.paused {
             self.phase = Phase::Open(core.now.get());
         } else if self.flags.pinged {
-            self.lose(core);
+            self.cut(core);
         } else {
             self.flags.pinged = true;
             self.talk.outbox.push_frame(Opcode::Ping, Payload::Borrowed(&[]));

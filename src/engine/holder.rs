@@ -159,6 +159,11 @@ impl Holder {
         self.fence
     }
 
+    /// How the conversation ended, once it has.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.link.lock().ended.as_deref().cloned()
+    }
+
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.link.lock().outgoing_bytes
     }
@@ -168,6 +173,11 @@ impl Holder {
         if let Some(mut state) = self.state() {
             state.kept = None;
         }
+        self.leaving = Leaving::Released;
+    }
+
+    /// Gives the socket free; what was read and not acknowledged is the next to be read.
+    pub(crate) fn give_back(mut self) {
         self.leaving = Leaving::Released;
     }
 

@@ -118,7 +118,7 @@ impl<R: Ring> Submit<'_, R> {
             slot.receive = Receive::Idle;
         }
         match slot.teardown {
-            Teardown::None if slot.operations > 0 => {
+            Teardown::None if slot.operations > 0 || connection.flags.reset => {
                 // Each by its token. A shutdown would end them as well, but the kernel gives every
                 // shutdown to a worker thread, and a cancel by descriptor looks at every operation
                 // of the ring: together that made the end of many connections quadratic.
@@ -129,6 +129,9 @@ impl<R: Ring> Submit<'_, R> {
                 ];
                 for (_, operation) in armed.into_iter().filter(|(armed, _)| *armed) {
                     self.push(slot, Operation::Cancel, Submission::Cancel(operation));
+                }
+                if connection.flags.reset {
+                    self.push(slot, Operation::ResetOnClose, Submission::ResetOnClose);
                 }
                 slot.teardown = Teardown::Quieting;
             }

@@ -11,6 +11,7 @@ use super::events::{EventClose, EventKind};
 use super::inbox::Inbox;
 use super::link::{Facts, Leaving, Link, LinkState, Purpose};
 use super::outbox::Payload;
+use super::settings::MailboxPolicy;
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, limits};
@@ -247,15 +248,30 @@ impl Connection {
                     route.unattended.wrapping_add_signed(if unattended { 1 } else { -1 });
             });
         }
-        let readable = state.linked_messages > 0
-            || self.talk.inbox.is_readable(limits::READ_LEN_DEFAULT, false);
-        if unattended && readable && !state.flags.told_readable {
+        let readable = unattended && self.would_be_read(state, core);
+        if readable && !state.flags.told_readable {
             self.publish(EventKind::Readable, state, None, core);
         }
-        state.flags.told_readable = unattended && readable;
+        state.flags.told_readable = readable;
         if self.ended.is_some() {
             self.tell_closed(state, core);
         }
+    }
+
+    /// Whether whoever comes now gets something for a `read` of the usual length: a whole message,
+    /// or so much of one; or would by coming, because a full mailbox keeps the rest outside.
+    fn would_be_read(&self, state: &SharedState, core: &Core) -> bool {
+        let len = limits::READ_LEN_DEFAULT;
+        let mut wanted = len;
+        if let Some(link) = &state.link {
+            let shared = link.lock();
+            if shared.ready.is_readable(len, false) {
+                return true;
+            }
+            wanted -= shared.ready.begun(len, false);
+        }
+        let stopped = core.mailbox(self.route) == MailboxPolicy::StopReading;
+        self.talk.inbox.is_readable(wanted, false) || (stopped && !self.has_room(state, core))
     }
 
     fn tell_closed(&mut self, state: &mut SharedState, core: &Core) {
@@ -291,7 +307,7 @@ impl Connection {
         core.count_route(self.route, |route| route.shared -= 1);
         self.tell(&mut state, core);
         self.tell_closed(&mut state, core);
-        core.fail_waiting_writes(self.id);
+        core.fail_waiting_writes(self.id, self.ended.as_deref());
         let unread = self.talk.inbox.is_readable(limits::READ_LEN_DEFAULT, false);
         let link = state.link.take();
         // Nobody comes for what the session timeout has closed.

@@ -147,22 +147,26 @@ impl SharedTable {
             return Err(self.absence(claim));
         };
         let link = Arc::clone(&remains.link);
-        let held = link.lock().fence;
-        let (fence, waiting) = match request.fence {
-            Some(fence) if fence == held => (fence, link.lock().attach()),
+        let mut shared = link.lock();
+        let held = shared.fence;
+        let (fence, waiting) = match shared.resumed_by(request) {
+            Some(fence) if fence == held => (fence, shared.attach()),
             Some(_) => return Err(OpenFailure::Fenced),
             None if held > 0 && !request.steal => {
                 return Err(OpenFailure::Busy { expires_in: Some(remains.until.since(now)) });
             }
             None => {
                 let fence = self.next_fence();
-                (fence, link.lock().pass_on(fence))
+                let waiting = shared.pass_on(fence);
+                shared.key = request.key;
+                (fence, waiting)
             }
         };
+        let attachment = shared.attachment;
+        drop(shared);
         if let Some(waiting) = waiting {
             waiting.waker.wake();
         }
-        let attachment = link.lock().attachment;
         let leaving = request.leaving();
         Ok(Holder { link, fence, attachment, leaving })
     }
