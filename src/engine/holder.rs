@@ -63,8 +63,8 @@ impl Holder {
         self.link.lock()
     }
 
-    /// The next message or part of one. The deadline counts from the first poll that has to wait. `keep`: what is taken is to
-    /// be acknowledged, and which message was the last to be.
+    /// The next message or part of one. The deadline counts from the first poll that has to wait.
+    /// `keep`: what is taken is to be acknowledged, and which message was the last to be.
     pub(crate) fn read(
         &mut self,
         len: usize,
