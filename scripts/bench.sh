@@ -21,12 +21,13 @@
 #
 # RINGWIRE=path      the program of `ringwire`  (default: target/release/ringwire, built here)
 # RINGWIRE_ARGS=...  further arguments of `serve` (default: --log warn)
+# SHARED_ECHO=path   the example of that name    (default: built here)
 # LOADTEST=path      the generator               (default: built here)
 # SECONDS_EACH=1     measured seconds of a run, at most
 # SCENARIOS="..."    of echo: connections,depth,bytes,kind; separated by spaces
 # FANOUTS="..."      of fanout: subscribers,bytes; separated by spaces
 # IDLE="10000 ..."   idle connections, each with servers just started; empty for none
-# ONLY="echo ..."    of echo churn fanout open shards control idle micro
+# ONLY="echo ..."    of echo churn fanout open shards shared control idle micro
 # OUT=target/bench   where results.jsonl, the servers' logs and the report go
 # PORT=7400          first of two ports for each contender
 # Exit status: 0 even if a contender was left out, which the output says; 1 without any result.
@@ -77,7 +78,7 @@ else
     idle=${IDLE-"10000 100000 1000000"} rates="50 80"
     fanouts=${FANOUTS-"1000,64 1000,1024 10000,64 10000,1024"}
 fi
-only=" ${ONLY:-echo churn fanout open shards control idle micro} "
+only=" ${ONLY:-echo churn fanout open shards shared control idle micro} "
 
 mkdir -p "$out/logs"
 results=$out/results.jsonl failures=$out/failures.txt facts=$out/facts.tsv commands=$out/commands.tsv
@@ -366,6 +367,38 @@ shard_one() {
     done
 }
 
+# What an echo costs through a shared socket in the hands of a worker on another thread, beside one
+# by a handler of the same program. Shard and worker together have the core that a shard has
+# otherwise. How much one worker echoes at most is asked with both cores for all.
+shared_rounds() {
+    local i round takes="$((1500 + warmup_ms)) 1000" client_cores SERVER_CORE=$SERVER_CORE example=$shared_echo
+    for ((round = 1; round <= rounds; round++)); do
+        for i in "${!chosen[@]}"; do
+            [[ ${chosen[i]} = ringwire && -n ${usable[ringwire]:-} ]] || continue
+            SERVER_CORE=0 client_cores=$CLIENT_CORE
+            ((planning)) || start "$i" || continue
+            shared_one "$i" / "ringwire (shared)" 100 1
+            shared_one "$i" /dedicated ringwire 100 1
+            shared_one "$i" / "ringwire (shared)" 100 16
+            shared_one "$i" /dedicated ringwire 100 16
+            ((planning)) || stop "$i"
+            SERVER_CORE=$ALL_CORES client_cores=$ALL_CORES
+            ((planning)) || start "$i" || continue
+            shared_one "$i" / "ringwire (shared, both cores)" 100 16
+            ((planning)) || stop "$i"
+        done
+    done
+}
+
+# shared_one INDEX PATH NAME CONNECTIONS DEPTH
+shared_one() {
+    local i=$1 held=$4
+    names[i]=$3
+    measure "$i" "shared: $4 x $5, 32 B text" echo "$2" --connections "$4" --depth "$5" --bytes 32 \
+        --kind text --seconds "$seconds_s" --warmup "$warmup_s"
+    names[i]=ringwire
+}
+
 # Shared sockets over the control plane: both cores for the server, its control clients and the
 # WebSocket clients together.
 control_rounds() {
@@ -462,6 +495,7 @@ run_all() {
     [[ $only != *" open "* ]] || open_rounds
     ((planning)) || for i in "${!pids[@]}"; do stop "$i"; done
     [[ $only != *" shards "* ]] || shard_rounds
+    [[ $only != *" shared "* ]] || shared_rounds
     [[ $only != *" control "* ]] || control_rounds
     if [[ $only == *" idle "* ]]; then
         for count in $idle; do idle_rounds "$count"; done
@@ -493,7 +527,7 @@ walk() {
 }
 
 [[ $(nproc) -ge 2 ]] || die "two cores are needed, one for the servers and one for the generator"
-shards=1
+shards=1 example=''
 install_debian
 install_npm
 build

@@ -31,6 +31,9 @@ METRICS = [
     ('churn', 'Connections per second: connect, upgrade, echo, close', ['connections_per_second'], False),
     ('churn', 'Server CPU per connection, ns', CPU, True),
     ('shards', 'Server CPU per echoed message, ns: one shard on one core, two on two', CPU, True),
+    ('shared', 'Server CPU per echoed message, ns: by a handler, and through a shared socket by a worker on '
+     'another thread (`examples/shared_echo.rs`)', CPU, True),
+    ('shared', 'Messages per second: by a handler, and by one worker', ['messages_per_second'], False),
     ('control', 'Operations of the control plane per second', ['operations_per_second'], False),
     ('control', 'Server CPU per operation of the control plane, ns', CPU, True),
     ('fanout', 'Server CPU per delivery, ns', CPU, True),

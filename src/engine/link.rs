@@ -12,6 +12,7 @@ use super::ready::{Ready, Taken};
 use super::registry::SlotId;
 use super::remote::Remote;
 use super::settings::Limits;
+use super::wakes::ThreadMark;
 use crate::clock::Moment;
 use crate::proto::{CloseCode, MessageKind};
 use crate::ring::Buffer;
@@ -60,6 +61,8 @@ pub(super) struct LinkState {
     pub(super) outgoing: Vec<Outgoing>,
     pub(super) outgoing_bytes: usize,
     pub(super) waiting: Option<Waiting>,
+    /// Others whose holders are to be woken by this one, see [`super::wakes`].
+    pub(super) companions: Vec<Waker>,
     /// The close that the holder asks for.
     pub(super) close: Option<(CloseCode, Box<str>)>,
     pub(super) leaving: Leaving,
@@ -86,6 +89,8 @@ pub(super) struct LinkState {
 /// What the holder waits for.
 pub(super) struct Waiting {
     pub(super) waker: Waker,
+    /// Where it was polled last.
+    pub(super) thread: ThreadMark,
     pub(super) purpose: Purpose,
 }
 
@@ -122,6 +127,7 @@ impl Link {
             outgoing: Vec::new(),
             outgoing_bytes: 0,
             waiting: None,
+            companions: Vec::new(),
             close: None,
             leaving: Leaving::No,
             ended: None,

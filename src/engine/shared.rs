@@ -16,6 +16,7 @@ use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, limits};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// How the Close of a session that has timed out reads.
@@ -167,10 +168,10 @@ impl Connection {
         shared.watched_until = self.scheduled;
         let due = shared.is_due(core.now.get(), link.high_water_bytes);
         let woken = if due { shared.waiting.take() } else { None };
+        let forgotten = std::mem::take(&mut shared.companions);
         drop(shared);
-        if let Some(waiting) = woken {
-            waiting.waker.wake();
-        }
+        core.wake_holder(self.id, woken);
+        forgotten.into_iter().for_each(Waker::wake);
         self.account_with(state.linked_bytes as usize, core);
         for message in outgoing.drain(..) {
             self.say(message.kind, Payload::Owned(message.payload), core);
@@ -326,7 +327,7 @@ impl Connection {
 
     /// Everything that is left goes to the holder, or to who comes for it.
     fn leave_link(&mut self, state: &SharedState, link: Arc<Link>, core: &Core) {
-        let woken = {
+        let (woken, companions) = {
             let mut shared = link.lock();
             if !state.flags.serving {
                 self.hand_over(&mut shared);
@@ -336,11 +337,10 @@ impl Connection {
             (shared.shut, shared.closed) = (true, true);
             let lost = || Ended::lost().into();
             shared.ended = Some(self.ended.clone().unwrap_or_else(lost));
-            shared.waiting.take()
+            (shared.waiting.take(), std::mem::take(&mut shared.companions))
         };
-        if let Some(waiting) = woken {
-            waiting.waker.wake();
-        }
+        core.wake_holder(self.id, woken);
+        companions.into_iter().for_each(Waker::wake);
         let nonce = self.nonce(core);
         core.shared.borrow_mut().keep_remains(link, state.lease_ms > 0, nonce, core.now.get());
     }
