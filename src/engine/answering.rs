@@ -4,6 +4,7 @@
 use super::command::{Command, OpenFailure, PendingWrite, ReachFailure, ShardReport};
 use super::connection::{Connection, Phase};
 use super::core::Core;
+use super::flags::Flag;
 use super::holder::HeldWriteFailure;
 use super::ids::Claim;
 use super::link::Outgoing;
@@ -110,7 +111,7 @@ impl<R: Ring> Shard<R> {
         match connection.write_by_id(write, core) {
             Ok(()) => {}
             Err(write) if write.waits => {
-                connection.flags.writing = true;
+                connection.flags.set(Flag::Writing);
                 if let Err(write) = core.shared.borrow_mut().wait_for_room(write) {
                     full(write);
                 }
@@ -157,7 +158,7 @@ impl super::registry::Registry {
             return None;
         }
         // Its holder has done something before this was asked, for example left.
-        if connection.flags.shared && connection.flags.dirty {
+        if connection.flags.has(Flag::Shared) && connection.flags.has(Flag::Dirty) {
             connection.exchange(core);
         }
         drop(connection);
@@ -173,9 +174,9 @@ impl Connection {
         core: &Core,
     ) -> Result<(), PendingWrite> {
         let limits = &core.settings.limits;
-        let failure = if !self.flags.shared {
+        let failure = if !self.flags.has(Flag::Shared) {
             // Whether a handler will make it shared is not known yet.
-            let deciding = matches!(self.phase, Phase::Head(_) | Phase::Deciding(_));
+            let deciding = matches!(self.phase, Phase::Head(_) | Phase::Deciding);
             let failure = if deciding { OpenFailure::Unknown } else { OpenFailure::NotShared };
             Some(ReachFailure::Open(failure))
         } else if !self.is_open() {
@@ -199,7 +200,7 @@ impl Connection {
     fn close_from_outside(&mut self, code: CloseCode, reason: &str, core: &Core) {
         match self.phase {
             Phase::Open(_) => self.start_close(code, reason, core),
-            Phase::Head(_) | Phase::Deciding(_) => self.lose(core),
+            Phase::Head(_) | Phase::Deciding => self.lose(core),
             Phase::Closing(_) | Phase::Lingering(_) | Phase::Gone => {}
         }
     }

@@ -1,6 +1,7 @@
 //! The opening handshake: which answer a request gets, before any handler is asked.
 
 use super::core::Core;
+use super::flags::Flag;
 use super::registry::Shared;
 use super::routes::{Arrival, Routes, Target};
 use super::verbs::Port;
@@ -15,7 +16,7 @@ pub(super) fn handle_request(
     routes: &Routes,
 ) {
     let mut state = connection.borrow_mut();
-    if state.flags.over_capacity {
+    if state.flags.has(Flag::OverCapacity) {
         let refusal = over_capacity(state.id.slot ^ state.id.generation);
         state.refuse(&refusal, core);
         return;

@@ -39,7 +39,7 @@ pub(crate) fn shard<R: Ring>(ring: R, settings: Settings, routes: Routes) -> Sha
 /// The wheel of deadlines.
 pub struct Wheel {
     timers: Timers,
-    due: Vec<SlotId>,
+    due: Vec<u32>,
 }
 
 impl Default for Wheel {
@@ -51,7 +51,7 @@ impl Default for Wheel {
 impl Wheel {
     /// Adds an entry.
     pub fn schedule(&mut self, slot: u32, at: Moment) -> Moment {
-        self.timers.schedule(SlotId { slot, generation: 0 }, at)
+        self.timers.schedule(slot, at)
     }
 
     /// When the first entry comes up.

@@ -5,6 +5,7 @@ use super::events::{EventClose, EventKind, Happened};
 use super::executor::Executor;
 use super::ids::Ids;
 use super::link::Outgoing;
+use super::peers::Peers;
 use super::registry::SlotId;
 use super::remote::Remote;
 use super::routes::Routes;
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     pub(super) ids: Ids,
     /// The sessions of those connections that have one.
     pub(super) seats: Seats,
+    pub(super) peers: RefCell<Peers>,
     pub(super) routes: Arc<Routes>,
     pub(super) remote: Arc<Remote>,
     /// Shards there are.
@@ -70,6 +72,7 @@ impl Core {
             counters: Counters::default(),
             ids,
             seats: Seats::default(),
+            peers: RefCell::default(),
             remote,
             shards,
             shared: RefCell::default(),

@@ -4,6 +4,7 @@
 use super::command::{Filter, Scan, Scanned};
 use super::connection::{Connection, Phase};
 use super::core::Core;
+use super::flags::Flag;
 use super::shard::Shard;
 use super::shared::SharedState;
 use super::sockets::{LeaseInfo, SocketInfo, SocketOrder, SocketStatus};
@@ -111,24 +112,24 @@ impl<R: Ring> Shard<R> {
         let core = &self.core;
         let now = core.now.get();
         let table = core.shared.borrow();
-        let state = table.find(connection.id.slot).filter(|_| connection.flags.shared);
+        let state = table.find(connection.id.slot).filter(|_| connection.flags.has(Flag::Shared));
         let (shard, slot) = (core.ids.shard(), connection.id.slot);
-        let idle_since = match (state, &connection.phase) {
+        let idle_since = match (state, connection.phase) {
             (Some(state), _) => state.activity,
-            (None, Phase::Open(last_received)) => *last_received,
-            _ => connection.opened,
+            (None, Phase::Open(last_received)) => last_received.moment(),
+            _ => connection.opened(),
         };
-        let counts = connection.counts;
+        let counts = connection.counts();
         SocketInfo {
-            id: core.ids.encode(connection.id, connection.opened),
+            id: core.ids.encode(connection.id, connection.opened()),
             number: u64::from(slot) * core.shards as u64 + shard as u64 + 1,
             shard,
             slot,
             route: self.routes.path(connection.route),
             status: connection.status(core),
-            peer: connection.peer(),
+            peer: connection.peer(core),
             session_id: core.seats.session_id(connection.id),
-            opened: now.since(connection.opened),
+            opened: now.since(connection.opened()),
             idle: now.since(idle_since),
             timeout: state.and_then(|_| core.session_timeout(connection.route)),
             bytes_in: counts.bytes_in,
@@ -155,8 +156,8 @@ fn lease(state: &SharedState, now: Moment) -> Option<LeaseInfo> {
 impl Connection {
     fn status(&self, core: &Core) -> SocketStatus {
         match self.phase {
-            Phase::Head(_) | Phase::Deciding(_) => SocketStatus::Handshake,
-            Phase::Open(_) if !self.flags.shared => SocketStatus::WebSocket,
+            Phase::Head(_) | Phase::Deciding => SocketStatus::Handshake,
+            Phase::Open(_) if !self.flags.has(Flag::Shared) => SocketStatus::WebSocket,
             Phase::Open(_) if self.is_attended(core) => SocketStatus::Shared,
             Phase::Open(_) => SocketStatus::Unattended,
             Phase::Closing(_) | Phase::Lingering(_) | Phase::Gone => SocketStatus::Closing,

@@ -46,7 +46,7 @@ impl Connection {
     fn end_session(&mut self, reason: &'static str, core: &Core) {
         match self.phase {
             Phase::Open(_) => self.start_close(CloseCode::POLICY, reason, core),
-            Phase::Deciding(_) => self.refuse(&Refusal::new(403, reason), core),
+            Phase::Deciding => self.refuse(&Refusal::new(403, reason), core),
             _ => {}
         }
     }

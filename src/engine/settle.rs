@@ -5,6 +5,7 @@
 
 use super::connection::{Connection, Phase};
 use super::core::Core;
+use super::flags::Flag;
 use super::registry::{Receive, Slot, SlotId, Teardown};
 use super::shard::Shard;
 use crate::ring::{Operation, Ring, Submission, Token};
@@ -25,16 +26,16 @@ impl<R: Ring> Shard<R> {
         let Some(slot) = self.registry.find(id) else { return };
         let Some(shared) = slot.connection.clone() else { return };
         let mut connection = shared.borrow_mut();
-        if connection.flags.shared {
+        if connection.flags.has(Flag::Shared) {
             connection.exchange(&self.core);
         }
         connection.conclude(&self.core);
-        connection.flags.dirty = false;
+        connection.flags.clear(Flag::Dirty);
         let mut submit = Submit { ring: &mut self.ring, id };
         submit.send(slot, &mut connection, &self.core);
         submit.finish(slot, &mut connection, &self.core);
         connection.talk.rest();
-        if connection.flags.dead {
+        if connection.flags.has(Flag::Dead) {
             submit.tear_down(slot, &mut connection);
             let closing = slot.teardown == Teardown::Closing;
             drop(connection);
@@ -45,18 +46,18 @@ impl<R: Ring> Shard<R> {
         }
         match (connection.wants_receive(&self.core), slot.receive) {
             (true, Receive::Idle) => {
-                connection.flags.paused = false;
+                connection.flags.clear(Flag::Paused);
                 submit.push(slot, Operation::Receive, Submission::Receive);
                 slot.receive = Receive::Armed;
             }
-            (false, Receive::Armed) if !connection.flags.end_of_stream => {
-                connection.flags.paused = true;
+            (false, Receive::Armed) if !connection.flags.has(Flag::EndOfStream) => {
+                connection.flags.set(Flag::Paused);
                 submit.push(slot, Operation::Cancel, Submission::Cancel(Operation::Receive));
                 slot.receive = Receive::Stopping;
             }
-            (false, Receive::Idle) if !connection.flags.end_of_stream => {
+            (false, Receive::Idle) if !connection.flags.has(Flag::EndOfStream) => {
                 // Stopped by us, or ended by itself in the batch that filled the inbox.
-                connection.flags.paused = true;
+                connection.flags.set(Flag::Paused);
                 if !slot.hangup_awaited {
                     // Nobody reads, so nobody would notice the peer's end; this does.
                     submit.push(slot, Operation::Hangup, Submission::AwaitHangup);
@@ -82,7 +83,8 @@ impl<R: Ring> Submit<'_, R> {
 
     /// Sends what waits, if nothing is in flight.
     fn send(&mut self, slot: &mut Slot, connection: &mut Connection, core: &Core) {
-        if connection.talk.outbox.wants_send() && !slot.sending && !connection.flags.dead {
+        if connection.talk.outbox.wants_send() && !slot.sending && !connection.flags.has(Flag::Dead)
+        {
             connection.count_messages_out(core);
             let said = connection.talk.outbox.take_for_send();
             let data = connection.transport.outgoing(said);
@@ -95,17 +97,20 @@ impl<R: Ring> Submit<'_, R> {
     /// come as well.
     fn finish(&mut self, slot: &mut Slot, connection: &mut Connection, core: &Core) {
         let said_all = connection.talk.outbox.is_idle() && !slot.sending;
-        if !matches!(connection.phase, Phase::Lingering(_)) || !said_all || connection.flags.dead {
+        if !matches!(connection.phase, Phase::Lingering(_))
+            || !said_all
+            || connection.flags.has(Flag::Dead)
+        {
             return;
         }
-        if connection.flags.end_of_stream {
-            connection.flags.dead = true;
+        if connection.flags.has(Flag::EndOfStream) {
+            connection.flags.set(Flag::Dead);
         } else if !slot.finished {
             self.push(slot, Operation::Shutdown, Submission::ShutdownWrite);
             slot.finished = true;
             // Both have said that they are done: a peer that keeps its end open is not waited for
             // as one that may still be reading.
-            if connection.flags.close_received {
+            if connection.flags.has(Flag::CloseReceived) {
                 connection.linger(core.settings.timeouts.linger, core);
             }
         }

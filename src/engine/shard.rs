@@ -11,6 +11,7 @@ use super::core::{Core, CoreParts, Totals, count};
 use super::draining::Ending;
 use super::events::Events;
 use super::executor::{Ended, TaskId};
+use super::flags::Flag;
 use super::registry::{Receive, Registry, Shared, SlotId, Teardown};
 use super::remote::{Remote, Taken};
 use super::routes::{Farewell, Routes, Target};
@@ -50,7 +51,7 @@ pub struct Shard<R: Ring> {
     pub(super) taken: Taken,
     /// What other threads have asked, not yet answered.
     pub(super) commands: VecDeque<Command>,
-    due: Vec<SlotId>,
+    due: Vec<u32>,
     /// Batches until the next one that is measured.
     turns_unmeasured: u32,
     /// When the batch began, if it is measured.
@@ -240,7 +241,7 @@ impl<R: Ring> Shard<R> {
                 }
                 connection.mark_dirty(&self.core);
             }
-            (_, Outcome::PeerAddress(peer)) => connection.borrow_mut().set_peer(peer),
+            (_, Outcome::PeerAddress(peer)) => connection.borrow_mut().set_peer(peer, &self.core),
             // A FIN comes behind what is unread, and is seen when that is read. A reset is not.
             (_, Outcome::HungUp { reset: true }) => connection.borrow_mut().lose(&self.core),
             _ => {}
@@ -259,7 +260,7 @@ impl<R: Ring> Shard<R> {
         if !more {
             connection.mark_dirty(&self.core);
         }
-        if connection.flags.dead {
+        if connection.flags.has(Flag::Dead) {
             return;
         }
         let request = {
@@ -317,8 +318,8 @@ impl<R: Ring> Shard<R> {
     fn handle_time(&mut self, now: Moment) {
         self.core.timers.borrow_mut().expire(now, &mut self.due);
         let mut due = std::mem::take(&mut self.due);
-        for id in due.drain(..) {
-            if let Some(connection) = self.registry.find(id).and_then(|s| s.connection.as_ref()) {
+        for slot in due.drain(..) {
+            if let Some(connection) = self.registry.at(slot) {
                 connection.borrow_mut().handle_timeout(&self.core);
             }
         }
@@ -357,12 +358,12 @@ impl<R: Ring> Shard<R> {
         let mut connection = connection.borrow_mut();
         connection.handle_gone(&self.core);
         log::access(&connection, &self.core, &self.routes);
-        if connection.flags.left_open
+        if connection.flags.has(Flag::LeftOpen)
             && let Some(Target::Handler { farewell, .. }) = self.routes.get(connection.route)
         {
-            let websocket_id = self.core.ids.encode(id, connection.opened);
-            let ended = connection.ended.as_deref().cloned().unwrap_or_else(Over::lost);
-            let task = farewell(Farewell { websocket_id, ended, counts: connection.counts });
+            let websocket_id = self.core.ids.encode(id, connection.opened());
+            let ended = connection.ended().cloned().unwrap_or_else(Over::lost);
+            let task = farewell(Farewell { websocket_id, ended, counts: connection.counts() });
             self.core.executor.spawn(id, task);
         }
         for acceptor in &mut self.acceptors {

@@ -5,9 +5,10 @@
 //! A socket that nobody holds has one small box here and no link. Dedicated connections are never
 //! looked at.
 
-use super::connection::{Connection, Ended, NEVER, Phase, Reading};
+use super::connection::{Connection, Counted, Ended, NEVER, Phase, Reading};
 use super::core::Core;
 use super::events::{EventClose, EventKind};
+use super::flags::Flag;
 use super::inbox::Inbox;
 use super::link::{Facts, Leaving, Link, LinkState, Purpose};
 use super::outbox::Payload;
@@ -61,7 +62,7 @@ pub(super) struct SharedFlags {
 // With the connection, its reference counts and its borrow flag: what an idle socket costs that
 // nobody attends to, as the allocator rounds it, beside its entries in tables.
 const _: () = assert!(size_of::<SharedState>() <= 64);
-const _: () = assert!(size_of::<std::cell::RefCell<Connection>>() + 16 <= 192);
+const _: () = assert!(size_of::<std::cell::RefCell<Connection>>() + 16 <= 128);
 
 impl SharedState {
     pub(super) fn new(session_id: Option<Arc<str>>, now: Moment) -> Self {
@@ -112,7 +113,7 @@ impl Connection {
             state.link = (!idle).then_some(link);
         }
         self.take_waiting_writes(core);
-        let messages = (self.counts.messages_in + self.counts.messages_out) as u32;
+        let messages = self.messages_low();
         if messages != state.messages {
             state.messages = messages;
             state.activity = core.now.get();
@@ -143,7 +144,7 @@ impl Connection {
             std::mem::swap(&mut shared.outgoing, &mut outgoing);
             shared.outgoing_bytes = 0;
         }
-        self.flags.writing = full && !shared.outgoing.is_empty();
+        self.flags.put(Flag::Writing, full && !shared.outgoing.is_empty());
         if state.flags.held {
             self.look_at_lease(state, &mut shared, core);
         }
@@ -151,10 +152,10 @@ impl Connection {
             self.hand_over(&mut shared);
         }
         shared.shut = close.is_some() || !matches!(self.phase, Phase::Open(_));
-        shared.closed = self.flags.close_received
-            || self.flags.dead
+        shared.closed = self.flags.has(Flag::CloseReceived)
+            || self.flags.has(Flag::Dead)
             || matches!(self.phase, Phase::Lingering(_) | Phase::Gone);
-        shared.ended = self.ended.clone();
+        shared.ended = self.ended().cloned().map(Box::new);
         state.linked_bytes = u32::try_from(shared.cost_bytes()).unwrap_or(u32::MAX);
         state.linked_messages = u16::try_from(shared.ready.messages()).unwrap_or(u16::MAX);
         shared.paused = !self.has_room(state, core);
@@ -163,7 +164,7 @@ impl Connection {
             _ => None,
         };
         self.reschedule(core);
-        shared.watched_until = self.scheduled;
+        shared.watched_until = self.scheduled.moment();
         let due = shared.is_due(core.now.get(), link.high_water_bytes);
         let woken = if due { shared.waiting.take() } else { None };
         drop(shared);
@@ -185,7 +186,7 @@ impl Connection {
         if matches!(self.phase, Phase::Open(_)) {
             let opcode = if kind == MessageKind::Text { Opcode::Text } else { Opcode::Binary };
             self.talk.outbox.push_frame(opcode, payload);
-            self.counts.messages_out += 1;
+            self.count(Counted::MessagesOut, 1);
             self.mark_dirty(core);
         }
     }
@@ -252,7 +253,7 @@ impl Connection {
             self.publish(EventKind::Readable, state, None, core);
         }
         state.flags.told_readable = unattended && readable;
-        if self.ended.is_some() {
+        if self.ended().is_some() {
             self.tell_closed(state, core);
         }
     }
@@ -261,7 +262,7 @@ impl Connection {
         if std::mem::replace(&mut state.flags.told_closed, true) {
             return;
         }
-        let close = self.ended.as_deref().map(|ended| {
+        let close = self.ended().map(|ended| {
             let Ended { code, reason, by } = ended.clone();
             Arc::new(EventClose { code, reason, by })
         });
@@ -275,13 +276,13 @@ impl Connection {
         close: Option<Arc<EventClose>>,
         core: &Core,
     ) {
-        let websocket_id = core.ids.encode(self.id, self.opened);
+        let websocket_id = core.ids.encode(self.id, self.opened());
         core.publish(kind, websocket_id, self.route, state.session_id.clone(), close);
     }
 
     /// The random part of the id.
     pub(super) fn nonce(&self, core: &Core) -> u64 {
-        core.ids.nonce(self.id, self.opened)
+        core.ids.nonce(self.id, self.opened())
     }
 
     /// The socket is gone; what was not read stays for a while.
@@ -318,8 +319,7 @@ impl Connection {
             shared.outgoing.clear();
             shared.outgoing_bytes = 0;
             (shared.shut, shared.closed) = (true, true);
-            let lost = || Ended::lost().into();
-            shared.ended = Some(self.ended.clone().unwrap_or_else(lost));
+            shared.ended = Some(self.ended().cloned().unwrap_or_else(Ended::lost).into());
             shared.waiting.take()
         };
         if let Some(waiting) = woken {
@@ -331,9 +331,9 @@ impl Connection {
 
     pub(super) fn new_link(&self, session_id: Option<&Arc<str>>, core: &Core) -> Link {
         let facts = Facts {
-            websocket_id: core.ids.encode(self.id, self.opened).into(),
+            websocket_id: core.ids.encode(self.id, self.opened()).into(),
             session_id: session_id.cloned(),
-            peer: self.peer(),
+            peer: self.peer(core),
         };
         Link::new(self.id, facts, Arc::clone(&core.remote), &core.settings.limits)
     }
