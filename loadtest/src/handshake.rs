@@ -9,6 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
+use crate::connect::WAVE;
+
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Where to connect and what to ask for.
@@ -18,7 +20,7 @@ pub struct Target {
     /// What goes into the Host header.
     pub host: String,
     pub path: String,
-    /// How many loopback addresses to connect to in turn, from `address` on.
+    /// How many loopback addresses to connect to in turn, from `address` on: a wave each.
     pub destinations: u32,
 }
 
@@ -49,7 +51,7 @@ impl Target {
     pub fn address(&self, index: u32) -> SocketAddr {
         match self.address.ip() {
             IpAddr::V4(ip) if ip.is_loopback() => {
-                let ip = u32::from(ip).wrapping_add(index % self.destinations);
+                let ip = u32::from(ip).wrapping_add(index / WAVE % self.destinations);
                 SocketAddr::from((Ipv4Addr::from(ip), self.address.port()))
             }
             _ => self.address,
@@ -129,8 +131,8 @@ mod tests {
         let mut target = Target::parse("ws://127.0.0.1:9001/").unwrap();
         assert_eq!(target.address(7), target.address);
         target.destinations = 3;
-        let hosts = [0, 1, 2, 3].map(|index| target.address(index).ip().to_string());
-        assert_eq!(hosts, ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.1"]);
+        let hosts = [0, WAVE - 1, WAVE, 3 * WAVE].map(|i| target.address(i).ip().to_string());
+        assert_eq!(hosts, ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.1"]);
         target.address = "10.0.0.1:1".parse().unwrap();
         assert_eq!(target.address(2), target.address);
     }
