@@ -27,6 +27,15 @@ impl Connection {
         self.aside.get_or_insert_default()
     }
 
+    /// Which waker to wake beside the task's own, if any.
+    pub(super) fn keep_waker(&mut self, waker: Option<Waker>) {
+        if waker.is_some() {
+            self.aside_mut().waker = waker;
+        } else if let Some(aside) = &mut self.aside {
+            aside.waker = None;
+        }
+    }
+
     /// How the conversation ended, once it has.
     pub(super) fn ended(&self) -> Option<&Ended> {
         self.aside.as_ref()?.ended.as_deref()

@@ -21,7 +21,7 @@ pub use super::ended::Closer;
 pub(super) use super::ended::Counted;
 use super::ended::Tally;
 pub(crate) use super::ended::{Counts, Ended};
-use super::executor::TaskId;
+use super::executor::Task;
 use super::flags::{Flag, Flags};
 use super::outbox::Payload;
 use super::peers::Peer;
@@ -43,8 +43,8 @@ pub(crate) struct Connection {
     pub(super) talk: Conversation,
     /// What few connections have at a time.
     pub(super) aside: Option<Box<Aside>>,
-    /// The handler, while there is one.
-    pub(super) task: Option<TaskId>,
+    /// The handler, while there is one and it is not being polled.
+    pub(super) task: Option<Task>,
     /// The read that waits.
     pub(super) reading: Option<Reading>,
     tally: Tally,
@@ -62,10 +62,6 @@ pub(crate) struct Connection {
     pub(super) flags: Flags,
     pub(super) transport: Transport,
 }
-
-// With its reference counts and its borrow flag it is what an idle connection costs beside its
-// handler's future and two entries in tables.
-const _: () = assert!(size_of::<Connection>() <= 104);
 
 /// What is to happen next with a connection's bytes.
 #[derive(Clone, Copy)]
@@ -114,26 +110,35 @@ impl Connection {
     pub(super) fn new(id: SlotId, over_capacity: bool, core: &Core) -> Self {
         let now = core.now.get();
         let mut connection = Self {
+            phase: Phase::Head((now + core.settings.timeouts.request_head).into()),
+            opened: now.into(),
+            ..Self::gone(id)
+        };
+        connection.flags.set(Flag::AtEnd);
+        connection.flags.put(Flag::OverCapacity, over_capacity);
+        connection.reschedule(core);
+        connection
+    }
+
+    /// No connection: one that is gone.
+    pub(super) fn gone(id: SlotId) -> Self {
+        Self {
             id,
             talk: Conversation::default(),
             aside: None,
             task: None,
             reading: None,
             tally: Tally::default(),
-            phase: Phase::Head((now + core.settings.timeouts.request_head).into()),
+            phase: Phase::Gone,
             peer: Peer::Unknown,
             scheduled: NEVER.into(),
-            opened: now.into(),
+            opened: NEVER.into(),
             route: u16::MAX,
             status: 0,
             counted_out: 0,
             flags: Flags::default(),
             transport: Transport::Plain,
-        };
-        connection.flags.set(Flag::AtEnd);
-        connection.flags.put(Flag::OverCapacity, over_capacity);
-        connection.reschedule(core);
-        connection
+        }
     }
 
     /// The peer has sent FIN.
@@ -343,6 +348,14 @@ impl Connection {
         }
     }
 
+    /// One more message written.
+    #[inline(always)]
+    pub(super) fn count_message_out(&mut self) {
+        if self.tally.add_one(Counted::MessagesOut) {
+            self.carry(Counted::MessagesOut, 1);
+        }
+    }
+
     #[cold]
     fn carry(&mut self, counted: Counted, carry: u64) {
         self.aside_mut().carried.add(counted, carry);
@@ -353,9 +366,7 @@ impl Connection {
         if let Some(waker) = self.aside.as_mut().and_then(|aside| aside.waker.take()) {
             waker.wake();
         }
-        if let Some(task) = self.task {
-            core.executor.wake(task);
-        }
+        core.executor.wake(self);
     }
 
     /// Brings the shard's account of grown inboxes up to date.

@@ -35,6 +35,14 @@ impl Tally {
         sum >> 32
     }
 
+    /// One more. Comes back: whether that is one more than fits.
+    #[inline(always)]
+    pub(super) fn add_one(&mut self, counted: Counted) -> bool {
+        let (sum, carries) = self.0[counted as usize].overflowing_add(1);
+        self.0[counted as usize] = sum;
+        carries
+    }
+
     /// The low bits of a count.
     #[inline(always)]
     pub(super) fn low(&self, counted: Counted) -> u32 {
@@ -104,6 +112,9 @@ mod tests {
         let [bytes_in, bytes_out, messages_in, messages_out] = sums;
         let counts = Counts { bytes_in, bytes_out, messages_in, messages_out };
         assert_eq!(tally.counts(Some(&carried)), counts);
+        let mut full = Tally([u32::MAX - 1; 4]);
+        assert_eq!([false, true], [(); 2].map(|()| full.add_one(Counted::MessagesOut)));
+        assert_eq!(full.low(Counted::MessagesOut), 0);
         assert_ne!(tally.counts(None), counts);
     }
 }

@@ -29,6 +29,10 @@ pub(super) enum Flag {
     Fenced,
     /// The handler has left the shared socket open; a new one is told when it is gone.
     LeftOpen,
+    /// It has a handler: a task, which is elsewhere while it is polled.
+    Handled,
+    /// That is on the list of those to poll.
+    Queued,
 }
 
 /// All of them.
@@ -39,6 +43,23 @@ impl Flags {
     #[inline(always)]
     pub(super) fn has(self, flag: Flag) -> bool {
         self.0 & 1 << flag as u16 != 0
+    }
+
+    /// Those of them that are among `mask`: several questions in one.
+    #[inline(always)]
+    pub(super) fn among(self, mask: Self) -> Self {
+        Self(self.0 & mask.0)
+    }
+
+    /// Exactly these.
+    pub(super) const fn of(flags: &[Flag]) -> Self {
+        let mut all = 0;
+        let mut index = 0;
+        while index < flags.len() {
+            all |= 1 << flags[index] as u16;
+            index += 1;
+        }
+        Self(all)
     }
 
     #[inline(always)]
@@ -70,6 +91,9 @@ mod tests {
         flags.clear(Flag::Paused);
         flags.put(Flag::Dirty, true);
         assert!(flags.has(Flag::Dirty) && flags.has(Flag::LeftOpen) && !flags.has(Flag::Paused));
+        assert_eq!(flags, Flags::of(&[Flag::LeftOpen, Flag::Dirty]));
+        let mask = Flags::of(&[Flag::Dirty, Flag::Paused]);
+        assert_eq!(flags.among(mask), Flags::of(&[Flag::Dirty]));
         flags.put(Flag::Dirty, false);
         flags.clear(Flag::LeftOpen);
         assert_eq!(flags, Flags::default());

@@ -64,20 +64,19 @@ impl<R: Ring> Shard<R> {
     /// One step of a list.
     pub(super) fn scan(&self, scan: &Scan) -> Scanned {
         let Scan { from, limit, filter } = scan;
-        let mut scanned =
-            Scanned { connections: u64::from(self.registry.used()), ..Scanned::default() };
+        let slots = self.core.slots.borrow();
+        let mut scanned = Scanned { connections: u64::from(slots.used()), ..Scanned::default() };
         let sorts = filter.sort.is_some();
         let mut described = 0;
-        let until = from.saturating_add(SLOTS_PER_STEP).min(self.registry.slots());
+        let until = from.saturating_add(SLOTS_PER_STEP).min(slots.slots());
         for slot in *from..until {
             let full = !sorts && *limit > 0 && scanned.sockets.len() >= *limit;
             if full || described >= SOCKETS_PER_STEP {
                 scanned.next = Some(slot);
                 break;
             }
-            let Some(shared) = self.registry.at(slot) else { continue };
-            let connection = shared.borrow();
-            if !self.may_admit(filter, &connection) {
+            let Some(connection) = slots.at(slot) else { continue };
+            if !self.may_admit(filter, connection) {
                 continue;
             }
             if *limit == 0 && filter.text.is_none() {
@@ -85,7 +84,7 @@ impl<R: Ring> Shard<R> {
                 continue;
             }
             described += 1;
-            let info = self.info(&connection);
+            let info = self.info(connection);
             if filter.text.as_ref().is_none_or(|text| mentions(&info, text)) {
                 scanned.found += 1;
                 if *limit > 0 {
@@ -93,7 +92,7 @@ impl<R: Ring> Shard<R> {
                 }
             }
         }
-        if scanned.next.is_none() && until < self.registry.slots() {
+        if scanned.next.is_none() && until < slots.slots() {
             scanned.next = Some(until);
         }
         filter.sort(&mut scanned.sockets, *limit);

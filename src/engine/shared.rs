@@ -5,7 +5,7 @@
 //! A socket that nobody holds has one small box here and no link. Dedicated connections are never
 //! looked at.
 
-use super::connection::{Connection, Counted, Ended, NEVER, Phase, Reading};
+use super::connection::{Connection, Ended, NEVER, Phase, Reading};
 use super::core::Core;
 use super::events::{EventClose, EventKind};
 use super::flags::Flag;
@@ -59,10 +59,8 @@ pub(super) struct SharedFlags {
     counted: bool,
 }
 
-// With the connection, its reference counts and its borrow flag: what an idle socket costs that
-// nobody attends to, as the allocator rounds it, beside its entries in tables.
+// With its slot it is what an idle socket costs that nobody attends to, beside its entries in tables.
 const _: () = assert!(size_of::<SharedState>() <= 64);
-const _: () = assert!(size_of::<std::cell::RefCell<Connection>>() + 16 <= 128);
 
 impl SharedState {
     pub(super) fn new(session_id: Option<Arc<str>>, now: Moment) -> Self {
@@ -186,7 +184,7 @@ impl Connection {
         if matches!(self.phase, Phase::Open(_)) {
             let opcode = if kind == MessageKind::Text { Opcode::Text } else { Opcode::Binary };
             self.talk.outbox.push_frame(opcode, payload);
-            self.count(Counted::MessagesOut, 1);
+            self.count_message_out();
             self.mark_dirty(core);
         }
     }

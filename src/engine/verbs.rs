@@ -3,12 +3,12 @@
 //! Every verb is a poll over the state that the shard fills and empties; none of them holds
 //! anything the kernel knows, so that a future can be dropped at any point and nothing is lost.
 
-use super::connection::{Connection, Counted, Counts, Ended, Phase, Reading};
+use super::connection::{Connection, Counts, Ended, Phase, Reading};
 use super::core::{Core, count};
-use super::flags::Flag;
+use super::flags::{Flag, Flags};
 use super::inbox::{Inbox, Incoming, Piece};
 use super::outbox::Payload;
-use super::registry::{Shared, SlotId};
+use super::registry::SlotId;
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, Refusal};
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// The handler's end of a connection.
 pub(crate) struct Port {
-    connection: Shared,
+    id: SlotId,
     core: Rc<Core>,
 }
 
@@ -66,12 +66,15 @@ pub(crate) enum WriteFailure<'a> {
 }
 
 impl Port {
-    pub(super) fn new(connection: Shared, core: Rc<Core>) -> Self {
-        Self { connection, core }
+    pub(super) fn new(id: SlotId, core: Rc<Core>) -> Self {
+        Self { id, core }
     }
 
+    #[inline(always)]
     fn state(&self) -> RefMut<'_, Connection> {
-        self.connection.borrow_mut()
+        RefMut::map(self.core.slots.borrow_mut(), |slots| {
+            slots.of_handler(self.id).expect("a connection stays as long as its handler")
+        })
     }
 
     /// Answers the opening handshake with 101 and lets messages through. `false`: the peer is
@@ -130,18 +133,17 @@ impl Port {
         let mut state = self.state();
         let state = &mut *state;
         let Some(talk) = state.talk.busy() else { return false };
-        if !state.flags.has(Flag::Dirty)
-            || state.flags.has(Flag::Fenced)
-            || !matches!(state.phase, Phase::Open(_))
-        {
+        const DIRTY: Flags = Flags::of(&[Flag::Dirty]);
+        const ASKED: Flags = Flags::of(&[Flag::Dirty, Flag::Fenced, Flag::BinaryData]);
+        if state.flags.among(ASKED) != DIRTY || !matches!(state.phase, Phase::Open(_)) {
             return false;
         }
-        let opcode = opcode(kind, state.flags.has(Flag::BinaryData));
+        let opcode = opcode(kind, false);
         let high_water_bytes = self.core.settings.limits.outbox_high_water_bytes;
         let appended = talk.outbox.append_small(opcode, payload, high_water_bytes);
         if appended {
             state.flags.clear(Flag::Writing);
-            state.count(Counted::MessagesOut, 1);
+            state.count_message_out();
         }
         appended
     }
@@ -169,7 +171,7 @@ impl Port {
         let opcode = opcode(kind, state.flags.has(Flag::BinaryData));
         state.flags.clear(Flag::Writing);
         state.talk.outbox.push_frame(opcode, payload);
-        state.count(Counted::MessagesOut, 1);
+        state.count_message_out();
         state.mark_dirty(&self.core);
         Ok(())
     }
@@ -231,11 +233,7 @@ impl Port {
     /// The engine wakes the task; whoever polls under another waker is woken through that.
     fn wait(&self, state: &mut Connection, context: &Context<'_>) {
         let own = self.core.executor.is_current(context.waker());
-        if !own {
-            state.aside_mut().waker = Some(context.waker().clone());
-        } else if let Some(aside) = &mut state.aside {
-            aside.waker = None;
-        }
+        state.keep_waker((!own).then(|| context.waker().clone()));
     }
 
     pub(crate) fn at_end(&self) -> bool {
@@ -265,7 +263,7 @@ impl Port {
 
     /// What names the socket in its session.
     pub(crate) fn socket_key(&self) -> SocketKey {
-        let SlotId { slot, generation } = self.state().id;
+        let SlotId { slot, generation } = self.id;
         SocketKey { shard: self.core.ids.shard() as u32, slot, generation }
     }
 
@@ -337,7 +335,8 @@ impl Read<'_> {
     pub(crate) fn take_whole(&self) -> Option<Incoming> {
         let mut state = self.port.state();
         let state = &mut *state;
-        if state.flags.has(Flag::Paused) || state.flags.has(Flag::Fenced) {
+        const SPECIAL: Flags = Flags::of(&[Flag::Paused, Flag::Fenced]);
+        if state.flags.among(SPECIAL) != Flags::default() {
             return None;
         }
         let talk = state.talk.busy().filter(|talk| talk.excess_bytes == 0)?;
