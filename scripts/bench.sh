@@ -21,12 +21,13 @@
 #
 # RINGWIRE=path      the program of `ringwire`  (default: target/release/ringwire, built here)
 # RINGWIRE_ARGS=...  further arguments of `serve` (default: --log warn)
+# SHARED_ECHO=path   the example of that name    (default: built here)
 # LOADTEST=path      the generator               (default: built here)
 # SECONDS_EACH=1     measured seconds of a run, at most
 # SCENARIOS="..."    of echo: connections,depth,bytes,kind; separated by spaces
 # FANOUTS="..."      of fanout: subscribers,bytes; separated by spaces
 # IDLE="10000 ..."   idle connections, each with servers just started; empty for none
-# ONLY="echo ..."    of echo churn fanout open shards idle micro
+# ONLY="echo ..."    of echo churn fanout open shards shared control idle micro
 # OUT=target/bench   where results.jsonl, the servers' logs and the report go
 # PORT=7400          first of two ports for each contender
 # Exit status: 0 even if a contender was left out, which the output says; 1 without any result.
@@ -68,15 +69,16 @@ warmup_s=0.3 warmup_ms=300
 if ((quick)); then
     rounds=${rounds:-3} seconds_s=${SECONDS_EACH:-0.5}
     scenarios=${SCENARIOS-"100,1,32,text 100,16,32,text 10,1,1048576,binary"}
-    idle=${IDLE-1000} rates="50" fanouts=${FANOUTS-"100,64"}
+    control_sockets=10000 idle=${IDLE-1000} rates="50" fanouts=${FANOUTS-"100,64"}
 else
     rounds=${rounds:-5} seconds_s=${SECONDS_EACH:-1}
     scenarios=${SCENARIOS-"1,1,32,text 100,1,32,text 100,16,32,text 1000,1,512,text
         100,1,16384,text 10,1,1048576,binary 10,1,1048576,text 10,1,1048576,utf8 10000,1,64,text"}
+    control_sockets=100000
     idle=${IDLE-"10000 100000 1000000"} rates="50 80"
     fanouts=${FANOUTS-"1000,64 1000,1024 10000,64 10000,1024"}
 fi
-only=" ${ONLY:-echo churn fanout open shards idle micro} "
+only=" ${ONLY:-echo churn fanout open shards shared control idle micro} "
 
 mkdir -p "$out/logs"
 results=$out/results.jsonl failures=$out/failures.txt facts=$out/facts.tsv commands=$out/commands.tsv
@@ -120,7 +122,9 @@ measure() {
     ((!planning)) || return 0
     ((pids[i] > 0 && ${failed[$name/$scenario]:-0} < FAILURES_MAX)) || return 0
     [[ -z ${modes[i]} ]] || scheme=tcp path=''
-    local arguments=("$verb" "$scheme://${addresses[i]}$path")
+    # A verb may be two words.
+    # shellcheck disable=SC2206
+    local arguments=($verb "$scheme://${addresses[i]}$path")
     [[ -z ${modes[i]} ]] || arguments+=("${modes[i]}")
     arguments+=(--server-pid "${pids[i]}" "$@")
     if [[ -z ${seen[$scenario]:-} && -z ${modes[i]} ]]; then
@@ -363,6 +367,71 @@ shard_one() {
     done
 }
 
+# What an echo costs through a shared socket in the hands of a worker on another thread, beside one
+# by a handler of the same program. Shard and worker together have the core that a shard has
+# otherwise. How much one worker echoes at most is asked with both cores for all.
+shared_rounds() {
+    local i round takes="$((1500 + warmup_ms)) 1000" client_cores SERVER_CORE=$SERVER_CORE example=$shared_echo
+    for ((round = 1; round <= rounds; round++)); do
+        for i in "${!chosen[@]}"; do
+            [[ ${chosen[i]} = ringwire && -n ${usable[ringwire]:-} ]] || continue
+            SERVER_CORE=0 client_cores=$CLIENT_CORE
+            ((planning)) || start "$i" || continue
+            shared_one "$i" / "ringwire (shared)" 100 1
+            shared_one "$i" /dedicated ringwire 100 1
+            shared_one "$i" / "ringwire (shared)" 100 16
+            shared_one "$i" /dedicated ringwire 100 16
+            ((planning)) || stop "$i"
+            SERVER_CORE=$ALL_CORES client_cores=$ALL_CORES
+            ((planning)) || start "$i" || continue
+            shared_one "$i" / "ringwire (shared, both cores)" 100 16
+            ((planning)) || stop "$i"
+        done
+    done
+}
+
+# shared_one INDEX PATH NAME CONNECTIONS DEPTH
+shared_one() {
+    local i=$1 held=$4
+    names[i]=$3
+    measure "$i" "shared: $4 x $5, 32 B text" echo "$2" --connections "$4" --depth "$5" --bytes 32 \
+        --kind text --seconds "$seconds_s" --warmup "$warmup_s"
+    names[i]=ringwire
+}
+
+# Shared sockets over the control plane: both cores for the server, its control clients and the
+# WebSocket clients together.
+control_rounds() {
+    local i round repeat=$((rounds < 3 ? rounds : 3)) client_cores=$ALL_CORES SERVER_CORE=$ALL_CORES
+    local socket=$out/control.sock RINGWIRE_ARGS
+    printf '[[route]]\npath = "/feed"\nmode = "shared"\n' > "$out/control.toml"
+    RINGWIRE_ARGS="--log warn --config $out/control.toml --control $socket"
+    for ((round = 1; round <= repeat; round++)); do
+        for i in "${!chosen[@]}"; do
+            case ${chosen[i]} in ringwire | *=*) ;; *) continue ;; esac
+            [[ -n ${usable[${chosen[i]%%=*}]:-} ]] || continue
+            shards=0
+            control_one "$i" "pairs, 64 connections" pairs 128 --workers 64 --sockets 64
+            # A ring holds as many as a process may open; several rings hold more.
+            shards=$(((control_sockets + 2000) / ($(ulimit -n) - 1000) + 1))
+            control_one "$i" "writes to $control_sockets sockets" writes "$control_sockets" \
+                --sockets "$control_sockets" --streams 256
+        done
+    done
+    shards=1
+}
+
+# control_one INDEX WHAT VERB SOCKETS ARGUMENTS...: with a server just started, which ends after it,
+# so that there are fewer goodbyes to wait for. Always 2 s: fewer would not reach every socket.
+control_one() {
+    local i=$1 what=$2 verb=$3 held=$(($4 / 10)) takes="$((3000 + $4 / 10 + warmup_ms)) 0"
+    shift 4
+    ((planning)) || start "$i" || return 0
+    measure "$i" "control: $what" "control $verb" /feed --control "$socket" "$@" \
+        --seconds 2 --warmup "$warmup_s"
+    ((planning)) || stop "$i"
+}
+
 # What the engine itself adds: sessions on a ring in memory, without the kernel.
 micro_run() {
     local name messages part
@@ -397,7 +466,7 @@ $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) of memory"
     fact date "$(date -u +%Y-%m-%d)"
     fact load "$(cut -d ' ' -f 1-3 /proc/loadavg) before the first run"
     fact runs "$rounds rounds of $seconds_s s each, $warmup_s s of warm-up, servers on core \
-$SERVER_CORE, generator on core $CLIENT_CORE"
+$SERVER_CORE, generator on core $CLIENT_CORE; in \`control\` all on both"
     for i in "${!names[@]}"; do
         [[ -n ${usable[${names[i]}]:-} ]] || continue
         fact "version ${names[i]}" "$(version_of "${chosen[i]}" 2>/dev/null | head -n 1)"
@@ -426,6 +495,8 @@ run_all() {
     [[ $only != *" open "* ]] || open_rounds
     ((planning)) || for i in "${!pids[@]}"; do stop "$i"; done
     [[ $only != *" shards "* ]] || shard_rounds
+    [[ $only != *" shared "* ]] || shared_rounds
+    [[ $only != *" control "* ]] || control_rounds
     if [[ $only == *" idle "* ]]; then
         for count in $idle; do idle_rounds "$count"; done
     fi
@@ -456,7 +527,7 @@ walk() {
 }
 
 [[ $(nproc) -ge 2 ]] || die "two cores are needed, one for the servers and one for the generator"
-shards=1
+shards=1 example=''
 install_debian
 install_npm
 build

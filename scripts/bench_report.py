@@ -31,6 +31,11 @@ METRICS = [
     ('churn', 'Connections per second: connect, upgrade, echo, close', ['connections_per_second'], False),
     ('churn', 'Server CPU per connection, ns', CPU, True),
     ('shards', 'Server CPU per echoed message, ns: one shard on one core, two on two', CPU, True),
+    ('shared', 'Server CPU per echoed message, ns: by a handler, and through a shared socket by a worker on '
+     'another thread (`examples/shared_echo.rs`)', CPU, True),
+    ('shared', 'Messages per second: by a handler, and by one worker', ['messages_per_second'], False),
+    ('control', 'Operations of the control plane per second', ['operations_per_second'], False),
+    ('control', 'Server CPU per operation of the control plane, ns', CPU, True),
     ('fanout', 'Server CPU per delivery, ns', CPU, True),
     ('fanout', 'Deliveries per second', ['deliveries_per_second'], False),
     ('fanout', 'Time to the last delivery p50, µs', ['last_delivery_us.p50'], True),
@@ -199,8 +204,9 @@ class Report:
             print()
 
     def print_disturbed(self):
-        """Servers with several threads stand in each other's way, so only the others can tell."""
-        alone = [run for (_, name), runs in self.runs.items() if name in self.ours or name.startswith('floor')
+        """Servers with several threads stand in each other's way, and so do all in `control`; only the others can tell."""
+        alone = [run for (scenario, name), runs in self.runs.items()
+                 if (name in self.ours or name.startswith('floor')) and not scenario.startswith('control: ')
                  for run in runs]
         disturbed = sum(any((run.get(side) or {}).get('cores_queued', 0) > DISTURBED for side in ('client', 'server'))
                         for run in alone)

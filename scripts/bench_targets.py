@@ -30,12 +30,22 @@ MICRO = [('text-125x1', '125 B text', 60), ('text-32x16', '16 × 32 B text', 20)
 IDLE_BYTES_MAX = 256
 HANDSHAKES_MIN = 50_000
 SHARDS_MIN = 1.8
+SHARED_MAX = 2.5
+SHARED_RATE_MIN = 300_000
+# Scenario, target, operations per second.
+CONTROL = [
+    ('control: pairs, 64 connections', 'read and write pairs per second over the Unix socket, 64 kept-alive connections',
+     30_000),
+    ('control: writes to 100000 sockets', 'writes by id per second to 100,000 sockets through one HTTP/2 connection',
+     50_000),
+]
 
 
 def other_rows(report, ours):
     """Rows of: target, wanted, measured, verdict."""
     return (idle_rows(report, ours) + latency_rows(report, ours) + shard_rows(report, ours)
-            + million_rows(report, ours) + micro_rows(report))
+            + shared_rows(report, ours) + control_rows(report, ours) + million_rows(report, ours)
+            + micro_rows(report))
 
 
 def judged(what, wanted, values, limit, less=True, text=lambda value: f'{value:.2f}'):
@@ -121,6 +131,32 @@ def shard_rows(report, ours):
             values = [2 * ratio for ratio in ratios(row.get(ours), row.get(f'{ours} (2 shards)'))]
             found.append(judged(f'{scenario}: capacity of two on two cores (from CPU per message), beside one on one',
                                 f'{SHARDS_MIN} ×', values, SHARDS_MIN, less=False))
+    return found
+
+
+def shared_rows(report, ours):
+    """A worker on another thread beside a handler, in the same program."""
+    found = []
+    for scenario in report.scenarios:
+        if not scenario.startswith('shared: '):
+            continue
+        row = report.row(scenario, CPU)
+        found.append(judged(f'{scenario}: CPU per echo of a worker on another thread, beside a handler\'s',
+                            f'{SHARED_MAX:.2f} ×', ratios(row.get(f'{ours} (shared)'), row.get(ours)), SHARED_MAX))
+        rates = report.row(scenario, 'messages_per_second').get(f'{ours} (shared, both cores)')
+        if rates:
+            found.append(judged(f'{scenario}: messages per second by one worker', f'{SHARED_RATE_MIN:,}',
+                                rates.values, SHARED_RATE_MIN, less=False, text=lambda value: f'{value:,.0f}'))
+    return found
+
+
+def control_rows(report, ours):
+    whole = lambda value: f'{value:,.0f}'
+    found = []
+    for scenario, what, limit in CONTROL:
+        row = report.row(scenario, 'operations_per_second')
+        values = row[ours].values if ours in row else []
+        found.append(judged(f'control plane: {what}', whole(limit), values, limit, less=False, text=whole))
     return found
 
 

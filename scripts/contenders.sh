@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What scripts/bench.sh knows of its contenders: how they are installed, started, stopped and what
 # version they are. Sourced by it; uses its variables `chosen`, `here`, `target`, `out`, `port`,
-# `scratch`, `only` and `shards`, sets `load` and `ringwire`, and fills `names`, `addresses`, `modes` and
-# `pids`, all by index.
+# `scratch`, `only`, `shards` and `example`, sets `load`, `ringwire` and `shared_echo`, and fills
+# `names`, `addresses`, `modes` and `pids`, all by index.
 # shellcheck disable=SC2034,SC2154
 
 RUST=" fastwebsockets sockudo-ws tokio-tungstenite tokio-uring "
@@ -46,6 +46,9 @@ build() {
     [[ -n ${LOADTEST:-} ]] || cargo build --release --quiet --package ringwire-loadtest
     ringwire=${RINGWIRE:-$target/release/ringwire}
     [[ -n ${RINGWIRE:-} ]] || ! wants ringwire || cargo build --release --quiet --package ringwire
+    shared_echo=${SHARED_ECHO:-$target/release/examples/shared_echo}
+    [[ $only != *" shared "* || -n ${SHARED_ECHO:-} ]] || ! wants ringwire ||
+        cargo build --release --quiet --package ringwire --example shared_echo
     [[ $only != *" micro "* ]] || cargo bench --quiet --no-run --bench micro
     for name in $RUST; do
         wants "$name" || continue
@@ -68,7 +71,8 @@ describe() {
             # No contender writes a line for each connection. The arguments are words on purpose.
             # shellcheck disable=SC2206
             server_command=("$program" serve --shards "$shards" --listen "$address" --admin off
-                ${RINGWIRE_ARGS:---log warn}) ;;
+                ${RINGWIRE_ARGS:---log warn})
+            [[ -z $example ]] || server_command=("$example" "$address" "$shards") ;;
         bun) server_command=("$here/bun/node_modules/.bin/bun" "$here/bun/server.ts" "$address") ;;
         node-ws) server_command=(node "$here/node-ws/server.mjs" "$address") ;;
         nginx-proxy | nchan)

@@ -155,7 +155,7 @@ impl From<ReadError> for Failure {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         match error {
-            WriteError::Closed => failure(EXIT_GONE, &error, "forget its id"),
+            WriteError::Closed { .. } => failure(EXIT_GONE, &error, "forget its id"),
             WriteError::Fenced => failure(EXIT_HELD, &error, "somebody else goes on with it"),
             WriteError::TooLong => failure(EXIT_DATA, &error, "send several"),
             WriteError::NotShared => failure(EXIT_DATA, &error, "only `end` works on it"),
@@ -222,7 +222,7 @@ mod tests {
             (OpenError::Unknown.into(), 5),
             (ReadError::Timeout.into(), 4),
             (ReadError::Fenced.into(), 6),
-            (WriteError::Closed.into(), 5),
+            (WriteError::Closed { code: ringwire::CloseCode::NORMAL, reason: "".into() }.into(), 5),
             (ClientError::Lost("reset".into()).into(), 76),
             (
                 ClientError::Unreachable { address: "a:1".into(), cause: "refused".into() }.into(),

@@ -71,6 +71,36 @@ fn a_session_is_a_hash_that_others_read_and_write() {
 }
 
 #[test]
+fn a_session_has_an_age_that_others_see() {
+    let redis = Redis::start();
+    let server = engine(&redis);
+    let mut browser = Browser::default();
+    let (mut first, _) = browser.connect(server.address, "/?login");
+    let key = format!("ringwire:session:{}", ask(&mut first, "id"));
+    let now: u64 = redis.cli(&["HGET", &key, "ringwire.created"]).parse().expect("seconds");
+    // One that a program has made without saying when is young from now on.
+    redis.cli(&["HDEL", &key, "ringwire.created"]);
+    assert!(!browser.connect(server.address, "/").1);
+    let seen: u64 = redis.cli(&["HGET", &key, "ringwire.created"]).parse().expect("seconds");
+    assert!((now..now + 10).contains(&seen), "{seen}");
+    // In the last of its time it does not live on in the store either, however it is touched.
+    let day_s = 86_400;
+    redis.cli(&["HSET", &key, "ringwire.created", &(now - day_s + 100).to_string()]);
+    let (second, came) = browser.connect(server.address, "/");
+    assert!(!came);
+    let left_s = || redis.cli(&["TTL", &key]).parse::<i64>().expect("seconds");
+    assert!((1..=100).contains(&left_s()), "{}", left_s());
+    redis.cli(&["HSET", &key, "ringwire.created", &(now - day_s - 1).to_string()]);
+    let (mut third, came) = browser.connect(server.address, "/");
+    assert!(came && ask(&mut third, "get user") == "-");
+    assert_eq!(redis.cli(&["EXISTS", &key]), "0");
+    for mut client in [first, second] {
+        assert_eq!(close_of(&mut client), (1008, "the session is too old".into()));
+    }
+    server.finish();
+}
+
+#[test]
 fn two_engines_share_sessions_values_and_revocations() {
     let redis = Redis::start();
     let (here, there) = (engine(&redis), engine(&redis));

@@ -91,13 +91,15 @@ after=''
 while :; do
   query=(--get --data-urlencode "route=$route" --data-urlencode types=readable)
   [ -z "$after" ] || query+=(--data-urlencode "after=$after")
-  event=''
+  event='' id_of_block=''
   exec 3< <(exec curl --silent --no-buffer --config "$settings" --fail-with-body "${query[@]}" "$base/events")
   stream=$!
   while IFS= read -r line <&3; do
     line=${line%$'\r'}
     case $line in
-      'id: '*) after=${line#id: } ;;
+      'id: '*) id_of_block=${line#id: } ;;
+      # Only with its end has a block come whole; the first one has an id alone.
+      '') after=${id_of_block:-$after} event='' ;;
       'event: '*) event=${line#event: } ;;
       'data: '*)
         if [ "$event" = readable ]; then

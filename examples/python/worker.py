@@ -94,7 +94,10 @@ class Plane:
         return response.headers, data
 
     def events(self, route, after):
-        """The events of a route from now on, or after the one of this id: (id, type, data)."""
+        """The events of a route from now on, or after the one of this id: (id, type, data).
+
+        A block with an id and no event, as the stream begins with, is of type None.
+        """
         # The server says something every 15 s.
         connection = self.dial(timeout=45)
         try:
@@ -114,6 +117,8 @@ class Plane:
                 elif not line.strip():
                     if "data" in fields:
                         yield fields.get("id"), fields.get("event"), json.loads(fields["data"])
+                    elif "id" in fields:
+                        yield fields["id"], None, {}
                     fields = {}
         finally:
             connection.close()

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::floor::{self, Driver};
 use crate::report::Run;
-use crate::{abuse, churn, compare, echo, fanout, idle, page};
+use crate::{abuse, churn, compare, control, echo, fanout, idle, page};
 
 /// Load generator for WebSocket servers, and raw TCP floors to compare them with.
 #[derive(Debug, Parser)]
@@ -28,6 +28,9 @@ enum Command {
     Churn(churn::Plan),
     /// What one member says, everybody hears: deliveries, and the time to the last of them.
     Fanout(fanout::Plan),
+    /// Shared sockets read and written over the control plane.
+    #[command(subcommand)]
+    Control(control::Plan),
     /// Bad clients beside good ones: what the good ones feel.
     Abuse(abuse::Plan),
     /// A raw TCP echo server, single-threaded, until it is ended.
@@ -63,6 +66,9 @@ impl Cli {
             }
             Command::Churn(plan) => Run::Churn(churn::run(&plan)?.into()).show(&plan.subject),
             Command::Fanout(plan) => Run::Fanout(fanout::run(&plan)?.into()).show(&plan.subject),
+            Command::Control(plan) => {
+                Run::Control(control::run(&plan)?.into()).show(plan.subject())
+            }
             Command::Abuse(plan) => Run::Abuse(abuse::run(&plan)?).show(&plan.subject),
             Command::Floor(floor) => floor::run(floor.listen, floor.driver, floor.buffers),
             Command::Compare { file } => compare::run(&file),

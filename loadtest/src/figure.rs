@@ -15,14 +15,16 @@ pub enum Unit {
     Delivery,
     /// Server CPU per connection that came and went.
     Connection,
+    /// Server CPU per operation of the control plane.
+    Control,
     /// Resident server memory per idle connection.
     Memory,
 }
 
 impl Unit {
     /// All of them.
-    pub const ALL: [Unit; 5] =
-        [Unit::Echo, Unit::Paced, Unit::Delivery, Unit::Connection, Unit::Memory];
+    pub const ALL: [Unit; 6] =
+        [Unit::Echo, Unit::Paced, Unit::Delivery, Unit::Connection, Unit::Control, Unit::Memory];
 
     /// What the values are.
     pub fn value(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Unit {
             Unit::Echo | Unit::Paced => "server CPU ns/message",
             Unit::Delivery => "server CPU ns/delivery",
             Unit::Connection => "server CPU ns/connection",
+            Unit::Control => "server CPU ns/operation",
             Unit::Memory => "server RSS bytes/connection",
         }
     }
@@ -40,6 +43,7 @@ impl Unit {
             Unit::Echo | Unit::Paced => "messages/s",
             Unit::Delivery => "deliveries/s",
             Unit::Connection => "connections/s",
+            Unit::Control => "operations/s",
             Unit::Memory => "handshakes/s",
         }
     }
@@ -92,6 +96,10 @@ pub fn scenario(line: &Line) -> String {
             format!("{} at a time, {} B, {end}", run.concurrency, run.payload)
         }
         Run::Idle(run) => format!("{} idle", run.connections),
+        Run::Control(run) => {
+            let what = run.verbs.name();
+            format!("{what}: {} sockets, {} requests at once", run.sockets, run.requests)
+        }
         Run::Abuse(run) => format!("{} bad clients", run.attackers),
     }
 }
@@ -103,6 +111,7 @@ pub fn contender(run: &Run) -> &str {
         Run::Idle(run) => &run.label,
         Run::Churn(run) => &run.label,
         Run::Fanout(run) => &run.label,
+        Run::Control(run) => &run.label,
         Run::Abuse(run) => &run.label,
     }
 }
@@ -125,6 +134,11 @@ impl Figure {
                 let figure = Figure::new(Unit::Connection, line);
                 let server = churn.server.as_ref();
                 figure.with_cost(churn.connections_per_second, &churn.client, server)
+            }
+            Run::Control(control) => {
+                let figure = Figure::new(Unit::Control, line);
+                let server = control.server.as_ref();
+                figure.with_cost(control.operations_per_second, &control.client, server)
             }
             Run::Idle(idle) => {
                 let (value, rate) =

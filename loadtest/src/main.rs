@@ -1,7 +1,7 @@
 //! `ringwire-loadtest`: a load generator for WebSocket servers, and the raw floors they are
 //! measured against.
 //!
-//! `cli` names the commands; `echo`, `churn`, `fanout`, `idle` and `abuse` run against a server
+//! `cli` names the commands; `echo`, `churn`, `fanout`, `idle`, `control` and `abuse` run against a server
 //! (`connect`, `handshake`, `client`, `workload`, `frames`, `schedule`, `bystander`, `interrupt`), `floor` is a
 //! server, `ring` holds all unsafe code, `subject`, `server_cpu`, `system_memory`, `report`,
 //! `figure`, `compare` and `page` do the accounts.
@@ -13,6 +13,7 @@ mod cli;
 mod client;
 mod compare;
 mod connect;
+mod control;
 mod echo;
 mod fanout;
 mod figure;

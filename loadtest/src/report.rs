@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::abuse::AbuseReport;
 use crate::churn::ChurnReport;
+use crate::control::ControlReport;
 use crate::fanout::FanoutReport;
 use crate::idle::IdleReport;
 use crate::server_cpu::Usage;
@@ -44,6 +45,7 @@ pub enum Run {
     Idle(Box<IdleReport>),
     Churn(Box<ChurnReport>),
     Fanout(Box<FanoutReport>),
+    Control(Box<ControlReport>),
     Abuse(AbuseReport),
 }
 
@@ -60,6 +62,7 @@ impl Run {
             Run::Idle(report) => report.print(),
             Run::Churn(report) => report.print(),
             Run::Fanout(report) => report.print(),
+            Run::Control(report) => report.print(),
             Run::Abuse(report) => report.print(),
         }
         Ok(())

@@ -155,11 +155,14 @@ impl EngineBuilder {
     {
         let factory = Arc::new(factory);
         let other = Arc::clone(&factory);
+        let shared = options.shared_connection;
         let make: MakeTask = if options.session {
             let keeper = Arc::clone(&self.sessions.keeper);
-            Box::new(move |arrival| handler::task(factory(), arrival, keeper.get().cloned()))
+            Box::new(move |arrival| {
+                handler::task(factory(), arrival, shared, keeper.get().cloned())
+            })
         } else {
-            Box::new(move |arrival| handler::task(factory(), arrival, None))
+            Box::new(move |arrival| handler::task(factory(), arrival, shared, None))
         };
         let farewell = Box::new(move |farewell| handler::farewell(other(), farewell));
         self.routes.add(path, options, Target::Handler { make, farewell });

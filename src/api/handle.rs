@@ -69,7 +69,7 @@ impl EngineHandle {
     /// # Errors
     ///
     /// [`OpenOrWriteError::Open`] with [`OpenError::NotShared`] or [`OpenError::Unknown`],
-    /// [`OpenOrWriteError::Write`] with `Closed` or `TooLong`.
+    /// [`OpenOrWriteError::Closed`], [`OpenOrWriteError::Write`] with `TooLong`.
     pub async fn write_to<'m>(
         &self,
         id: &str,
@@ -103,6 +103,9 @@ impl EngineHandle {
         self.reach.write(id, message, waits).await.map_err(|failure| match failure {
             ReachFailure::Open(failure) => OpenOrWriteError::Open(failure.into()),
             ReachFailure::Write(failure) => OpenOrWriteError::Write(failure.into()),
+            ReachFailure::Ended(ended) => {
+                OpenOrWriteError::Closed { code: ended.code, reason: ended.reason }
+            }
         })
     }
 
@@ -124,7 +127,9 @@ impl EngineHandle {
         Ok(self.reach.close(id, code, reason).await?)
     }
 
-    /// Cuts any socket at once, without a Close frame (1006 to both sides).
+    /// Cuts any socket at once, without a Close frame (1006 to both sides): the peer sees a reset
+    /// (on kernels before 6.7, and over a Unix socket, the mere end), and what was not sent yet is
+    /// dropped.
     ///
     /// # Errors
     ///

@@ -36,6 +36,7 @@ impl Opening {
         upgrade: Box<Upgrade>,
         peer: Option<SocketAddr>,
         identity: Identity,
+        shared_connection: bool,
         keeper: Option<Arc<SessionKeeper>>,
     ) -> Self {
         Self {
@@ -45,7 +46,7 @@ impl Opening {
             identity,
             subprotocol: None,
             headers: Vec::new(),
-            shared_connection: false,
+            shared_connection,
             keeper,
             session: None,
             rotation_wanted: false,
@@ -114,7 +115,8 @@ impl Opening {
     /// Makes the socket a shared one: it stays open when `server` has returned, and whoever knows
     /// its id can open it again with
     /// [`EngineHandle::open_server`](super::EngineHandle::open_server). This can be chosen here
-    /// and nowhere else.
+    /// and nowhere later; the route says what is without it
+    /// ([`RouteOptions::shared_connection`](crate::RouteOptions::shared_connection)).
     pub fn set_shared_connection(&mut self, shared_connection: bool) {
         self.shared_connection = shared_connection;
     }

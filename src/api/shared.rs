@@ -21,6 +21,10 @@ pub struct OpenOptions {
     pub lease: Option<Duration>,
     /// Go on with a lease that was [detached](SharedSocket::detach).
     pub fence: Option<u64>,
+    /// A number nobody else has, so that opening again, because the first answer was lost, gives the
+    /// same lease again for as long as it lasts, instead of `Busy`. What was read under it and not
+    /// acknowledged stays kept.
+    pub key: Option<u64>,
 }
 
 /// Why a socket cannot be opened, or not be reached by its id.
@@ -49,8 +53,8 @@ pub enum OpenError {
 
 impl From<OpenOptions> for OpenRequest {
     fn from(options: OpenOptions) -> Self {
-        let OpenOptions { steal, lease, fence } = options;
-        Self { steal, lease, fence }
+        let OpenOptions { steal, lease, fence, key } = options;
+        Self { steal, lease, fence, key }
     }
 }
 
@@ -67,7 +71,7 @@ impl From<OpenFailure> for OpenError {
 }
 
 /// Why a message was not written to the socket with an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenOrWriteError {
     /// The socket cannot be reached.
@@ -76,6 +80,15 @@ pub enum OpenOrWriteError {
     /// It does not take the message.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The conversation is over.
+    #[error("the WebSocket is closed ({code})")]
+    Closed {
+        /// The code of the Close frame that ended it; 1005 if that carried none, 1006 if the
+        /// connection was lost without one.
+        code: CloseCode,
+        /// The reason of that Close frame.
+        reason: Box<str>,
+    },
 }
 
 /// A message that is given again until it is acknowledged.
@@ -262,6 +275,12 @@ impl SharedSocket {
         self.holder.peer()
     }
 
+    /// How the conversation ended, once it has: code and reason as of
+    /// [`ReadError::Closed`], which comes when everything was read.
+    pub fn ended(&self) -> Option<(CloseCode, Box<str>)> {
+        self.holder.ended().map(|ended| (ended.code, ended.reason))
+    }
+
     /// Bytes written here that the shard has not taken yet.
     pub fn buffered_bytes(&self) -> usize {
         self.holder.buffered_bytes()
@@ -277,6 +296,12 @@ impl SharedSocket {
     /// it, but for what [`read_kept`](Self::read_kept) gave last: a drop returns it to the mailbox.
     pub fn release(self) {
         self.holder.release();
+    }
+
+    /// Leaves the socket open and unattended at once, whatever lease was asked for, and returns what
+    /// [`read_kept`](Self::read_kept) gave last to the mailbox, as the next to be read.
+    pub fn give_back(self) {
+        self.holder.give_back();
     }
 
     /// Keeps the lease without this value, until it expires (after 30 s, if no time was set); to be

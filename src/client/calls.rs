@@ -12,8 +12,10 @@ use crate::proto::{CloseCode, MessageKind};
 use crate::ring::Buffer;
 use hyper::Method;
 use hyper::body::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -81,7 +83,8 @@ impl Client {
             websocket: SocketInfo,
         }
         let target = Target::of_socket(id, "open").with("steal", options.steal.then_some(true));
-        let answer = self.call(&post(target), Twice::Wrong).await?;
+        let request = Request { header: Some(attempt()), ..post(target) };
+        let answer = self.call(&request, Twice::Harmless).await?;
         let Opened { fence, lease_ms, websocket } = json(&answer)?;
         let lease = options.keep.then(|| Duration::from_millis(lease_ms));
         Ok(RemoteSocket::new(self.clone(), id, fence, lease, &websocket))
@@ -208,6 +211,16 @@ impl Client {
             pause = (2 * pause).min(PAUSE_MAX);
         }
     }
+}
+
+/// The name of an attempt, by which the server knows the second of two requests.
+fn attempt() -> (HeaderName, HeaderValue) {
+    // Keys that differ from call to call, in this process and in others.
+    let [high, low] = [0, 1].map(|word| RandomState::new().hash_one(word));
+    let name = format!("{high:016x}{low:016x}");
+    // Digits and letters always are a header value.
+    let value = HeaderValue::try_from(name).unwrap_or(HeaderValue::from_static("0"));
+    (HeaderName::from_static("idempotency-key"), value)
 }
 
 /// A POST without a body.

@@ -103,9 +103,16 @@ pub enum ReadError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The conversation is over.
-    #[error("the WebSocket is closed")]
-    Closed,
+    /// The conversation is over. 1006 as well when the server has forgotten the socket, as after a
+    /// restart.
+    #[error("the WebSocket is closed ({code})")]
+    Closed {
+        /// The code of the Close frame that ended it; 1005 if that carried none, 1006 if the
+        /// connection was lost without one.
+        code: CloseCode,
+        /// The reason of that Close frame.
+        reason: Box<str>,
+    },
     /// The message is larger than the limit of the server (16 MiB unless set otherwise).
     #[error("the message is larger than the limit")]
     TooLong,
@@ -225,7 +232,10 @@ impl From<ClientError> for ReadError {
 impl From<ClientError> for WriteError {
     fn from(error: ClientError) -> Self {
         match error.code() {
-            "closed" | "expired" | "unknown_id" => Self::Closed,
+            "closed" | "expired" | "unknown_id" => {
+                let (code, reason) = error.close();
+                Self::Closed { code, reason }
+            }
             "too_long" => Self::TooLong,
             "full" => Self::Full,
             "fenced" => Self::Fenced,

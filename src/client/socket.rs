@@ -16,6 +16,7 @@ use hyper::header::CONTENT_TYPE;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 /// How long the server is to wait in one request. Shorter than a lease, so that every poll renews
@@ -39,7 +40,8 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 ///
 /// What [`read`](Self::read) has given is acknowledged by the next `read` and by
 /// [`release`](Self::release). If this process ends before, whoever opens the socket next reads it
-/// again. Dropping does not release: the lease ends by itself within 30 s.
+/// again. Dropping does the same at once, by a request of its own that nobody waits for; where that
+/// fails, because the tokio runtime ends, say, the lease ends by itself within 30 s.
 ///
 /// A `read` whose future is dropped before it is ready loses nothing; a `write` may then have been
 /// sent or not.
@@ -56,6 +58,10 @@ pub struct RemoteSocket {
     /// What arrived beyond the bytes that were asked for.
     rest: Buffer,
     binary_data: bool,
+    /// Where a drop sends its request.
+    runtime: Handle,
+    /// The lease was given back.
+    is_over: bool,
 }
 
 impl RemoteSocket {
@@ -80,6 +86,8 @@ impl RemoteSocket {
             is_message_end: true,
             rest: Buffer::new(),
             binary_data: false,
+            runtime: Handle::current(),
+            is_over: false,
         }
     }
 
@@ -221,9 +229,11 @@ impl RemoteSocket {
     /// # Errors
     ///
     /// [`ClientError`], unless the conversation is over already.
-    pub async fn close(self, code: CloseCode, reason: &str) -> Result<(), ClientError> {
+    pub async fn close(mut self, code: CloseCode, reason: &str) -> Result<(), ClientError> {
         let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];
-        match self.client.close_socket(&self.id, code, reason).await {
+        let closed = self.client.close_socket(&self.id, code, reason).await;
+        self.is_over = true;
+        match closed {
             Ok(()) | Err(OpenError::Expired | OpenError::Unknown) => Ok(()),
             Err(OpenError::Client(error)) => Err(error),
             Err(other) => Err(ClientError::Strange(other.to_string())),
@@ -235,9 +245,31 @@ impl RemoteSocket {
     /// # Errors
     ///
     /// [`ClientError`], unless the lease or the conversation is over already.
-    pub async fn release(self) -> Result<(), ClientError> {
-        let target = Target::of_socket(&self.id, "release").with("fence", Some(self.fence));
-        match self.client.call(&post(target), Twice::Harmless).await {
+    pub async fn release(mut self) -> Result<(), ClientError> {
+        let ended = self.end_lease(true).await;
+        self.is_over = true;
+        ended
+    }
+
+    /// Gives the socket back, open, for somebody else; what the last `read` has given is not
+    /// acknowledged, and the next to be read again. What a drop does as well, for who wants to know
+    /// that it is done.
+    ///
+    /// # Errors
+    ///
+    /// As of [`release`](Self::release).
+    pub async fn give_back(mut self) -> Result<(), ClientError> {
+        let ended = self.end_lease(false).await;
+        self.is_over = true;
+        ended
+    }
+
+    async fn end_lease(&self, acknowledges: bool) -> Result<(), ClientError> {
+        let _turn = match &self.renewal {
+            Some(renewal) => Some(renewal.turn().await),
+            None => None,
+        };
+        match self.client.call(&self.release_request(acknowledges), Twice::Harmless).await {
             // Perhaps by the first of two requests.
             Err(error)
                 if matches!(error.code(), "fenced" | "closed" | "expired" | "unknown_id") =>
@@ -246,6 +278,11 @@ impl RemoteSocket {
             }
             released => released.map(drop),
         }
+    }
+
+    fn release_request(&self, acknowledges: bool) -> Request {
+        let target = Target::of_socket(&self.id, "release").with("fence", Some(self.fence));
+        post(target.with("ack", (!acknowledges).then_some(false)))
     }
 
     /// Whether everything is written as binary, and text read as bytes. Default: no
@@ -282,6 +319,19 @@ impl RemoteSocket {
     /// The number of the lease: a later one has a larger one.
     pub fn fence(&self) -> u64 {
         self.fence
+    }
+}
+
+impl Drop for RemoteSocket {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let (client, request) = (self.client.clone(), self.release_request(false));
+        self.runtime.spawn(async move {
+            // Nobody is there to be told; the lease ends by itself as well.
+            let _ = client.call(&request, Twice::Harmless).await;
+        });
     }
 }
 

@@ -160,6 +160,11 @@ pub(super) const KEYS: &[Key] = &[
         "Milliseconds without activity until a session ends. An open WebSocket is activity.",
     ),
     key(
+        "sessions.age_max_ms",
+        Kind::ZeroOr(1_000, 365 * DAY_MS),
+        "Milliseconds from its making until a session ends although it is used, so that a stolen cookie is not good for ever. 0: never.",
+    ),
+    key(
         "sessions.cookie_max_age_ms",
         Kind::ZeroOr(1_000, 365 * DAY_MS),
         "Milliseconds for which the browser keeps the cookie. 0: until it is closed.",

@@ -15,6 +15,7 @@ use std::time::Duration;
 pub struct Sessions {
     pub cookie_name: String,
     pub lifetime_ms: u64,
+    pub age_max_ms: u64,
     pub cookie_max_age_ms: u64,
     pub http_only: bool,
     pub same_site: String,
@@ -31,6 +32,7 @@ impl Default for Sessions {
         Self {
             cookie_name: settings.cookie_name,
             lifetime_ms: as_millis(settings.lifetime),
+            age_max_ms: settings.age_max.map_or(0, as_millis),
             cookie_max_age_ms: settings.cookie_max_age.map_or(0, as_millis),
             http_only: settings.http_only,
             same_site: "lax".into(),
@@ -46,11 +48,12 @@ impl Default for Sessions {
 impl Sessions {
     /// What the engine is told, but for the store.
     pub fn to_settings(&self) -> SessionSettings {
-        let max_age = (self.cookie_max_age_ms > 0).then_some(self.cookie_max_age_ms);
+        let unless_zero = |ms: u64| (ms > 0).then_some(Duration::from_millis(ms));
         SessionSettings {
             cookie_name: self.cookie_name.clone(),
             lifetime: Duration::from_millis(self.lifetime_ms),
-            cookie_max_age: max_age.map(Duration::from_millis),
+            age_max: unless_zero(self.age_max_ms),
+            cookie_max_age: unless_zero(self.cookie_max_age_ms),
             http_only: self.http_only,
             same_site: match self.same_site.as_str() {
                 "strict" => SameSite::Strict,

@@ -1,7 +1,8 @@
 //! The stream of events, as server-sent events (HTML Living Standard §9.2).
 //!
 //! Each stream reads from the engine's bounded history at the pace of its client: who is too slow
-//! is told that there is a gap, and costs nothing.
+//! is told that there is a gap, and costs nothing. It begins with an id, so that whoever loses it
+//! before the first event can go on where it was.
 
 use super::error::{ApiError, shown};
 use super::limits::{EVENT_ALIVE_INTERVAL, EVENT_STREAMS_MAX};
@@ -89,15 +90,26 @@ struct Piece {
 }
 
 impl Feed {
-    /// What is sent before any event, so that the client has an answer.
+    /// What is sent before any event: the client has an answer, and an id to go on after.
     async fn begin(self) -> Option<Piece> {
-        Some(Piece { feed: self, bytes: Bytes::from_static(b"retry: 1000\n\n") })
+        Some(self.block("retry: 1000"))
+    }
+
+    /// A block that is no event, with the id to go on after. Nothing if that is not known, because
+    /// a gap is told next.
+    fn block(self, line: &str) -> Piece {
+        let mut text = format!("{line}\n");
+        if let Some(id) = self.stream.position() {
+            let _ = writeln!(text, "id: {id}");
+        }
+        text.push('\n');
+        Piece { feed: self, bytes: text.into() }
     }
 
     /// The next piece; `None` at the end of the engine.
     async fn go_on(mut self) -> Option<Piece> {
         let Ok(next) = timeout(EVENT_ALIVE_INTERVAL, self.stream.next()).await else {
-            return Some(Piece { feed: self, bytes: Bytes::from_static(b": alive\n\n") });
+            return Some(self.block(": alive"));
         };
         let mut text = String::new();
         append(&mut text, &next?);

@@ -85,6 +85,9 @@ pub(super) const SORTED_OFFSET_MAX: u64 = 10_000;
 /// nobody; then 503, so that an operator sees it instead of waiting.
 pub(super) const SHARD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of an `Idempotency-Key`. A UUID in quotes has 38.
+pub(super) const ATTEMPT_BYTES_MAX: usize = 128;
+
 /// Bytes of a parameter such as `q` or `route`.
 pub(super) const TEXT_BYTES_MAX: usize = 1_024;
 

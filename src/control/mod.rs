@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod attempt;
 mod body;
 mod document;
 mod error;

@@ -1,5 +1,6 @@
 //! What all requests share: the engine, the guard, and the budgets of what is limited together.
 
+use super::attempt::Attempts;
 use super::error::ApiError;
 use super::guard::Guard;
 use super::limits::{BODIES_BYTES_MAX, EVENT_STREAMS_MAX, SHARD_TIMEOUT};
@@ -13,6 +14,8 @@ use tokio::time::timeout;
 pub(super) struct Plane {
     pub(super) engine: EngineHandle,
     pub(super) guard: Guard,
+    /// Requests that may come twice.
+    pub(super) attempts: Attempts,
     /// One permit a byte of a body in memory.
     pub(super) bodies: Arc<Semaphore>,
     /// One permit a stream of events.
@@ -25,6 +28,7 @@ impl Plane {
         Self {
             engine,
             guard,
+            attempts: Attempts::new(),
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             counts: Counts::default(),

@@ -59,10 +59,11 @@ impl Query {
         }
     }
 
-    /// `true` or `false`; `false` if it is not there.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+    /// `true` or `false`; `otherwise` if it is not there.
+    pub(super) fn flag(&self, name: &str, otherwise: bool) -> Result<bool, ApiError> {
         match self.find(name) {
-            None | Some("false") => Ok(false),
+            None => Ok(otherwise),
+            Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(other) => {
                 let message = format!("`{name}` cannot be `{}`", shown(other));
@@ -141,12 +142,13 @@ mod tests {
         assert_eq!(query.number("b", 1..=17).expect("a number"), Some(17));
         assert_eq!(query.number("d", 1..=2).expect("nothing"), None);
         assert!(query.number("b", 1..=16).is_err() && query.text("c").is_err());
-        assert!(!query.flag("d").expect("not there"));
+        assert!(!query.flag("d", false).expect("not there"));
+        assert!(query.flag("d", true).expect("not there"));
         for bad in ["e=1", "a=1&a=1", "a=%", "a=%4", "a=%zz", "a=%ff", "%ff=1", "token=x"] {
             assert!(Query::parse(Some(bad), &["a", "b"]).is_err(), "{bad}");
         }
         let flags = Query::parse(Some("x=true&y=TRUE"), &["x", "y"]).expect("right");
-        assert!(flags.flag("x").expect("a flag") && flags.flag("y").is_err());
+        assert!(flags.flag("x", false).expect("a flag") && flags.flag("y", false).is_err());
         for bad in ["+1", "-1", "1.0", "", "0x1", "99999999999999999999", "%20"] {
             let query = format!("n={bad}");
             let query = Query::parse(Some(&query), &["n"]).expect("a query");

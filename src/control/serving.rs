@@ -23,11 +23,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -139,11 +142,14 @@ where
     let routes = TowerToHyperService::new(routes::router(Arc::clone(&plane)));
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&has_asked);
+    let under_way = Arc::new(());
+    let counted = Arc::clone(&under_way);
     let service = service_fn(move |request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         let answer = admitted(&plane, door, request).map(|request| routes.call(request));
-        let plane = Arc::clone(&plane);
+        let (plane, counted) = (Arc::clone(&plane), Arc::clone(&counted));
         async move {
+            let _counted = counted;
             let response = match answer {
                 Ok(answer) => answer.await?,
                 Err(error) => error.into_response(),
@@ -153,13 +159,34 @@ where
         }
     });
     let builder = builder();
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = gathering(connection, under_way);
     // What goes wrong with a connection is its client's business.
-    if timeout(FIRST_REQUEST_TIMEOUT, connection.as_mut()).await.is_err()
+    if timeout(FIRST_REQUEST_TIMEOUT, &mut connection).await.is_err()
         && has_asked.load(Ordering::Relaxed)
     {
         let _ = connection.await;
     }
+}
+
+/// `connection`, which waits for its turn again while several requests are under way, each of which
+/// holds `under_way`. Tokio runs a task that was woken by another right after it; so the first answer
+/// of many would leave alone, and so would each of the others. This way they leave together, with
+/// one call of the kernel, and wake the client once.
+fn gathering<F: Future + Unpin>(
+    mut connection: F,
+    under_way: Arc<()>,
+) -> impl Future<Output = F::Output> + Unpin {
+    let mut has_waited = false;
+    poll_fn(move |context| {
+        // This and the service have it as well.
+        if Arc::strong_count(&under_way) > 3 && !std::mem::replace(&mut has_waited, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        has_waited = false;
+        Pin::new(&mut connection).poll(context)
+    })
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -184,9 +211,10 @@ fn builder() -> Builder<TokioExecutor> {
 fn admitted(
     plane: &Plane,
     door: Door,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Request<Body>, ApiError> {
-    plane.guard.admit(door, request.method(), request.uri(), request.headers())?;
+    let access = plane.guard.admit(door, request.method(), request.uri(), request.headers())?;
+    request.extensions_mut().insert(access);
     Ok(request.map(Body::new))
 }
 
@@ -196,4 +224,25 @@ fn with_headers(mut response: Response<Body>) -> Response<Body> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::ready;
+    use std::task::{Context, Waker};
+
+    #[test]
+    fn a_connection_waits_once_while_several_requests_are_under_way() {
+        let mut context = Context::from_waker(Waker::noop());
+        let polls = |holders: usize, context: &mut Context<'_>| {
+            let under_way = Arc::new(());
+            let _held: Vec<_> = (0..holders).map(|_| Arc::clone(&under_way)).collect();
+            let mut connection = gathering(ready(()), under_way);
+            let polls = (1..9).find(|_| Pin::new(&mut connection).poll(context).is_ready());
+            polls.expect("it is polled in the end")
+        };
+        // One is the service's.
+        assert_eq!([1, 2, 3, 9].map(|holders| polls(holders, &mut context)), [1, 1, 2, 2]);
+    }
 }

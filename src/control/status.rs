@@ -4,10 +4,11 @@ use super::error::ApiError;
 use super::list::millis;
 use super::plane::Plane;
 use super::query::Query;
+use super::tokens::Access;
 use crate::{EngineStatus, RouteStatus, ShardStatus, Totals};
-use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 #[derive(Serialize)]
 pub(super) struct StatusJson {
     version: &'static str,
+    /// What the caller's token may do.
+    access: &'static str,
     uptime_ms: u64,
     draining: bool,
     ready: bool,
@@ -89,10 +92,11 @@ pub(super) struct ReadyJson {
 /// `GET /v1/status`
 pub(super) async fn status(
     State(plane): State<Arc<Plane>>,
+    Extension(access): Extension<Access>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<StatusJson>, ApiError> {
     Query::parse(query.as_deref(), &[])?;
-    Ok(Json(json_of(plane.ask(plane.engine.status()).await?)))
+    Ok(Json(json_of(access, plane.ask(plane.engine.status()).await?)))
 }
 
 /// `GET /healthz`: whether every shard does its work.
@@ -119,9 +123,13 @@ fn code_of(is_well: bool) -> StatusCode {
     if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn json_of(status: EngineStatus) -> StatusJson {
+fn json_of(access: Access, status: EngineStatus) -> StatusJson {
     StatusJson {
         version: env!("CARGO_PKG_VERSION"),
+        access: match access {
+            Access::Operator => "operator",
+            Access::ReadOnly => "read-only",
+        },
         uptime_ms: millis(status.uptime),
         draining: status.draining,
         ready: status.ready,
@@ -142,9 +150,9 @@ pub(super) fn refusal_name(status: u16) -> String {
 }
 
 fn route(route: RouteStatus) -> RouteJson {
-    let mode = match (route.page, route.shared) {
+    let mode = match (route.page, route.shared_connection) {
         (true, _) => "page",
-        (_, 1..) => "shared",
+        (_, true) => "shared",
         _ => "websocket",
     };
     let RouteStatus { path, open, opened, shared, unattended, .. } = route;

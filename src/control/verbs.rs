@@ -49,14 +49,17 @@ pub(super) async fn open(
     State(plane): State<Arc<Plane>>,
     Id(id): Id,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<OpenedJson>, ApiError> {
     let query = Query::parse(query.as_deref(), &["steal"])?;
     refuse_body(&body)?;
-    let holding = Holding::begin(&plane, &id, query.flag("steal")?).await?;
+    let (steal, key) = (query.flag("steal", false)?, plane.attempts.number(&headers)?);
+    let options = OpenOptions { steal, key, ..OpenOptions::default() };
+    let holding = Holding::begin(&plane, &id, options).await?;
     let info = plane.ask(plane.engine.socket(&id)).await?.map_err(refusal)?;
-    let websocket = json_of(info);
-    Ok(Json(OpenedJson { fence: holding.keep(), lease_ms: millis(LEASE), websocket }))
+    let (fence, lease_ms) = (holding.keep(), millis(LEASE));
+    Ok(Json(OpenedJson { fence, lease_ms, websocket: json_of(info) }))
 }
 
 /// `POST /v1/websockets/{id}/renew`
@@ -66,7 +69,9 @@ pub(super) async fn renew(
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let fence = fence_alone(query.as_deref(), &body)?;
+    let query = Query::parse(query.as_deref(), &["fence"])?;
+    refuse_body(&body)?;
+    let fence = fence_of(&query)?;
     drop(Holding::resume(&plane, &id, fence).await?);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -78,17 +83,18 @@ pub(super) async fn release(
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let fence = fence_alone(query.as_deref(), &body)?;
-    let mut holding = Holding::resume(&plane, &id, fence).await?;
+    let query = Query::parse(query.as_deref(), &["fence", "ack"])?;
+    refuse_body(&body)?;
+    let acknowledges = query.flag("ack", true)?;
+    let release = if acknowledges { SharedSocket::release } else { SharedSocket::give_back };
+    let mut holding = Holding::resume(&plane, &id, fence_of(&query)?).await?;
     if let Some(socket) = holding.socket.take() {
-        socket.release();
+        release(socket);
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn fence_alone(query: Option<&str>, body: &Body) -> Result<u64, ApiError> {
-    let query = Query::parse(query, &["fence"])?;
-    refuse_body(body)?;
+fn fence_of(query: &Query) -> Result<u64, ApiError> {
     query.number("fence", FENCES)?.ok_or_else(|| {
         ApiError::bad_request("`fence` is missing", "send the number that open or read has given")
     })
@@ -114,7 +120,7 @@ pub(super) async fn read(
     }
     let mut holding = match fence {
         Some(fence) => Holding::resume(&plane, &id, fence).await?,
-        None => Holding::begin(&plane, &id, false).await?,
+        None => Holding::begin(&plane, &id, OpenOptions::default()).await?,
     };
     let kept = holding.read(len, wait, acknowledged).await?;
     Ok(message(kept, holding.keep()))
@@ -173,6 +179,7 @@ async fn write_by_id(
     };
     written.map_err(|error| match error {
         OpenOrWriteError::Open(error) => refusal(error),
+        OpenOrWriteError::Closed { code, reason } => closed(code, &reason),
         OpenOrWriteError::Write(error) => write_refusal(error),
     })
 }
@@ -192,7 +199,10 @@ async fn write_as_holder(
     } else {
         timeout(wait, socket.write(wanted.message())).await.map_err(|_| full())?
     };
-    written.map_err(write_refusal)
+    written.map_err(|error| match socket.ended().filter(|_| error == WriteError::Closed) {
+        Some((code, reason)) => closed(code, &reason),
+        None => write_refusal(error),
+    })
 }
 
 /// `DELETE /v1/websockets/{id}`
@@ -274,19 +284,17 @@ struct Holding {
 
 impl Holding {
     /// Takes a lease that nobody has, or that somebody has if it is to be stolen.
-    async fn begin(plane: &Plane, id: &str, steal: bool) -> Result<Self, ApiError> {
-        let options = OpenOptions { steal, lease: Some(LEASE), fence: None };
+    async fn begin(plane: &Plane, id: &str, options: OpenOptions) -> Result<Self, ApiError> {
+        let options = OpenOptions { lease: Some(LEASE), ..options };
         let socket =
             plane.ask(plane.engine.open_server_with(id, options)).await?.map_err(refusal)?;
-        Ok(Self { socket: Some(socket), is_known: false })
+        Ok(Self { socket: Some(socket), is_known: options.fence.is_some() })
     }
 
     /// Goes on with the lease of an earlier request, which renews it.
     async fn resume(plane: &Plane, id: &str, fence: u64) -> Result<Self, ApiError> {
-        let options = OpenOptions { steal: false, lease: Some(LEASE), fence: Some(fence) };
-        let socket =
-            plane.ask(plane.engine.open_server_with(id, options)).await?.map_err(refusal)?;
-        Ok(Self { socket: Some(socket), is_known: true })
+        let options = OpenOptions { fence: Some(fence), ..OpenOptions::default() };
+        Self::begin(plane, id, options).await
     }
 
     async fn read(
@@ -303,7 +311,7 @@ impl Holding {
                 "no message came in time",
                 "poll again; nothing is lost",
             ),
-            ReadError::Closed { code, reason } => ApiError::closed().with_close(code.0, &reason),
+            ReadError::Closed { code, reason } => closed(code, &reason),
             ReadError::Fenced => fenced(),
         })
     }
@@ -320,7 +328,7 @@ impl Drop for Holding {
         // One that the client knows stays for its next request, as a lease with a time does by
         // itself; one that it never heard of would be in everybody's way.
         if let Some(socket) = self.socket.take().filter(|_| !self.is_known) {
-            socket.release();
+            socket.give_back();
         }
     }
 }
@@ -355,6 +363,10 @@ pub(super) fn refusal(error: OpenError) -> ApiError {
         OpenError::Fenced => fenced(),
         _ => ApiError::unknown_id(),
     }
+}
+
+fn closed(code: CloseCode, reason: &str) -> ApiError {
+    ApiError::closed().with_close(code.0, reason)
 }
 
 fn fenced() -> ApiError {

@@ -2,7 +2,7 @@
 //! that its connections are served meanwhile.
 
 use super::command::{Command, OpenFailure, PendingWrite, ReachFailure, ShardReport};
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Ended, Phase};
 use super::core::Core;
 use super::flags::Flag;
 use super::holder::HeldWriteFailure;
@@ -70,7 +70,7 @@ impl<R: Ring> Shard<R> {
                     reply.send(self.change(claim, end));
                 }
                 Command::Interrupt { claim, reply } => {
-                    reply.send(self.change(claim, Connection::lose))
+                    reply.send(self.change(claim, Connection::cut))
                 }
                 Command::Look { claim, reply } => reply.send(self.describe(claim)),
                 Command::Scan { scan, reply } if !reply.is_abandoned() => {
@@ -178,7 +178,7 @@ impl Connection {
             let failure = if deciding { OpenFailure::Unknown } else { OpenFailure::NotShared };
             Some(ReachFailure::Open(failure))
         } else if !self.is_open() {
-            Some(ReachFailure::Write(HeldWriteFailure::Ended))
+            Some(ReachFailure::ended(self.ended()))
         } else if write.message.payload.len() as u64 > limits.message_bytes_max {
             Some(ReachFailure::Write(HeldWriteFailure::TooLong))
         } else if self.talk.outbox.is_full(limits.outbox_high_water_bytes) {
@@ -194,6 +194,12 @@ impl Connection {
         Ok(())
     }
 
+    /// Cuts it: the peer sees a reset, which it cannot take for an end in order.
+    pub(super) fn cut(&mut self, core: &Core) {
+        self.flags.set(Flag::Reset);
+        self.lose(core);
+    }
+
     /// An operator ends it, in the language of the phase.
     fn close_from_outside(&mut self, code: CloseCode, reason: &str, core: &Core) {
         match self.phase {
@@ -206,9 +212,9 @@ impl Connection {
 
 impl Core {
     /// The socket is gone, and with it those who wait for room in it.
-    pub(super) fn fail_waiting_writes(&self, slot: SlotId) {
+    pub(super) fn fail_waiting_writes(&self, slot: SlotId, how: Option<&Ended>) {
         for write in self.shared.borrow_mut().take_waiting_writes(slot) {
-            write.reply.send(Err(ReachFailure::Write(HeldWriteFailure::Ended)));
+            write.reply.send(Err(ReachFailure::ended(how)));
         }
     }
 }

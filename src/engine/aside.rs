@@ -3,7 +3,9 @@
 
 use super::connection::Connection;
 use super::ended::{Ended, Tally};
+use super::verbs::Port;
 use crate::proto::RequestReader;
+use std::any::Any;
 use std::task::Waker;
 
 /// See the module.
@@ -13,6 +15,8 @@ pub(super) struct Aside {
     pub(super) head: RequestReader,
     /// What the peer sent before the handshake was answered: the first frames, at the earliest.
     pub(super) early: Vec<u8>,
+    /// What the layer above needs to decide about the request.
+    pub(super) opening: Option<Box<dyn Any>>,
     /// A waker that is not the task's own: of a combinator inside the handler.
     pub(super) waker: Option<Waker>,
     /// How the conversation ended, once it has.
@@ -51,5 +55,18 @@ impl Connection {
             self.aside = None;
         }
         early
+    }
+}
+
+impl Port {
+    /// Keeps what is needed to decide about the request, so that the handler's future, which lasts
+    /// as long as the connection, has no room for it.
+    pub(crate) fn keep_opening(&self, opening: Box<dyn Any>) {
+        self.state().aside_mut().opening = Some(opening);
+    }
+
+    /// What was kept.
+    pub(crate) fn take_opening(&self) -> Option<Box<dyn Any>> {
+        self.state().aside.as_mut()?.opening.take()
     }
 }

@@ -4,6 +4,7 @@
 //! the shard finds out whether there is such a socket. A command whose reply nobody waits for any
 //! more is not carried out, where that can be seen in time.
 
+use super::connection::Ended;
 use super::core::RouteCounts;
 use super::holder::{HeldWriteFailure, Holder};
 use super::ids::Claim;
@@ -22,6 +23,7 @@ pub(crate) struct OpenRequest {
     pub(crate) steal: bool,
     pub(crate) lease: Option<Duration>,
     pub(crate) fence: Option<u64>,
+    pub(crate) key: Option<u64>,
 }
 
 impl OpenRequest {
@@ -45,10 +47,18 @@ pub(crate) enum OpenFailure {
 }
 
 /// Why a message was not written to the socket with an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReachFailure {
     Open(OpenFailure),
     Write(HeldWriteFailure),
+    Ended(Box<Ended>),
+}
+
+impl ReachFailure {
+    /// The conversation is over, and this is known of its end.
+    pub(super) fn ended(how: Option<&Ended>) -> Self {
+        Self::Ended(Box::new(how.cloned().unwrap_or_else(Ended::lost)))
+    }
 }
 
 /// Where the answer to a command goes.

@@ -142,6 +142,8 @@ pub(super) struct RouteCounts {
     pub(super) open: u64,
     pub(super) shared: u64,
     pub(super) unattended: u64,
+    /// One of its sockets was shared.
+    pub(super) was_shared: bool,
 }
 
 /// Counts of one shard since it started.

@@ -46,7 +46,7 @@ impl Connection {
         if self.flags.has(Flag::Paused) {
             self.phase = Phase::Open(core.now.get().into());
         } else if self.flags.has(Flag::Pinged) {
-            self.lose(core);
+            self.cut(core);
         } else {
             self.flags.set(Flag::Pinged);
             self.talk.outbox.push_frame(Opcode::Ping, Payload::Borrowed(&[]));

@@ -28,7 +28,8 @@ pub struct Event {
     pub kind: EventKind,
     /// To which socket; empty for a gap.
     pub websocket_id: Arc<str>,
-    /// The path its route was declared with; empty for a gap.
+    /// The path its route was declared with; for a gap, the route its stream is about, empty for
+    /// all.
     pub route: Arc<str>,
     /// The session it belongs to.
     pub session_id: Option<Arc<str>>,
@@ -57,13 +58,14 @@ pub enum EventKind {
     /// A shared socket was opened. A handler that returns from `server` at once has left it by the
     /// time this is told.
     Open,
-    /// Nobody holds it, and there is something to read: the first message has come into its empty
-    /// mailbox, or its holder has left something there.
+    /// Nobody holds it, and a `read` of the usual length (32,656) would get something: the first message has
+    /// come into its empty mailbox whole, or so much of it, or as much as the mailbox holds; or its
+    /// holder has left something there. The beginning of a message alone is not told.
     Readable,
     /// It has ended.
     Closed,
     /// Events that the stream should have had are not kept any more. What was missed must be
-    /// looked up; it goes on with the oldest that is kept.
+    /// looked up; it goes on with the oldest that is kept, which is what comes after its id.
     Gap,
 }
 
@@ -254,6 +256,13 @@ impl EventStream {
         }
     }
 
+    /// What to go on after if this stream ends here: the last event that it gave or passed over, or
+    /// the last there was when it began. `None` before a gap that must not be overlooked.
+    pub fn position(&self) -> Option<EventId> {
+        let number = self.next.saturating_sub(1);
+        (!self.missed).then_some(EventId { epoch: self.events.epoch, number })
+    }
+
     /// The next event, if it has happened already.
     pub fn try_next(&mut self) -> Option<Event> {
         let history = self.events.history();
@@ -266,7 +275,7 @@ impl EventStream {
                 id,
                 kind: EventKind::Gap,
                 websocket_id: "".into(),
-                route: "".into(),
+                route: self.filter.route.as_deref().unwrap_or_default().into(),
                 session_id: None,
                 unix_ms: 0,
                 close: None,
@@ -316,6 +325,30 @@ mod tests {
         publish(&events, EventKind::Closed, "/b", 1);
         assert_eq!(third.try_next().map(|event| event.id.number), Some(6));
         assert_eq!(third.try_next(), None);
+    }
+
+    #[test]
+    fn a_stream_says_where_it_is_before_its_first_event_and_past_those_of_others() {
+        let events = Arc::new(Events::new(0, 1));
+        let filter = EventFilter { route: Some("/b".into()), kinds: vec![] };
+        let number = |stream: &EventStream| stream.position().map(|id| id.number);
+        let mut stream = events.stream(filter.clone(), None);
+        assert_eq!(number(&stream), Some(0));
+        let again = events.stream(filter.clone(), stream.position());
+        publish(&events, EventKind::Open, "/a", 2);
+        publish(&events, EventKind::Open, "/b", 1);
+        publish(&events, EventKind::Open, "/a", 1);
+        for mut stream in [again, events.stream(filter.clone(), stream.position())] {
+            assert_eq!(stream.try_next().map(|event| event.id.number), Some(3));
+        }
+        assert_eq!(stream.try_next().map(|event| event.id.number), Some(3));
+        assert_eq!((number(&stream), stream.try_next(), number(&stream)), (Some(3), None, Some(4)));
+        // Whoever resumed from a position before the gap was told would never hear of it.
+        let foreign = EventId { epoch: events.epoch ^ 1, number: 3 };
+        let mut stream = events.stream(filter, Some(foreign));
+        assert_eq!(number(&stream), None);
+        let gap = stream.try_next().unwrap();
+        assert_eq!((gap.kind, &*gap.route, number(&stream)), (EventKind::Gap, "/b", Some(0)));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) enum Flag {
     CloseReceived,
     /// The socket is of no more use.
     Dead,
+    /// The peer is to see a reset.
+    Reset,
     /// Accepted beyond the limit, to be told so.
     OverCapacity,
     /// See `WebSocket::set_binary_data`.

@@ -6,12 +6,13 @@
 use super::connection::Ended;
 use super::link::{Leaving, Link, LinkState, Outgoing, Purpose, Waiting};
 use super::ready::Taken;
+use super::wakes::ThreadMark;
 use crate::clock::Moment;
 use crate::proto::CloseCode;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, MutexGuard};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// A read lease in somebody's hands.
@@ -43,12 +44,27 @@ impl Holder {
     /// The state, if the socket is still held by this holder.
     fn state(&self) -> Option<MutexGuard<'_, LinkState>> {
         let mut state = self.link.lock();
+        if !state.companions.is_empty() {
+            state = self.wake_companions(state);
+        }
         state.verbs = state.verbs.wrapping_add(1);
         (state.attachment == self.attachment).then_some(state)
     }
 
-    /// The next message or part of one. The deadline counts from now. `keep`: what is taken is to
-    /// be acknowledged, and which message was the last to be.
+    /// Wakes those who were left to this holder, on the thread that most likely has them as well.
+    #[cold]
+    fn wake_companions<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, LinkState>,
+    ) -> MutexGuard<'a, LinkState> {
+        let companions = std::mem::take(&mut state.companions);
+        drop(state);
+        companions.into_iter().for_each(Waker::wake);
+        self.link.lock()
+    }
+
+    /// The next message or part of one. The deadline counts from the first poll that has to wait.
+    /// `keep`: what is taken is to be acknowledged, and which message was the last to be.
     pub(crate) fn read(
         &mut self,
         len: usize,
@@ -56,8 +72,7 @@ impl Holder {
         timeout: Duration,
         keep: Option<Option<u64>>,
     ) -> HeldRead<'_> {
-        let deadline = self.link.remote.now() + timeout;
-        HeldRead { holder: self, len, as_bytes, deadline, keep, waits: false }
+        HeldRead { holder: self, len, as_bytes, timeout, deadline: None, keep, waits: false }
     }
 
     /// Adds a message to what is to be sent, if there is room; otherwise it stays.
@@ -144,6 +159,11 @@ impl Holder {
         self.fence
     }
 
+    /// How the conversation ended, once it has.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.link.lock().ended.as_deref().cloned()
+    }
+
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.link.lock().outgoing_bytes
     }
@@ -153,6 +173,11 @@ impl Holder {
         if let Some(mut state) = self.state() {
             state.kept = None;
         }
+        self.leaving = Leaving::Released;
+    }
+
+    /// Gives the socket free; what was read and not acknowledged is the next to be read.
+    pub(crate) fn give_back(mut self) {
         self.leaving = Leaving::Released;
     }
 
@@ -175,9 +200,12 @@ impl Drop for Holder {
 
 impl LinkState {
     fn wait(&mut self, context: &Context<'_>, purpose: Purpose) {
+        let thread = ThreadMark::current();
         match &mut self.waiting {
-            Some(waiting) if waiting.waker.will_wake(context.waker()) => waiting.purpose = purpose,
-            _ => self.waiting = Some(Waiting { waker: context.waker().clone(), purpose }),
+            Some(waiting) if waiting.waker.will_wake(context.waker()) => {
+                (waiting.thread, waiting.purpose) = (thread, purpose);
+            }
+            _ => self.waiting = Some(Waiting { waker: context.waker().clone(), thread, purpose }),
         }
     }
 }
@@ -188,14 +216,16 @@ pub(crate) struct HeldRead<'a> {
     holder: &'a mut Holder,
     len: usize,
     as_bytes: bool,
-    deadline: Moment,
+    timeout: Duration,
+    /// Known once it waits: looking at the clock costs as much as a small message.
+    deadline: Option<Moment>,
     keep: Option<Option<u64>>,
     waits: bool,
 }
 
 impl HeldRead<'_> {
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<Taken, HeldReadFailure>> {
-        let Self { len, as_bytes, deadline, .. } = *self;
+        let Self { len, as_bytes, timeout, .. } = *self;
         let link = &self.holder.link;
         let Some(mut state) = self.holder.state() else {
             return Poll::Ready(Err(HeldReadFailure::Fenced));
@@ -218,9 +248,11 @@ impl HeldRead<'_> {
         if let Some(ended) = &state.ended {
             return Poll::Ready(Err(HeldReadFailure::Ended(ended.clone())));
         }
+        let now = link.remote.now();
+        let deadline = *self.deadline.get_or_insert(now + timeout);
         // Even a glance asks the shard once for the rest of a message that is here in part.
         let asked = self.waits || !(state.partial || state.paused);
-        if asked && deadline <= link.remote.now() {
+        if asked && deadline <= now {
             return Poll::Ready(Err(HeldReadFailure::Timeout));
         }
         state.wait(context, Purpose::Read { len, as_bytes, deadline });

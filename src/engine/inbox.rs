@@ -190,10 +190,10 @@ impl Incoming {
         Self::new(payload, kind, COMPLETE)
     }
 
-    /// A whole message that is small.
+    /// A whole message that is small, with room in front: it may be sent from where it is.
     #[inline(always)]
     pub(super) fn whole(kind: MessageKind, bytes: &[u8]) -> Self {
-        Self::new(Buffer::copy_of(bytes), kind, COMPLETE)
+        Self::new(Buffer::copy_with_headroom(bytes), kind, COMPLETE)
     }
 
     #[inline(always)]

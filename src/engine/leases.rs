@@ -23,7 +23,10 @@ impl Connection {
     pub(super) fn share(&mut self, session_id: Option<Arc<str>>, core: &Core) {
         self.flags.set(Flag::Shared);
         let state = Box::new(SharedState::new(session_id, core.now.get()));
-        core.count_route(self.route, |route| route.shared += 1);
+        core.count_route(self.route, |route| {
+            route.shared += 1;
+            route.was_shared = true;
+        });
         self.publish(EventKind::Open, &state, None, core);
         core.shared.borrow_mut().put_back(self.id.slot, state);
         self.look_by(self.shared_deadline(core), core);
@@ -92,7 +95,8 @@ impl Connection {
             return Err(absence());
         }
         let held = state.link.as_ref().filter(|_| state.flags.held);
-        let (link, fence, waiting) = match request.fence {
+        let resumed = held.map_or(request.fence, |link| link.lock().resumed_by(request));
+        let (link, fence, waiting) = match resumed {
             Some(fence) => {
                 let link = Arc::clone(held.ok_or(OpenFailure::Fenced)?);
                 let mut shared = link.lock();
@@ -113,7 +117,10 @@ impl Connection {
                 let link = link
                     .unwrap_or_else(|| Arc::new(self.new_link(state.session_id.as_ref(), core)));
                 let fence = core.shared.borrow_mut().next_fence();
-                let waiting = link.lock().pass_on(fence);
+                let mut shared = link.lock();
+                let waiting = shared.pass_on(fence);
+                shared.key = request.key;
+                drop(shared);
                 self.take_over(state, core);
                 state.activity = now;
                 state.lease_ms = 0;

@@ -6,11 +6,13 @@
 //! and nudges it only when there is something for it to do. Neither waits while it has the lock,
 //! and no waker is called under it.
 
+use super::command::OpenRequest;
 use super::connection::{Ended, NEVER};
 use super::ready::{Ready, Taken};
 use super::registry::SlotId;
 use super::remote::Remote;
 use super::settings::Limits;
+use super::wakes::ThreadMark;
 use crate::clock::Moment;
 use crate::proto::{CloseCode, MessageKind};
 use crate::ring::Buffer;
@@ -46,6 +48,8 @@ pub(super) struct Facts {
 pub(super) struct LinkState {
     /// The number of the lease; 0: nobody has one.
     pub(super) fence: u64,
+    /// What whoever took the lease called the attempt, to be known again.
+    pub(super) key: Option<u64>,
     /// Who holds it: the last to have opened the socket, or to have come back with the fence.
     pub(super) attachment: u64,
     /// What can be read.
@@ -57,6 +61,8 @@ pub(super) struct LinkState {
     pub(super) outgoing: Vec<Outgoing>,
     pub(super) outgoing_bytes: usize,
     pub(super) waiting: Option<Waiting>,
+    /// Others whose holders are to be woken by this one, see [`super::wakes`].
+    pub(super) companions: Vec<Waker>,
     /// The close that the holder asks for.
     pub(super) close: Option<(CloseCode, Box<str>)>,
     pub(super) leaving: Leaving,
@@ -83,6 +89,8 @@ pub(super) struct LinkState {
 /// What the holder waits for.
 pub(super) struct Waiting {
     pub(super) waker: Waker,
+    /// Where it was polled last.
+    pub(super) thread: ThreadMark,
     pub(super) purpose: Purpose,
 }
 
@@ -111,6 +119,7 @@ impl Link {
     pub(super) fn new(slot: SlotId, facts: Facts, remote: Arc<Remote>, limits: &Limits) -> Self {
         let state = LinkState {
             fence: 0,
+            key: None,
             attachment: 0,
             ready: Ready::default(),
             kept: None,
@@ -118,6 +127,7 @@ impl Link {
             outgoing: Vec::new(),
             outgoing_bytes: 0,
             waiting: None,
+            companions: Vec::new(),
             close: None,
             leaving: Leaving::No,
             ended: None,
@@ -162,10 +172,18 @@ impl LinkState {
     #[must_use = "somebody may wait"]
     pub(super) fn pass_on(&mut self, fence: u64) -> Option<Waiting> {
         self.fence = fence;
+        self.key = None;
         if let Some(kept) = self.kept.take() {
             self.ready.give_back(kept);
         }
         self.attach()
+    }
+
+    /// The lease that a request goes on with: the one it names, or the one that an earlier attempt
+    /// of it has taken.
+    pub(super) fn resumed_by(&self, request: &OpenRequest) -> Option<u64> {
+        let again = self.fence > 0 && request.key.is_some() && request.key == self.key;
+        request.fence.or(again.then_some(self.fence))
     }
 
     /// The lease stays, and somebody has come back for it; who had it until now has it no more.

@@ -58,6 +58,7 @@ mod tallies;
 mod timers;
 mod transport;
 mod verbs;
+mod wakes;
 
 pub(crate) use command::{OpenFailure, OpenRequest, ReachFailure};
 pub use connection::Closer;

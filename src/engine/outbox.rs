@@ -91,7 +91,7 @@ impl Outbox {
 
     /// Adds a frame; before a Close, the Pong that waits, because nothing may come behind it. Small
     /// payloads are copied behind each other; large ones stay where they are, with the header in
-    /// front of them if there is room.
+    /// front of them if there is room, and so does a small one that is the first.
     #[inline]
     pub(super) fn push_frame(&mut self, opcode: Opcode, payload: Payload<'_>) {
         if opcode == Opcode::Close {
@@ -107,7 +107,15 @@ impl Outbox {
                 self.waiting_bytes += buffer.len();
                 self.waiting.push(buffer);
             }
-            Payload::Owned(buffer) => self.copy(header, &buffer),
+            Payload::Owned(mut buffer) => {
+                let first = self.waiting.is_empty() && buffer.capacity() < COPY_BUFFER_BYTES;
+                if first && buffer.prepend(header) {
+                    self.waiting_bytes = buffer.len();
+                    self.waiting.push(buffer);
+                } else {
+                    self.copy(header, &buffer);
+                }
+            }
             Payload::Borrowed(bytes) => self.copy(header, bytes),
         }
     }
@@ -161,10 +169,18 @@ impl Outbox {
             return;
         }
         let larger = (2 * last.len()).clamp(COPY_BUFFER_BYTES, COPY_BUFFER_BYTES_MAX);
-        let mut buffer = Buffer::with_capacity(bytes.max(larger));
+        // A small frame in memory of its own moves, so that all leave as one piece.
+        let moves = last.capacity() < COPY_BUFFER_BYTES;
+        let moved: &[u8] = if moves { last } else { &[] };
+        let mut buffer = Buffer::with_capacity((moved.len() + bytes).max(larger));
+        buffer.extend_from_slice(moved);
         buffer.extend_from_slice(header);
         buffer.extend_from_slice(payload);
-        self.waiting.push(buffer);
+        if moves {
+            *last = buffer;
+        } else {
+            self.waiting.push(buffer);
+        }
     }
 
     fn push_pending_pong(&mut self) {
@@ -229,6 +245,26 @@ mod tests {
         let piece = data.iter().next().unwrap();
         assert_eq!(piece[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
         assert_eq!(piece[10..].as_ptr(), address);
+    }
+
+    #[test]
+    fn a_small_payload_of_its_own_is_sent_from_there_until_another_comes() {
+        let own = |text: &[u8]| Payload::Owned(Buffer::copy_with_headroom(text));
+        let mut outbox = Outbox::new();
+        let first = Buffer::copy_with_headroom(b"first");
+        let address = first.as_ptr();
+        outbox.push_frame(Opcode::Text, Payload::Owned(first));
+        let data = outbox.take_for_send();
+        assert_eq!((bytes(&data), data.pieces()), (b"\x81\x05first".to_vec(), 1));
+        assert_eq!(data.iter().next().unwrap()[2..].as_ptr(), address);
+        outbox.sent(7, data);
+        outbox.push_frame(Opcode::Text, own(b"second"));
+        outbox.push_frame(Opcode::Binary, own(b"third"));
+        outbox.push_frame(Opcode::Text, own(b"fourth"));
+        assert_eq!(outbox.bytes(), 8 + 7 + 8);
+        let data = outbox.take_for_send();
+        assert_eq!(bytes(&data), b"\x81\x06second\x82\x05third\x81\x06fourth");
+        assert_eq!(data.pieces(), 1);
     }
 
     #[test]

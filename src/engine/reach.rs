@@ -235,6 +235,7 @@ fn add(status: &mut EngineStatus, report: ShardReport) {
         route.open += counts.open;
         route.shared += counts.shared;
         route.unattended += counts.unattended;
+        route.shared_connection |= counts.was_shared;
     }
     merge(&mut status.refusals, refusals);
     merge(&mut status.closes, closes);

@@ -120,6 +120,7 @@ impl Routes {
     pub(super) fn statuses(&self) -> Vec<RouteStatus> {
         let status = |route: &Route| RouteStatus {
             path: Arc::clone(&route.path),
+            shared_connection: route.options.shared_connection,
             page: matches!(route.target, Target::Page { .. }),
             ..RouteStatus::default()
         };

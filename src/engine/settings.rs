@@ -129,6 +129,9 @@ impl Default for Timeouts {
 /// What is special about the WebSockets of one route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteOptions {
+    /// Whether its sockets are shared ones, as if `Opening::set_shared_connection` had been called
+    /// before `on_pre_server`, which may still decide otherwise. Default: no.
+    pub shared_connection: bool,
     /// What a full mailbox does: that of a shared socket that nobody holds.
     pub mailbox: MailboxPolicy,
     /// How long a shared socket may go without a message either way, and without being opened,
@@ -145,6 +148,7 @@ pub struct RouteOptions {
 impl Default for RouteOptions {
     fn default() -> Self {
         Self {
+            shared_connection: false,
             mailbox: MailboxPolicy::default(),
             session_timeout: limits::SESSION_TIMEOUT,
             session: false,

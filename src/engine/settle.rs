@@ -122,7 +122,7 @@ impl<R: Ring> Submit<'_, R> {
             held.receive = Receive::Idle;
         }
         match held.teardown {
-            Teardown::None if held.operations > 0 => {
+            Teardown::None if held.operations > 0 || connection.flags.has(Flag::Reset) => {
                 // Each by its token. A shutdown would end them as well, but the kernel gives every
                 // shutdown to a worker thread, and a cancel by descriptor looks at every operation
                 // of the ring: together that made the end of many connections quadratic.
@@ -133,6 +133,9 @@ impl<R: Ring> Submit<'_, R> {
                 ];
                 for (_, operation) in armed.into_iter().filter(|(armed, _)| *armed) {
                     self.push(held, Operation::Cancel, Submission::Cancel(operation));
+                }
+                if connection.flags.has(Flag::Reset) {
+                    self.push(held, Operation::ResetOnClose, Submission::ResetOnClose);
                 }
                 held.teardown = Teardown::Quieting;
             }

@@ -154,6 +154,7 @@ impl<R: Ring> Shard<R> {
     #[cold]
     fn finish_unusual(&mut self, now: Moment) {
         self.core.unusual.set(false);
+        self.wake_holders();
         let mut happened = self.core.happened.borrow_mut();
         if !happened.is_empty() {
             self.ending.events.publish(&mut happened, now);

@@ -12,10 +12,12 @@ use super::flags::Flag;
 use super::inbox::Inbox;
 use super::link::{Facts, Leaving, Link, LinkState, Purpose};
 use super::outbox::Payload;
+use super::settings::MailboxPolicy;
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, limits};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// How the Close of a session that has timed out reads.
@@ -165,10 +167,10 @@ impl Connection {
         shared.watched_until = self.scheduled.moment();
         let due = shared.is_due(core.now.get(), link.high_water_bytes);
         let woken = if due { shared.waiting.take() } else { None };
+        let forgotten = std::mem::take(&mut shared.companions);
         drop(shared);
-        if let Some(waiting) = woken {
-            waiting.waker.wake();
-        }
+        core.wake_holder(self.id, woken);
+        forgotten.into_iter().for_each(Waker::wake);
         self.account_with(state.linked_bytes as usize, core);
         for message in outgoing.drain(..) {
             self.say(message.kind, Payload::Owned(message.payload), core);
@@ -245,15 +247,30 @@ impl Connection {
                     route.unattended.wrapping_add_signed(if unattended { 1 } else { -1 });
             });
         }
-        let readable = state.linked_messages > 0
-            || self.talk.inbox.is_readable(limits::READ_LEN_DEFAULT, false);
-        if unattended && readable && !state.flags.told_readable {
+        let readable = unattended && self.would_be_read(state, core);
+        if readable && !state.flags.told_readable {
             self.publish(EventKind::Readable, state, None, core);
         }
-        state.flags.told_readable = unattended && readable;
+        state.flags.told_readable = readable;
         if self.ended().is_some() {
             self.tell_closed(state, core);
         }
+    }
+
+    /// Whether whoever comes now gets something for a `read` of the usual length: a whole message,
+    /// or so much of one; or would by coming, because a full mailbox keeps the rest outside.
+    fn would_be_read(&self, state: &SharedState, core: &Core) -> bool {
+        let len = limits::READ_LEN_DEFAULT;
+        let mut wanted = len;
+        if let Some(link) = &state.link {
+            let shared = link.lock();
+            if shared.ready.is_readable(len, false) {
+                return true;
+            }
+            wanted -= shared.ready.begun(len, false);
+        }
+        let stopped = core.mailbox(self.route) == MailboxPolicy::StopReading;
+        self.talk.inbox.is_readable(wanted, false) || (stopped && !self.has_room(state, core))
     }
 
     fn tell_closed(&mut self, state: &mut SharedState, core: &Core) {
@@ -289,7 +306,7 @@ impl Connection {
         core.count_route(self.route, |route| route.shared -= 1);
         self.tell(&mut state, core);
         self.tell_closed(&mut state, core);
-        core.fail_waiting_writes(self.id);
+        core.fail_waiting_writes(self.id, self.ended());
         let unread = self.talk.inbox.is_readable(limits::READ_LEN_DEFAULT, false);
         let link = state.link.take();
         // Nobody comes for what the session timeout has closed.
@@ -309,7 +326,7 @@ impl Connection {
 
     /// Everything that is left goes to the holder, or to who comes for it.
     fn leave_link(&mut self, state: &SharedState, link: Arc<Link>, core: &Core) {
-        let woken = {
+        let (woken, companions) = {
             let mut shared = link.lock();
             if !state.flags.serving {
                 self.hand_over(&mut shared);
@@ -318,11 +335,10 @@ impl Connection {
             shared.outgoing_bytes = 0;
             (shared.shut, shared.closed) = (true, true);
             shared.ended = Some(self.ended().cloned().unwrap_or_else(Ended::lost).into());
-            shared.waiting.take()
+            (shared.waiting.take(), std::mem::take(&mut shared.companions))
         };
-        if let Some(waiting) = woken {
-            waiting.waker.wake();
-        }
+        core.wake_holder(self.id, woken);
+        companions.into_iter().for_each(Waker::wake);
         let nonce = self.nonce(core);
         core.shared.borrow_mut().keep_remains(link, state.lease_ms > 0, nonce, core.now.get());
     }

@@ -8,9 +8,11 @@ use super::ids::Claim;
 use super::link::{Leaving, Link};
 use super::registry::SlotId;
 use super::shared::SharedState;
+use super::wakes::Woken;
 use crate::clock::Moment;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// Ids of which it is known that their socket has expired.
@@ -36,6 +38,8 @@ pub(super) struct SharedTable {
     expired: VecDeque<(SlotId, u64)>,
     expired_known: HashSet<(SlotId, u64)>,
     waiting_writes: HashMap<SlotId, VecDeque<PendingWrite>>,
+    /// Holders to wake when the batch ends.
+    pub(super) woken: Vec<Woken>,
 }
 
 /// What a socket has left that is gone.
@@ -143,22 +147,26 @@ impl SharedTable {
             return Err(self.absence(claim));
         };
         let link = Arc::clone(&remains.link);
-        let held = link.lock().fence;
-        let (fence, waiting) = match request.fence {
-            Some(fence) if fence == held => (fence, link.lock().attach()),
+        let mut shared = link.lock();
+        let held = shared.fence;
+        let (fence, waiting) = match shared.resumed_by(request) {
+            Some(fence) if fence == held => (fence, shared.attach()),
             Some(_) => return Err(OpenFailure::Fenced),
             None if held > 0 && !request.steal => {
                 return Err(OpenFailure::Busy { expires_in: Some(remains.until.since(now)) });
             }
             None => {
                 let fence = self.next_fence();
-                (fence, link.lock().pass_on(fence))
+                let waiting = shared.pass_on(fence);
+                shared.key = request.key;
+                (fence, waiting)
             }
         };
+        let attachment = shared.attachment;
+        drop(shared);
         if let Some(waiting) = waiting {
             waiting.waker.wake();
         }
-        let attachment = link.lock().attachment;
         let leaving = request.leaving();
         Ok(Holder { link, fence, attachment, leaving })
     }
@@ -213,16 +221,16 @@ impl SharedTable {
 /// The shard ends: nobody is to wait for it any more.
 impl Drop for SharedTable {
     fn drop(&mut self) {
+        self.woken.drain(..).for_each(|woken| woken.waiting.waker.wake());
         for link in self.states.iter().flatten().filter_map(|state| state.link.as_ref()) {
-            let waiting = {
+            let (waiting, companions) = {
                 let mut shared = link.lock();
                 (shared.shut, shared.closed) = (true, true);
                 shared.ended.get_or_insert_with(|| Ended::lost().into());
-                shared.waiting.take()
+                (shared.waiting.take(), std::mem::take(&mut shared.companions))
             };
-            if let Some(waiting) = waiting {
-                waiting.waker.wake();
-            }
+            waiting.into_iter().for_each(|waiting| waiting.waker.wake());
+            companions.into_iter().for_each(Waker::wake);
         }
     }
 }

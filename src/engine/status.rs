@@ -70,6 +70,8 @@ pub struct RouteStatus {
     pub shared: u64,
     /// Those of them that nobody holds.
     pub unattended: u64,
+    /// Whether its WebSockets are shared: it was declared so, or one of them was.
+    pub shared_connection: bool,
     /// Whether a page is served there, instead of WebSockets.
     pub page: bool,
 }

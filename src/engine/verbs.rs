@@ -71,7 +71,7 @@ impl Port {
     }
 
     #[inline(always)]
-    fn state(&self) -> RefMut<'_, Connection> {
+    pub(super) fn state(&self) -> RefMut<'_, Connection> {
         RefMut::map(self.core.slots.borrow_mut(), |slots| {
             slots.of_handler(self.id).expect("a connection stays as long as its handler")
         })

@@ -82,6 +82,10 @@ pub const READ_TIMEOUT_DEFAULT: Duration = Duration::from_secs(86_400);
 /// of the session is activity.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(900);
 
+/// Age at which a session ends although it is used, so that a cookie that was stolen is not good for
+/// ever: a day, as long as the longest `read`.
+pub const SESSION_AGE_MAX: Duration = Duration::from_secs(86_400);
+
 /// Bytes of all keys and values of a session. A session says who somebody is and where they were;
 /// data belong into a database. Passed: the change is refused and nothing is changed.
 pub const SESSION_BYTES_MAX: usize = 8 * 1024;

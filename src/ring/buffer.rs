@@ -19,7 +19,7 @@ use std::ptr::{self, NonNull};
 pub const BUFFER_HEADROOM: usize = 16;
 
 /// Up to this many bytes are copied where they are; for more a call of `memcpy` pays.
-const SHORT_BYTES_MAX: usize = 64;
+const SHORT_BYTES_MAX: usize = 128;
 
 /// What stands in front of the bytes.
 #[repr(C)]
@@ -67,6 +67,17 @@ impl Buffer {
         // As an array, because it becomes one store.
         buffer.append(&[0; BUFFER_HEADROOM]);
         buffer.set(BUFFER_HEADROOM, BUFFER_HEADROOM);
+        buffer
+    }
+
+    /// A buffer of these bytes with [`BUFFER_HEADROOM`] in front.
+    #[inline(always)]
+    pub fn copy_with_headroom(bytes: &[u8]) -> Self {
+        let mut buffer = Self::with_capacity(bytes.len() + BUFFER_HEADROOM);
+        buffer.append(&[0; BUFFER_HEADROOM]);
+        buffer.append(bytes);
+        let end = buffer.head().end;
+        buffer.set(BUFFER_HEADROOM, end);
         buffer
     }
 
@@ -190,21 +201,11 @@ impl Buffer {
         #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one range for all of them")]
         unsafe {
             match count {
-                // The last 16 (8, 4) bytes once more, in place of a loop over what is left.
-                16..=SHORT_BYTES_MAX => {
-                    for at in (0..count - 15).step_by(16) {
-                        ptr::copy_nonoverlapping(from.add(at), to.add(at), 16);
-                    }
-                    ptr::copy_nonoverlapping(from.add(count - 16), to.add(count - 16), 16);
-                }
-                8..16 => {
-                    ptr::copy_nonoverlapping(from, to, 8);
-                    ptr::copy_nonoverlapping(from.add(count - 8), to.add(count - 8), 8);
-                }
-                4..8 => {
-                    ptr::copy_nonoverlapping(from, to, 4);
-                    ptr::copy_nonoverlapping(from.add(count - 4), to.add(count - 4), 4);
-                }
+                64..=SHORT_BYTES_MAX => copy_ends::<64>(from, to, count),
+                32..64 => copy_ends::<32>(from, to, count),
+                16..32 => copy_ends::<16>(from, to, count),
+                8..16 => copy_ends::<8>(from, to, count),
+                4..8 => copy_ends::<4>(from, to, count),
                 _ => ptr::copy_nonoverlapping(from, to, count),
             }
         }
@@ -284,6 +285,22 @@ impl Buffer {
             // the kernel's points to it: what is being sent is in a `SendTable`.
             unsafe { dealloc(self.0.as_ptr().cast(), layout(capacity)) };
         }
+    }
+}
+
+/// Copies `count` bytes, `N` to `2 * N` of them, as their first `N` and their last `N`: no loop.
+///
+/// # Safety
+///
+/// That of [`ptr::copy_nonoverlapping`] for `count` bytes, and `count` is in that range.
+#[inline(always)]
+// SAFETY: stated above; `append`, the only caller, is where both ranges are known.
+unsafe fn copy_ends<const N: usize>(from: *const u8, to: *mut u8, count: usize) {
+    // SAFETY: `N <= count <= 2 * N`, so neither copy leaves the ranges that the caller vouches for.
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one range for both of them")]
+    unsafe {
+        ptr::copy_nonoverlapping(from, to, N);
+        ptr::copy_nonoverlapping(from.add(count - N), to.add(count - N), N);
     }
 }
 

@@ -138,6 +138,7 @@ impl KernelRing {
             }
             Submission::AwaitHangup => opcode::PollAdd::new(socket, libc::POLLRDHUP as u32).build(),
             Submission::PeerAddress(family) => self.addresses.begin(token.slot, family),
+            Submission::ResetOnClose => reset_on_close(socket),
             Submission::Close => opcode::Close::new(socket).build(),
         }
     }
@@ -314,6 +315,15 @@ impl Drop for KernelRing {
             self.addresses.leak();
         }
     }
+}
+
+/// `SO_LINGER` of no time: a close sends a reset (socket(7)).
+fn reset_on_close(socket: Fixed) -> squeue::Entry {
+    // In the program's own memory, so that it is there whenever the kernel reads it.
+    static NO_TIME: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let (level, option) = (libc::SOL_SOCKET as u32, libc::SO_LINGER as u32);
+    let bytes = size_of::<libc::linger>() as u32;
+    opcode::SetSockOpt::new(socket, level, option, (&raw const NO_TIME).cast(), bytes).build()
 }
 
 /// The mapped ring, closed and unmapped when dropped.

@@ -59,6 +59,9 @@ pub enum Submission {
     AwaitHangup,
     /// Ask who the peer is; the family is that of the listener.
     PeerAddress(AddressFamily),
+    /// Make the close a reset, which drops what was not sent. Has no effect on a Unix socket, and
+    /// fails on kernels before 6.7: then the close is what it always is.
+    ResetOnClose,
     /// Give the slot back. Only when no other operation of it is in flight. Sends FIN behind what
     /// was sent; a reset, if something that came was not read.
     Close,

@@ -22,10 +22,12 @@ pub enum Operation {
     Close = 8,
     /// The doorbell.
     Doorbell = 9,
+    /// [`Submission::ResetOnClose`](super::Submission::ResetOnClose).
+    ResetOnClose = 10,
 }
 
 impl Operation {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Accept,
         Self::Receive,
         Self::Send,
@@ -35,6 +37,7 @@ impl Operation {
         Self::PeerAddress,
         Self::Close,
         Self::Doorbell,
+        Self::ResetOnClose,
     ];
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 pub(super) fn options(route: &RouteSection, origins: &[String]) -> RouteOptions {
     let of_all = origins.iter().filter(|_| !route.origins.is_empty());
     RouteOptions {
+        shared_connection: true,
         mailbox: match route.mailbox.as_str() {
             "drop_oldest" => MailboxPolicy::DropOldest,
             "close" => MailboxPolicy::Close,
@@ -32,7 +33,6 @@ impl Declared {
 
 impl WebSocketServer for Declared {
     async fn on_pre_server(&mut self, opening: &mut Opening) -> Result<(), Refusal> {
-        opening.set_shared_connection(true);
         let mut offered = opening.subprotocols().iter();
         if let Some(name) = offered.find(|name| self.0.subprotocols.contains(name)).cloned() {
             // It was offered, so it can be chosen.

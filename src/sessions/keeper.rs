@@ -1,5 +1,6 @@
 //! Admits WebSockets to sessions, rotates them, revokes them.
 
+use super::age::End;
 use super::cookie::set_cookie;
 use super::id::{SessionId, Token};
 use super::live::{Live, SocketKey};
@@ -100,11 +101,14 @@ impl SessionKeeper {
         let lifetime = self.settings.lifetime;
         if let Some(token) = cookie.and_then(Token::parse) {
             let id = token.id();
-            if let Some(record) = self.ask(move |store| store.load(id, lifetime)).await? {
+            let loaded = self.ask(move |store| store.load(id, lifetime)).await?;
+            if let Some(record) = loaded
+                && let Some(end) = self.judge(id, &record).await?
+            {
                 // The browser forgets the cookie at an age counted from its last arrival.
                 let again = self.settings.cookie_max_age.is_some();
                 let cookie = again.then(|| set_cookie(&self.settings, &token));
-                let visit = self.join(id, socket)?;
+                let visit = self.join(id, end, socket)?;
                 let rotation_due = record.rotation_due;
                 return Ok(Admission { visit, is_new: false, rotation_due, cookie });
             }
@@ -112,15 +116,22 @@ impl SessionKeeper {
         let token = new_token()?;
         let id = token.id();
         let record = SessionRecord { created_unix_s: unix_s(), ..SessionRecord::default() };
-        self.ask(move |store| store.create(id, record, lifetime)).await?;
-        let visit = self.join(id, socket)?;
+        let end = self.end_of(record.created_unix_s);
+        self.ask(move |store| store.create(id, record, end.cut(lifetime))).await?;
+        let visit = self.join(id, end, socket)?;
         let cookie = Some(set_cookie(&self.settings, &token));
         Ok(Admission { visit, is_new: true, rotation_due: false, cookie })
     }
 
-    fn join(self: &Arc<Self>, id: SessionId, socket: SocketKey) -> Result<Arc<Visit>, NotAdmitted> {
+    fn join(
+        self: &Arc<Self>,
+        id: SessionId,
+        end: End,
+        socket: SocketKey,
+    ) -> Result<Arc<Visit>, NotAdmitted> {
         let sockets_max = self.settings.session_sockets_max;
-        let place = self.live.join(id, socket, sockets_max).map_err(|_| NotAdmitted::Crowded)?;
+        let place =
+            self.live.join(id, end, socket, sockets_max).map_err(|_| NotAdmitted::Crowded)?;
         Ok(Arc::new(Visit::new(Arc::clone(self), socket, place)))
     }
 
@@ -146,13 +157,14 @@ impl SessionKeeper {
     async fn rotate(&self, visit: &Visit) -> Result<String, NotAdmitted> {
         let token = new_token()?;
         let place = visit.place();
-        let (old, new, lifetime) = (place.id, token.id(), self.settings.lifetime);
+        let (old, new) = (place.id, token.id());
+        let lifetime = place.end.cut(self.settings.lifetime);
         let _turn = place.turn.lock().await;
         let rotating = Rotating::begin(&place.rotating);
         if !self.ask(move |store| store.rename(old, new, lifetime)).await? {
             return Err(NotAdmitted::Revoked);
         }
-        let (moved, others) = self.live.rotate(old, new, visit.socket);
+        let (moved, others) = self.live.rotate(&place, new, visit.socket);
         visit.move_to(moved);
         drop(rotating);
         self.close(&others, "the session has a new cookie");
@@ -249,6 +261,6 @@ fn new_token() -> Result<Token, StoreError> {
         .map_err(|error| StoreError::new(format!("no random numbers: {error}; allow getrandom(2)")))
 }
 
-fn unix_s() -> u64 {
+pub(super) fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

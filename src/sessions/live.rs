@@ -1,5 +1,6 @@
 //! Which open WebSockets belong to which session, in this process.
 
+use super::age::End;
 use super::id::SessionId;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -18,6 +19,8 @@ pub(crate) struct SocketKey {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) id: SessionId,
+    /// When it is too old.
+    pub(super) end: End,
     /// Held while its values are changed, so that its own WebSockets never conflict with each
     /// other.
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -27,9 +30,10 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn new(id: SessionId) -> Arc<Self> {
+    fn new(id: SessionId, end: End) -> Arc<Self> {
         Arc::new(Self {
             id,
+            end,
             turn: tokio::sync::Mutex::new(()),
             rotating: AtomicBool::new(false),
             revoked: AtomicBool::new(false),
@@ -68,11 +72,12 @@ impl Live {
     pub(super) fn join(
         &self,
         id: SessionId,
+        end: End,
         socket: SocketKey,
         sockets_max: usize,
     ) -> Result<Arc<Place>, Crowded> {
         let mut sessions = self.sessions();
-        let new = || Members { place: Place::new(id), sockets: Vec::new() };
+        let new = || Members { place: Place::new(id, end), sockets: Vec::new() };
         let members = sessions.entry(id).or_insert_with(new);
         if members.sockets.len() >= sockets_max {
             return Err(Crowded);
@@ -101,13 +106,13 @@ impl Live {
     /// The session has a new id, and of its sockets only this one knows: the others are returned.
     pub(super) fn rotate(
         &self,
-        old: SessionId,
+        old: &Place,
         new: SessionId,
         socket: SocketKey,
     ) -> (Arc<Place>, Vec<SocketKey>) {
-        let mut others = self.revoke(old);
+        let mut others = self.revoke(old.id);
         others.retain(|other| *other != socket);
-        let place = Place::new(new);
+        let place = Place::new(new, old.end);
         let members = Members { place: Arc::clone(&place), sockets: vec![socket] };
         self.sessions().insert(new, members);
         (place, others)
@@ -124,10 +129,14 @@ impl Live {
         sessions.get(&id).is_some_and(|members| members.place.rotating.load(Ordering::SeqCst))
     }
 
-    /// Up to `count` sessions after this one.
-    pub(super) fn after(&self, last: Option<SessionId>, count: usize) -> Vec<SessionId> {
+    /// Up to `count` sessions after this one, and when each is too old.
+    pub(super) fn after(&self, last: Option<SessionId>, count: usize) -> Vec<(SessionId, End)> {
         let from = last.map_or(Bound::Unbounded, Bound::Excluded);
         let sessions = self.sessions();
-        sessions.range((from, Bound::Unbounded)).take(count).map(|(id, _)| *id).collect()
+        sessions
+            .range((from, Bound::Unbounded))
+            .take(count)
+            .map(|(id, members)| (*id, members.place.end))
+            .collect()
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! keeper ── admits at the handshake, rotates, revokes, watches
 //!   ├── store   the trait behind which sessions are kept: memory (default), redis (feature)
+//!   ├── age     how old a session may become
 //!   ├── live    which open WebSockets belong to which session
 //!   └── visit   one WebSocket's hold on its session
 //! ```
@@ -11,6 +12,7 @@
 //! here, and what closes them is handed in. Routes without sessions never come here.
 #![forbid(unsafe_code)]
 
+mod age;
 mod cookie;
 mod id;
 mod keeper;

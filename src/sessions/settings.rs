@@ -12,6 +12,9 @@ pub struct SessionSettings {
     /// Time without activity after which a session ends; an open WebSocket is activity. Default:
     /// [`limits::SESSION_LIFETIME`].
     pub lifetime: Duration,
+    /// Age at which a session ends although it is used; its WebSockets are closed with 1008. `None`:
+    /// it may become as old as it likes. Default: [`limits::SESSION_AGE_MAX`].
+    pub age_max: Option<Duration>,
     /// How long the browser keeps the cookie (`Max-Age`), from the last handshake on. `None`, the
     /// default: until it is closed. The session itself ends by `lifetime`, whatever the browser keeps.
     pub cookie_max_age: Option<Duration>,
@@ -36,6 +39,7 @@ impl Default for SessionSettings {
         Self {
             cookie_name: "ringwire".into(),
             lifetime: limits::SESSION_LIFETIME,
+            age_max: Some(limits::SESSION_AGE_MAX),
             cookie_max_age: None,
             http_only: true,
             same_site: SameSite::Lax,
@@ -79,7 +83,7 @@ pub enum SessionSettingsError {
     )]
     CookieName(String),
     /// Shorter than a second: ended before it is looked after.
-    #[error("a session lifetime below 1 s; give it seconds at least")]
+    #[error("a session lifetime or age below 1 s; give it seconds at least")]
     Lifetime,
     /// Browsers refuse it.
     #[error("browsers drop a cookie with SameSite=None that is not Secure; set both or neither")]
@@ -110,7 +114,8 @@ impl SessionSettings {
         if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) || prefixed {
             return Err(SessionSettingsError::CookieName(name.escape_debug().to_string()));
         }
-        if self.lifetime < Duration::from_secs(1) {
+        let age_max = self.age_max.unwrap_or(Duration::MAX);
+        if self.lifetime.min(age_max) < Duration::from_secs(1) {
             return Err(SessionSettingsError::Lifetime);
         }
         if self.same_site == SameSite::None && !self.secure {
@@ -149,6 +154,9 @@ mod tests {
         assert_eq!(checked(|settings| settings.same_site = SameSite::None), Ok(()));
         let short = checked(|settings| settings.lifetime = Duration::from_millis(999));
         assert_eq!(short, Err(SessionSettingsError::Lifetime));
+        let young = checked(|settings| settings.age_max = Some(Duration::ZERO));
+        assert_eq!(young, Err(SessionSettingsError::Lifetime));
+        assert_eq!(checked(|settings| settings.age_max = None), Ok(()));
         assert_eq!(
             checked(|settings| settings.session_sockets_max = 0),
             Err(SessionSettingsError::Limit)

@@ -95,12 +95,12 @@ impl Visit {
         mut change: impl FnMut(&mut SessionRecord) -> Result<(R, bool), VisitError>,
     ) -> Result<R, VisitError> {
         let keeper = &self.keeper;
-        let lifetime = keeper.settings.lifetime;
         let place = self.place();
+        let lifetime = place.end.cut(keeper.settings.lifetime);
         let _turn = place.turn.lock().await;
         for _ in 0..ATTEMPTS_MAX {
             let id = place.id;
-            if place.is_revoked() {
+            if place.is_revoked() || place.end.is_over() {
                 return Err(VisitError::Gone);
             }
             let before = keeper.ask(move |store| store.load(id, lifetime)).await?;

@@ -1,6 +1,7 @@
 //! Looks after the sessions of open WebSockets: they live on, and those that somebody else has
 //! ended are closed.
 
+use super::age::End;
 use super::id::SessionId;
 use super::keeper::SessionKeeper;
 use super::store::StoreError;
@@ -38,26 +39,46 @@ pub(super) async fn watch(keeper: Weak<SessionKeeper>) {
 
 impl SessionKeeper {
     /// Asks about every session that has a WebSocket here. What the store does not have has
-    /// expired, or was ended elsewhere.
+    /// expired, or was ended elsewhere; what is too old is ended.
     async fn check(&self, extend: bool) -> Result<(), StoreError> {
         let mut last = None;
         loop {
-            let ids = self.live.after(last, IDS_PER_CALL);
-            last = ids.last().copied().or(last);
-            let whole = ids.len() == IDS_PER_CALL;
-            self.end_missing(ids, extend).await?;
+            let sessions = self.live.after(last, IDS_PER_CALL);
+            last = sessions.last().map(|(id, _)| *id).or(last);
+            let whole = sessions.len() == IDS_PER_CALL;
+            let (old, young) = sessions.into_iter().partition(|(_, end)| end.is_over());
+            self.end_old(old).await;
+            self.end_missing(young, extend).await?;
             if !whole {
                 return Ok(());
             }
         }
     }
 
-    async fn end_missing(&self, ids: Vec<SessionId>, extend: bool) -> Result<(), StoreError> {
+    async fn end_old(&self, sessions: Vec<(SessionId, End)>) {
+        for (id, _) in sessions {
+            // What a store that fails keeps of it expires, and nobody is admitted to it.
+            let _ = self.end_of_age(id).await;
+        }
+    }
+
+    async fn end_missing(
+        &self,
+        sessions: Vec<(SessionId, End)>,
+        extend: bool,
+    ) -> Result<(), StoreError> {
         let lifetime = self.settings.lifetime;
-        let missing = match extend {
+        let (last, others): (Vec<_>, Vec<_>) =
+            sessions.into_iter().partition(|(_, end)| extend && end.comes_within(lifetime));
+        let ids = others.into_iter().map(|(id, _)| id).collect();
+        let mut missing = match extend {
             true => self.ask(move |store| store.extend(ids, lifetime)).await?,
             false => self.ask(move |store| store.missing(ids)).await?,
         };
+        // Those in the last of their time have each their own.
+        for (id, end) in last {
+            missing.extend(self.ask(move |s| s.extend(vec![id], end.cut(lifetime))).await?);
+        }
         for id in missing {
             // A rotation may have begun since: the old id is missing, and nothing is wrong.
             if !self.live.is_rotating(id) {

@@ -93,11 +93,14 @@ pub(super) async fn read(command: &ReadCommand) -> Result<u8, Failure> {
     match taken {
         Some(Ok(())) => incoming.show(&command.id, command.reach.json, false)?,
         Some(Err(error)) => {
-            // Whoever comes next is not to wait for the lease to end.
-            drop(socket.release().await);
+            // Whoever comes next is not to wait for the lease to end, and gets what came in part.
+            drop(socket.give_back().await);
             return Err(error.into());
         }
-        None => true,
+        None => {
+            socket.give_back().await?;
+            return Ok(0);
+        }
     };
     // Only now it is acknowledged.
     socket.release().await?;

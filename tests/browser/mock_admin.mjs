@@ -47,7 +47,7 @@ export class MockAdmin {
     this.shards = Array.from({ length: shards }, (_, shard) => ({ shard, ...Object.fromEntries(NUMBERS.map((name) => [name, 0])), free_buffer_eighths: 7 - (shard % 3), tick_age_ms: 3 }));
     this.closes = { 1000: 4180, 1001: 1220, 1006: 318, 1008: 12, 1011: 1 };
     this.refusals = { origin: 44, bad_request: 12, no_route: 301 };
-    Object.assign(this, { imagined, started: Date.now() - 93_784_000, acts: [], requests: [], trouble: null, delayMs: 0, draining: false, tokens: new Map([[OPERATOR, 'operator'], [READ_ONLY, 'read']]) });
+    Object.assign(this, { imagined, started: Date.now() - 93_784_000, acts: [], requests: [], trouble: null, delayMs: 0, draining: false, tokens: new Map([[OPERATOR, 'operator'], [READ_ONLY, 'read-only']]) });
     this.operator = OPERATOR; this.readOnly = READ_ONLY;
     this.grow(3600);
     this.live(0);
@@ -125,7 +125,7 @@ export class MockAdmin {
     if (!role) throw new Refused(401, 'unauthorized', 'The token is missing or unknown', 'Send Authorization: Bearer with the token the server printed');
     if (request.method !== 'GET' && role !== 'operator') throw new Refused(403, 'forbidden', 'This token may only read', 'Use the operator token');
     const [, , kind, id, verb] = pathname.split('/').map(decodeURIComponent);
-    if (pathname === '/v1/status') return this.status();
+    if (pathname === '/v1/status') return this.status(role);
     if (kind === 'sessions' && verb === 'revoke') return this.revoke(id);
     if (kind !== 'websockets') throw new Refused(404, 'not_found', 'No such address', 'See /openapi.json');
     if (!id) return this.list(searchParams);
@@ -145,11 +145,11 @@ export class MockAdmin {
     return { closed: theirs.length };
   }
 
-  status() {
+  status(role) {
     const totals = Object.fromEntries(NUMBERS.map((name) => [name, this.shards.reduce((sum, shard) => sum + shard[name], 0)]));
     const open = new Map(ROUTES.map(([path, mode]) => [path, { path, mode, open: 0 }]));
     for (const { route } of this.sockets) { const path = route.startsWith('/terminal/') ? '/terminal/*' : route; if (!open.has(path)) open.set(path, { path, mode: 'dedicated', open: 0 }); open.get(path).open += 1; }
-    return { version: '0.4.0', uptime_ms: Date.now() - this.started, draining: this.draining, ready: !this.draining, healthy: true, connections: this.imagined || this.sockets.length, connections_max: 1_048_576, routes: [...open.values()], shards: this.shards, totals, refusals: this.refusals, closes: this.closes };
+    return { version: '0.4.0', access: role, uptime_ms: Date.now() - this.started, draining: this.draining, ready: !this.draining, healthy: true, connections: this.imagined || this.sockets.length, connections_max: 1_048_576, routes: [...open.values()], shards: this.shards, totals, refusals: this.refusals, closes: this.closes };
   }
 
   list(asked) {

@@ -92,7 +92,12 @@ async fn refusals_are_told_apart() {
     plane.socket("a", |socket| socket.is_full = true);
     assert!(matches!(second.try_write("x").await, Err(WriteError::Full)));
     plane.socket("a", |socket| socket.closed = Some((4_001, "bye".into())));
-    assert!(matches!(second.write("x").await, Err(WriteError::Closed)));
+    match second.write("x").await {
+        Err(WriteError::Closed { code, reason }) => {
+            assert_eq!((code, &*reason), (CloseCode(4_001), "bye"));
+        }
+        other => panic!("{other:?}"),
+    }
     match second.read(1, LONG).await {
         Err(ReadError::Closed { code, reason }) => {
             assert_eq!((code, &*reason), (CloseCode(4_001), "bye"));
@@ -183,9 +188,44 @@ async fn what_may_be_done_twice_is_asked_again() {
         assert_eq!(client.sockets(&SocketQuery::default()).await.expect("a list").total, 1);
         plane.fail("a", fault);
         client.close_socket("a", CloseCode::NORMAL, "").await.assert_done();
+        put(&plane, "b", &["one"]);
         plane.fail("open", fault);
-        let opened = client.open_server("a").await;
-        assert!(matches!(opened, Err(OpenError::Client(ClientError::Lost(_)))));
+        let mut socket = client.open_server("b").await.expect("the lease of the first attempt");
+        assert_eq!(socket.fence(), 1);
+        assert_eq!(socket.read(9, LONG).await.expect("a piece"), "one");
+        assert!(matches!(client.open_server("b").await, Err(OpenError::Busy)));
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_socket_is_given_back_at_once() {
+    for is_http2 in WAYS {
+        let plane = Plane::default();
+        put(&plane, "a", &["one", "two", "three"]);
+        let client = client_of(&plane, is_http2).await;
+        for expected in ["one", "two"] {
+            let mut socket = client.open_server("a").await.expect("free");
+            assert_eq!(socket.read(9, LONG).await.expect("a piece"), expected);
+            // The first was acknowledged by the second read, the second by nothing.
+            if expected == "one" {
+                assert_eq!(socket.read(9, LONG).await.expect("a piece"), "two");
+            }
+            drop(socket);
+            let free = async {
+                while plane.socket("a", |socket| socket.is_held) {
+                    sleep(SOON / 10).await;
+                }
+            };
+            timeout(LONG, free).await.expect("it is given back");
+        }
+        let mut last = client.open_server("a").await.expect("free");
+        assert_eq!(last.read(9, LONG).await.expect("a piece"), "two");
+        last.give_back().await.expect("ours");
+        let mut last = client.open_server("a").await.expect("free");
+        assert_eq!(last.read(9, LONG).await.expect("a piece"), "two");
+        last.release().await.expect("ours");
+        let mut last = client.open_server("a").await.expect("free");
+        assert_eq!(last.read(9, LONG).await.expect("a piece"), "three");
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Socket {
     pub closed: Option<(u16, String)>,
     pub fence: u64,
     pub is_held: bool,
+    /// What the attempt was called that has taken the lease.
+    key: Option<Vec<u8>>,
     /// The piece that was handed out: its number, text or not, bytes, end of its message or not.
     handed: Option<(u64, bool, Vec<u8>, bool)>,
     pub renewals: u32,
@@ -177,10 +179,15 @@ impl Plane {
             }
             (&Method::POST, ["v1", "websockets", id, "read"]) => self.read(id, &query).await,
             (&Method::POST, ["v1", "websockets", id, _]) => {
+                let key = request.headers().get("idempotency-key");
+                let key = key.map(|key| key.as_bytes().to_vec());
                 let is_text = request.headers().get("content-type");
                 let is_text = is_text.is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
                 let body = request.into_body().collect().await.expect("a body").to_bytes();
-                self.on(id, |socket| verb_of(socket, id, verb, &query, (is_text, body.to_vec())))
+                self.on(id, |socket| match verb {
+                    "open" => open(socket, id, &query, key),
+                    _ => verb_of(socket, verb, &query, (is_text, body.to_vec())),
+                })
             }
             _ => refused(404, "not_found", json!({})),
         }
@@ -298,9 +305,27 @@ impl Socket {
     }
 }
 
-fn verb_of(
+fn open(
     socket: &mut Socket,
     id: &str,
+    query: &HashMap<String, String>,
+    key: Option<Vec<u8>>,
+) -> Response<Body> {
+    let is_known = socket.is_held && key.is_some() && socket.key == key;
+    if socket.is_held && !is_known && !query.contains_key("steal") {
+        return refused(409, "busy", json!({}));
+    }
+    if !is_known {
+        socket.drop_lease();
+        socket.is_held = true;
+        socket.fence += 1;
+        socket.key = key;
+    }
+    plain(200, json!({"fence": socket.fence, "lease_ms": 200, "websocket": info(id)}))
+}
+
+fn verb_of(
+    socket: &mut Socket,
     verb: &str,
     query: &HashMap<String, String>,
     message: (bool, Vec<u8>),
@@ -309,22 +334,14 @@ fn verb_of(
         .get("fence")
         .is_some_and(|fence| !socket.is_held || *fence != socket.fence.to_string());
     match verb {
-        "open" if socket.is_held && !query.contains_key("steal") => refused(409, "busy", json!({})),
-        "open" => {
-            socket.drop_lease();
-            socket.is_held = true;
-            socket.fence += 1;
-            let opened = json!({"fence": socket.fence, "lease_ms": 200, "websocket": info(id)});
-            plain(200, opened)
-        }
         _ if is_fenced => refused(412, "fenced", json!({})),
         "renew" => {
             socket.renewals += 1;
             plain(204, Value::Null)
         }
         "release" => {
-            socket.handed = None;
-            socket.is_held = false;
+            socket.handed.take_if(|_| query.get("ack").is_none_or(|ack| ack != "false"));
+            socket.drop_lease();
             plain(204, Value::Null)
         }
         "write" if socket.is_full => refused(503, "full", json!({})),

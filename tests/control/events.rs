@@ -38,6 +38,11 @@ impl Follower {
         self.lines.pop_front().expect("a line")
     }
 
+    /// Lines up to the next empty one.
+    fn block(&mut self) -> Vec<String> {
+        std::iter::repeat_with(|| self.line()).take_while(|line| !line.is_empty()).collect()
+    }
+
     /// The next event.
     fn next(&mut self) -> Told {
         let mut told = Told { id: String::new(), event: String::new(), data: Value::Null };
@@ -104,6 +109,38 @@ fn a_stream_goes_on_where_it_broke() {
         let next = [again.next(), again.next()].map(|told| told.data["id"].clone());
         assert_eq!(next, [second_id.as_str(), third_id.as_str()], "{target}");
     }
+    stand.finish();
+}
+
+#[test]
+fn a_stream_can_be_resumed_before_its_first_event() {
+    let stand = Stand::new();
+    let mut follower = Follower::new(stand.operator(), "/v1/events?types=open&route=/shared", &[]);
+    let first = follower.block();
+    drop(follower);
+    let id = first.iter().find_map(|line| line.strip_prefix("id: ")).expect("an id at once");
+    assert!(!first.iter().any(|line| line.starts_with("data")), "it is no event: {first:?}");
+    let (_client, shared_id) = stand.shared();
+    let header = [("Last-Event-ID", id)];
+    let mut again = Follower::new(stand.operator(), "/v1/events?route=/shared", &header);
+    let told = again.next();
+    assert_eq!((told.event.as_str(), &told.data["id"]), ("open", &shared_id.into()));
+    stand.finish();
+}
+
+#[test]
+fn an_idle_stream_moves_on_past_what_is_not_for_it() {
+    let stand = Stand::new();
+    let mut follower = Follower::new(stand.operator(), "/v1/events?route=/elsewhere", &[]);
+    let first = follower.block();
+    let (_client, _) = stand.shared();
+    // After 15 s in which nothing was for it.
+    let alive = follower.block();
+    assert_eq!(alive[0], ": alive");
+    let id = |block: &[String]| {
+        block.iter().find_map(|line| Some(line.strip_prefix("id: ")?.to_owned()))
+    };
+    assert!(id(&alive).is_some() && id(&alive) != id(&first), "{first:?} {alive:?}");
     stand.finish();
 }
 

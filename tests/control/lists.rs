@@ -1,8 +1,9 @@
 //! Lists, status and metrics.
 
-use super::stand::Stand;
-use super::support::{Client, quick, text};
-use ringwire::RouteOptions;
+use super::http::Connection;
+use super::stand::{Shared, Stand};
+use super::support::{Client, echo, eventually, on, quick, text};
+use ringwire::{Error, RouteOptions, WebSocket, WebSocketServer};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use tungstenite::Message;
@@ -118,6 +119,45 @@ fn the_status_adds_up() {
         (&1.into(), &"shared".into())
     );
     stand.finish();
+}
+
+#[test]
+fn a_route_keeps_its_mode_and_a_token_learns_what_it_may() {
+    let stand = Stand::start(quick(), |builder| {
+        let declared = RouteOptions { shared_connection: true, ..RouteOptions::default() };
+        builder
+            .route_with("/declared", declared, || Stay)
+            .route("/shared", || Shared)
+            .route("/echo", on(echo))
+    });
+    let mode = |path: &str| {
+        let status = stand.reader().get("/v1/status").json();
+        let routes = status["routes"].as_array().expect("routes").clone();
+        routes.into_iter().find(|route| route["path"] == path).expect("a route")["mode"].clone()
+    };
+    assert_eq!(["/declared", "/shared", "/echo"].map(mode), ["shared", "websocket", "websocket"]);
+    for path in ["/declared", "/shared", "/echo"] {
+        let (client, id) = stand.client(path);
+        let status = stand.reader().get(&format!("/v1/websockets/{id}")).json()["status"].clone();
+        assert_eq!(status, if path == "/echo" { "websocket" } else { "unattended" });
+        drop(client);
+    }
+    eventually("all have gone", || stand.reader().get("/v1/status").json()["connections"] == 0);
+    assert_eq!(["/declared", "/shared", "/echo"].map(mode), ["shared", "shared", "websocket"]);
+    let access = |mut connection: Connection| connection.get("/v1/status").json()["access"].clone();
+    assert_eq!(access(stand.operator()), "operator");
+    assert_eq!(access(stand.reader()), "read-only");
+    assert_eq!(access(Connection::unix(&stand.socket)), "operator");
+    stand.finish();
+}
+
+/// Says nothing about the mode of its sockets.
+struct Stay;
+
+impl WebSocketServer for Stay {
+    async fn server(&mut self, _ws: &mut WebSocket) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// The metrics by name and labels.

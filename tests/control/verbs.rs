@@ -130,6 +130,86 @@ fn what_was_lost_on_the_way_is_given_again() {
 }
 
 #[test]
+fn a_release_acknowledges_or_does_not() {
+    let stand = Stand::new();
+    let (mut client, id) = stand.shared();
+    let mut operator = stand.operator();
+    for word in ["a", "b"] {
+        say(&mut client, word);
+    }
+    let socket = format!("/v1/websockets/{id}");
+    for (word, ack) in [("a", "&ack=false"), ("a", "&ack=true"), ("b", "&ack=false"), ("b", "")] {
+        let read = operator.post(&format!("{socket}/read?timeout=5000"));
+        assert_eq!(read.text(), word);
+        let release = format!("{socket}/release?fence={}", fence_of(&read));
+        assert_eq!(operator.post(&format!("{release}&ack=perhaps")).error(400), "bad_request");
+        assert_eq!(operator.post(&format!("{release}{ack}")).status, 204);
+        assert_eq!(operator.post(&format!("{release}{ack}")).error(412), "fenced");
+    }
+    assert_eq!(operator.post(&format!("{socket}/read?timeout=0")).error(408), "timeout");
+    stand.finish();
+}
+
+#[test]
+fn who_opens_again_because_the_answer_was_lost_has_the_same_lease() {
+    let stand = Stand::new();
+    let (mut client, id) = stand.shared();
+    let mut operator = stand.operator();
+    say(&mut client, "one");
+    let socket = format!("/v1/websockets/{id}");
+    let mut open = |query: &str, keys: &[&str]| {
+        let headers: Vec<_> = keys.iter().map(|key| ("Idempotency-Key", *key)).collect();
+        operator.ask("POST", &format!("{socket}/open{query}"), &headers, b"")
+    };
+    let fence = fence_of(&open("", &["\"first\""]));
+    let mut other = stand.operator();
+    let read = |other: &mut Connection, ack: u64| {
+        other.post(&format!("{socket}/read?timeout=5000&fence={fence}&ack={ack}"))
+    };
+    let one = read(&mut other, 0);
+    // Nothing is acknowledged or lost by it, and it steals nothing from itself.
+    for query in ["", "?steal=true", ""] {
+        assert_eq!(fence_of(&open(query, &["\"first\""])), fence);
+        let again = read(&mut other, 0);
+        assert_eq!((again.text(), sequence_of(&again)), ("one", sequence_of(&one)));
+    }
+    for keys in [&["\"second\""][..], &[]] {
+        assert_eq!(open("", keys).error(409), "busy");
+    }
+    for wrong in [&[""][..], &["a b"], &["a", "a"], &[&"x".repeat(129)]] {
+        assert_eq!(open("", wrong).error(400), "bad_request", "{wrong:?}");
+    }
+    assert_eq!(read(&mut other, 0).text(), "one", "what was wrong has changed nothing");
+    let stolen = fence_of(&open("?steal=true", &["\"second\""]));
+    assert!(stolen > fence);
+    assert_eq!(open("", &["\"first\""]).error(409), "busy");
+    assert_eq!(other.post(&format!("{socket}/release?fence={stolen}")).status, 204);
+    // A lease that is over is not had again.
+    assert!(fence_of(&open("", &["\"second\""])) > stolen);
+    stand.finish();
+}
+
+#[test]
+fn a_write_to_what_is_closed_is_told_with_its_code() {
+    let stand = Stand::new();
+    let (mut client, id) = stand.shared();
+    let socket = format!("/v1/websockets/{id}");
+    let mut operator = stand.operator();
+    let fence = fence_of(&operator.post(&format!("{socket}/open")));
+    let closed = operator.ask("DELETE", &format!("{socket}?code=4000&reason=b%C3%BCe"), &[], b"");
+    assert_eq!(closed.status, 204);
+    // The client does not answer yet.
+    for query in [String::new(), "?wait_ms=0".into(), format!("?fence={fence}")] {
+        let late = operator.write(&format!("{socket}/write{query}"), "text/plain", b"late");
+        assert_eq!(late.error(410), "closed", "{query}");
+        let error = &late.json()["error"];
+        assert_eq!((&error["close_code"], &error["reason"]), (&4000.into(), &"büe".into()));
+    }
+    assert_eq!(close_of(&mut client), (4000, "büe".into()));
+    stand.finish();
+}
+
+#[test]
 fn a_long_message_comes_in_parts() {
     let stand = Stand::new();
     let (mut client, id) = stand.shared();

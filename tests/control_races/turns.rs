@@ -2,7 +2,10 @@
 //! the server.
 
 use super::stand::{ROUTE, Running, Stand, ids_of, path_of_its_own};
-use super::support::{LONG, PATIENCE, connect, program::Program, quick, text};
+use super::support::{LONG, PATIENCE, connect, program::Program, quick, text, told};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tokio::time::timeout;
 use tungstenite::Message;
@@ -84,4 +87,52 @@ fn the_workers_survive_restarts_of_the_server() {
     }
     workers.into_iter().for_each(Running::kill);
     std::fs::remove_file(&file).expect("ours");
+}
+
+/// A control plane whose streams of events end before anything has happened. Tells how each was
+/// asked for.
+fn serve_short_streams(stream: UnixStream, asked: &Sender<String>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    while stream.read_line(&mut line)? > 0 {
+        let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        while line.trim() != "" {
+            line.clear();
+            stream.read_line(&mut line)?;
+        }
+        line.clear();
+        let (media, body) = match target.starts_with("/v1/events") {
+            true => ("text/event-stream", "retry: 1000\nid: 0000002a-7\n\n"),
+            false => ("application/json", r#"{"websockets":[],"next_cursor":null,"total":0}"#),
+        };
+        let length = body.len();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nContent-Length: {length}");
+        stream.get_mut().write_all(format!("{head}\r\n\r\n{body}").as_bytes())?;
+        if media == "text/event-stream" {
+            // The test may have heard enough.
+            let _ = asked.send(target);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_workers_go_on_after_the_id_that_a_stream_begins_with() {
+    for language in ["python", "curl"] {
+        let path = path_of_its_own();
+        let listener = UnixListener::bind(&path).expect("a free path");
+        let (sender, asked) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let sender = sender.clone();
+                std::thread::spawn(move || serve_short_streams(stream, &sender));
+            }
+        });
+        let worker = Running::worker(language, &path);
+        let [first, second] = [told(&asked), told(&asked)];
+        assert!(!first.contains("after="), "{language}: {first}");
+        assert!(second.contains("after=0000002a-7"), "{language}: {second}");
+        worker.kill();
+        std::fs::remove_file(&path).expect("ours");
+    }
 }

@@ -3,10 +3,10 @@
 
 use crate::support::visitor::{Browser, ask, serve, wait};
 use crate::support::{Client, close_of};
-use ringwire::{MemoryStore, RevokeError, SessionSettings, SessionStore};
+use ringwire::{MemoryStore, RevokeError, SessionId, SessionSettings, SessionStore};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What a revoked session's sockets may take to be closed, in another process as well.
 const SOON: Duration = Duration::from_secs(2);
@@ -101,6 +101,72 @@ fn a_session_expires_without_activity() {
     thread::sleep(Duration::from_millis(1_400));
     let (mut client, came) = browser.connect(server.address, "/");
     assert!(came && ask(&mut client, "get user") == "-");
+    server.finish();
+}
+
+/// Neither an open WebSocket nor coming back, changing values or another cookie makes it live on.
+#[test]
+fn a_session_ends_at_its_age_although_it_is_used() {
+    let age_max = Duration::from_secs(4);
+    let settings = SessionSettings { age_max: Some(age_max), ..short() };
+    let store = Arc::new(MemoryStore::new(100));
+    let server = serve(settings, |builder| builder.session_store(Arc::clone(&store)));
+    let made = Instant::now();
+    let (mut busy, mut idle) = (Browser::default(), Browser::default());
+    let (mut first, _) = busy.connect(server.address, "/");
+    let (mut other, _) = idle.connect(server.address, "/?login");
+    let id = ask(&mut first, "id");
+    // Its cookie is new, and the session as old as before.
+    assert_eq!(ask(&mut first, "set user ada"), "-");
+    assert_eq!(ask(&mut first, "rotate"), "ok");
+    let (mut client, came) = busy.connect(server.address, "/");
+    assert!(came && ask(&mut client, "id") != id);
+    assert_eq!(close_of(&mut first).0, 1008);
+    while made.elapsed() < age_max - Duration::from_millis(1_500) {
+        assert!(!busy.connect(server.address, "/").1);
+        assert!(["ada", "grace"].contains(&ask(&mut client, "set user grace").as_str()));
+        thread::sleep(Duration::from_millis(200));
+    }
+    let too_old = (1008, "the session is too old".into());
+    assert_eq!([close_of(&mut client), close_of(&mut other)], [too_old.clone(), too_old]);
+    // Whole seconds are known of when it was made, and once a second is looked.
+    let took = made.elapsed();
+    assert!(took >= age_max - Duration::from_secs(1) && took < age_max + SOON, "{took:?}");
+    for browser in [&mut busy, &mut idle] {
+        let (mut client, came) = browser.connect(server.address, "/");
+        assert!(came && ask(&mut client, "get user") == "-");
+    }
+    server.finish();
+}
+
+/// As it is after a day in which only the cookie was kept, and as programs make them that do not
+/// say when.
+#[test]
+fn an_old_session_is_not_admitted_and_one_of_unknown_age_is_young() {
+    let store = Arc::new(MemoryStore::new(100));
+    let server =
+        serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
+    let mut browser = Browser::default();
+    let (mut client, _) = browser.connect(server.address, "/?login");
+    let id: SessionId = ask(&mut client, "id").parse().expect("an id");
+    drop(client);
+    let life = Duration::from_secs(900);
+    let load = || wait(store.load(id, life)).expect("it answers");
+    let made_at = |created_unix_s| {
+        let before = load().expect("it is there");
+        let after = ringwire::SessionRecord { created_unix_s, ..before.clone() };
+        wait(store.replace(id, before, after, life)).expect("it answers");
+    };
+    made_at(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    assert!(!browser.connect(server.address, "/").1);
+    assert!(load().is_some_and(|record| record.created_unix_s.abs_diff(now) < 10));
+    made_at(now - 86_400 + 100);
+    assert!(!browser.connect(server.address, "/").1);
+    made_at(now - 86_400 - 1);
+    let (mut client, came) = browser.connect(server.address, "/");
+    assert!(came && ask(&mut client, "get user") == "-");
+    assert_eq!(load(), None);
     server.finish();
 }
 

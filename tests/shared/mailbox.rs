@@ -1,10 +1,11 @@
 //! What arrives while nobody holds the socket.
 
-use crate::support::raw::{BINARY, FIN, Raw, frame, is_timeout};
+use crate::support::raw::{BINARY, FIN, Raw, TEXT, frame, is_timeout};
 use crate::support::{LONG, close_of, eventually, quick, text};
 use crate::{Shared, options, wait};
 use ringwire::{
-    EngineHandle, EventFilter, EventKind, EventStream, MailboxPolicy, OpenError, ReadError,
+    EngineHandle, EventFilter, EventKind, EventStream, MailboxPolicy, OpenError, OpenOptions,
+    READ_LEN_DEFAULT, ReadError,
 };
 use std::io::Write;
 use std::time::Duration;
@@ -187,4 +188,67 @@ fn events_tell_of_ids_of_mail_and_of_ends() {
     assert_eq!(wait(ends.next()), Some(event));
     shared.server.finish();
     assert_eq!((wait(again.next()), wait(ends.next()), wait(elsewhere.next())), (None, None, None));
+}
+
+#[test]
+fn the_beginning_of_a_message_is_not_told_until_a_reader_would_get_something() {
+    let shared = Shared::quick();
+    let handle = shared.server.handle();
+    let kinds = vec![EventKind::Readable];
+    let mut events = handle.events(EventFilter { kinds, ..EventFilter::default() }, None);
+    let (mut client, id) = shared.client();
+    let mut begin = |bytes: &[u8]| client.get_mut().write_all(bytes).unwrap();
+    let has_come = |bytes: usize| {
+        eventually("it has come", || waiting(&handle, &id).1 >= bytes);
+        // The mark of a settled batch: a command that the shard has answered after it.
+        wait(handle.status());
+    };
+    // Ten bytes of a message, which nobody would get, however they come back to the mailbox.
+    begin(&frame(BINARY, b"0123456789"));
+    has_come(10);
+    let lease = OpenOptions { lease: Some(LONG), ..OpenOptions::default() };
+    let mut socket = wait(handle.open_server_with(&id, lease)).unwrap();
+    assert_eq!(wait(socket.read_kept(5, LONG, None)).unwrap().data.as_bytes(), b"01234");
+    socket.give_back();
+    has_come(10);
+    assert_eq!(events.try_next(), None);
+    // The end of it.
+    begin(&frame(FIN, b"end"));
+    assert_eq!(next(&mut events), (EventKind::Readable, id.clone()));
+    let mut socket = wait(handle.open_server(&id)).unwrap();
+    assert_eq!(wait(socket.read(99, LONG)).unwrap().as_bytes(), b"0123456789end");
+    drop(socket);
+    // As much as a read of the usual length takes, in two pieces, the first of which was given back.
+    begin(&frame(BINARY, &[1; READ_LEN_DEFAULT - 1]));
+    has_come(READ_LEN_DEFAULT - 1);
+    let mut socket = wait(handle.open_server_with(&id, lease)).unwrap();
+    assert_eq!(wait(socket.read_kept(1_000, LONG, None)).unwrap().data.len(), 1_000);
+    socket.give_back();
+    has_come(READ_LEN_DEFAULT - 1);
+    assert_eq!(events.try_next(), None);
+    begin(&frame(0, &[2]));
+    assert_eq!(next(&mut events), (EventKind::Readable, id.clone()));
+    let mut socket = wait(handle.open_server(&id)).unwrap();
+    assert_eq!(wait(socket.read(READ_LEN_DEFAULT, LONG)).unwrap().len(), READ_LEN_DEFAULT);
+    drop((client, socket));
+    shared.server.finish();
+}
+
+#[test]
+fn a_mailbox_that_is_full_of_one_message_is_told_because_a_reader_would_move_it_on() {
+    let shared = Shared::quick();
+    let handle = shared.server.handle();
+    let kinds = vec![EventKind::Readable];
+    let mut events = handle.events(EventFilter { kinds, ..EventFilter::default() }, None);
+    let (mut client, id) = shared.client();
+    // Fewer characters than a read of the usual length takes, and more bytes than a mailbox.
+    let text = "\u{1f980}".repeat(READ_LEN_DEFAULT);
+    let (early, late) = text.split_at(4 * 20_000);
+    client.get_mut().write_all(&frame(TEXT, early.as_bytes())).unwrap();
+    assert_eq!(next(&mut events), (EventKind::Readable, id.clone()));
+    let mut socket = wait(handle.open_server(&id)).unwrap();
+    client.get_mut().write_all(&frame(FIN, late.as_bytes())).unwrap();
+    assert_eq!(wait(socket.read(READ_LEN_DEFAULT, LONG)).unwrap(), *text);
+    drop((client, socket));
+    shared.server.finish();
 }

@@ -193,6 +193,7 @@ impl Work {
                 steal: dice.chance(150),
                 lease: dice.chance(400).then(|| Duration::from_millis(dice.pick(&[1, 50, 300]))),
                 fence,
+                key: None,
             }
         };
         let socket = self.world.handle.open_server_with(&self.id, options).await?;

@@ -11,6 +11,7 @@
 //! printed with the command that repeats it, and belongs into `tests/sim_regressions.txt`.
 
 mod client;
+mod companions;
 mod control;
 #[path = "../support/frames.rs"]
 mod frames;

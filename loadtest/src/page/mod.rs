@@ -61,6 +61,7 @@ fn page(runs: &Runs, facts: &[(String, String)]) -> String {
         sections::costs(runs, Unit::Paced, "Echo at a fixed rate", paced),
         sections::costs(runs, Unit::Delivery, "Fan-out", bars),
         sections::costs(runs, Unit::Connection, "Churn", bars),
+        sections::costs(runs, Unit::Control, "Control plane", bars),
         sections::costs(runs, Unit::Memory, "Idle connections", bars),
         tables::machine(runs),
         tables::others(runs),

@@ -54,12 +54,3 @@ const loadSocket = (id, signal) => ask('GET', socketPath(id), signal);
 const interruptSocket = (id) => ask('POST', `${socketPath(id)}/interrupt`);
 const closeSocket = (id, code, reason) => ask('DELETE', `${socketPath(id)}${query({ code, reason })}`);
 const revokeSession = (id) => ask('POST', `/v1/sessions/${encodeURIComponent(id)}/revoke`);
-
-// Whether the token may act: no socket has this id, so nothing but the right is tried.
-async function mayAct() {
-  try { await interruptSocket('-'); } catch (error) {
-    if (error.status === 401 || !error.status) throw error;
-    return error.status !== 403;
-  }
-  return true;
-}

@@ -27,7 +27,7 @@ function askToken(problem = '') {
 async function signIn() {
   try {
     const status = await loadStatus();
-    setOperator(await mayAct());
+    setOperator(status.access === 'operator');
     signedIn = true;
     forgetStatus();
     $('sign-in').hidden = true;

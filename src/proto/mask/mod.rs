@@ -12,6 +12,9 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 const WIDE_BYTES_MIN: usize = 256;
 
+/// Payloads of 32 to this many bytes are done without a loop.
+const SHORT_BYTES_MAX: usize = 128;
+
 /// Unmasks (or masks) `bytes` in place.
 ///
 /// `offset` is the position of `bytes[0]` in the frame's payload; only its value modulo 4 matters,
@@ -29,21 +32,37 @@ pub fn unmask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
 
 /// As [`unmask`], and says whether the unmasked bytes are all ASCII, which costs nothing while they
 /// pass through a register and a second look at each byte afterwards.
-#[inline]
+#[inline(always)]
 pub fn unmask_seeing_ascii(bytes: &mut [u8], key: [u8; 4], offset: usize) -> bool {
-    let mut key = key;
-    key.rotate_left(offset % 4);
-    #[cfg(target_arch = "x86_64")]
-    if bytes.len() >= WIDE_BYTES_MIN {
-        return simd::xor_wide(bytes, key) & HIGH_BITS == 0;
+    let key = rotated(key, offset);
+    let seen = match bytes.len() {
+        32..64 => xor_ends::<32>(bytes, key),
+        64..=SHORT_BYTES_MAX => xor_ends::<64>(bytes, key),
+        _ => xor_loop(bytes, key),
+    };
+    seen & HIGH_BITS == 0
+}
+
+/// Any length. Not inlined, so that the short cases stay short code.
+#[inline(never)]
+fn xor_loop(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+    match bytes.len() {
+        #[cfg(target_arch = "x86_64")]
+        WIDE_BYTES_MIN.. => simd::xor_wide(bytes, key),
+        _ => xor(bytes, key),
     }
-    xor(bytes, key) & HIGH_BITS == 0
 }
 
 /// As [`unmask`] at offset 0, always by the loop that is compiled for every CPU; for measurements.
 #[doc(hidden)]
 pub fn unmask_by_words(bytes: &mut [u8], key: [u8; 4]) -> bool {
     xor(bytes, key) & HIGH_BITS == 0
+}
+
+/// The key as it is at `offset`. As a number, because turning an array calls `memcpy`.
+#[inline(always)]
+fn rotated(key: [u8; 4], offset: usize) -> [u8; 4] {
+    u32::from_le_bytes(key).rotate_right(8 * (offset % 4) as u32).to_le_bytes()
 }
 
 /// The bits that no byte of ASCII has.
@@ -67,6 +86,36 @@ fn xor(bytes: &mut [u8], key: [u8; 4]) -> u64 {
         seen |= u64::from(*byte);
     }
     seen
+}
+
+/// The same for `N` to `2 * N` bytes, as their first `N` and their last `N`: both are read before
+/// either is written, so that it does not matter how far they overlap. In words of four bytes,
+/// because the compiler makes vector code of these here, and of longer ones does not.
+#[inline(always)]
+fn xor_ends<const N: usize>(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+    let ends = (bytes.first_chunk::<N>().copied(), bytes.last_chunk::<N>().copied());
+    let (Some(mut first), Some(mut last)) = ends else { return xor(bytes, key) };
+    xor_words(&mut first, u32::from_ne_bytes(key));
+    xor_words(&mut last, u32::from_ne_bytes(rotated(key, bytes.len() - N)));
+    let mut seen = 0;
+    let words = first.as_chunks::<4>().0.iter().zip(last.as_chunks::<4>().0);
+    for (one, other) in words {
+        seen |= u32::from_ne_bytes(*one) | u32::from_ne_bytes(*other);
+    }
+    if let Some(place) = bytes.first_chunk_mut() {
+        *place = first;
+    }
+    if let Some(place) = bytes.last_chunk_mut() {
+        *place = last;
+    }
+    u64::from(seen)
+}
+
+#[inline(always)]
+fn xor_words(bytes: &mut [u8], key: u32) {
+    for word in bytes.as_chunks_mut::<4>().0 {
+        *word = (u32::from_ne_bytes(*word) ^ key).to_ne_bytes();
+    }
 }
 
 #[cfg(test)]

@@ -80,6 +80,7 @@ pub(super) enum Request {
     Cancel(Operation),
     AwaitHangup,
     PeerAddress,
+    ResetOnClose,
     Close,
 }
 

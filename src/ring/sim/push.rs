@@ -43,6 +43,7 @@ impl Kernel {
             Submission::Cancel(operation) => Request::Cancel(operation),
             Submission::AwaitHangup => Request::AwaitHangup,
             Submission::PeerAddress(_) => Request::PeerAddress,
+            Submission::ResetOnClose => Request::ResetOnClose,
             Submission::Close => Request::Close,
         }
     }
@@ -153,6 +154,13 @@ impl Kernel {
                 let address =
                     SocketAddr::from((Ipv4Addr::LOCALHOST, 1_024_u16.wrapping_add(socket as u16)));
                 self.complete(id, Answer::Address(known.then_some(address)));
+            }
+            (Request::ResetOnClose, Some(socket)) => {
+                // As on a kernel that does not know it.
+                let known = !self.dice.chance(self.faults.address_unknown);
+                self.sockets[socket].reset_on_close = known;
+                let answer = if known { Ok(()) } else { Err(Errno::OPNOTSUPP) };
+                self.complete(id, Answer::Plain(answer));
             }
             (Request::Close, Some(socket)) => self.close(id, socket, index),
         }

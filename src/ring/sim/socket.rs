@@ -42,6 +42,8 @@ pub(super) struct Socket {
     pub(super) error: Option<Errno>,
     /// The peer was told by a reset.
     pub(super) reset_delivered: bool,
+    /// The server's close is to be a reset.
+    pub(super) reset_on_close: bool,
     /// What broke it, when a fault did.
     pub(super) broken: Option<Errno>,
 
@@ -50,7 +52,7 @@ pub(super) struct Socket {
     pub(super) send: Option<u64>,
     pub(super) hangup: Option<u64>,
     /// Operations pushed whose terminal completion was not taken, by kind.
-    pub(super) in_flight: [u32; 9],
+    pub(super) in_flight: [u32; 10],
     /// Which checks of the armed operations are on the agenda.
     pub(super) checking_receive: bool,
     pub(super) checking_send: bool,
@@ -101,12 +103,13 @@ impl Socket {
         }
     }
 
-    /// The server's end is closed. As in TCP, what was received and not read makes it a reset.
+    /// The server's end is closed. As in TCP, what was received and not read makes it a reset, and so
+    /// does the wish for one.
     pub(super) fn release(&mut self) {
         self.released = true;
         self.shut_read = true;
         self.shut_write = true;
-        if !self.received.is_empty() || !self.written.is_empty() {
+        if self.reset_on_close || !self.received.is_empty() || !self.written.is_empty() {
             self.kill(Errno::CONNRESET);
             self.reset_delivered = true;
         }

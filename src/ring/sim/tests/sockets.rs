@@ -148,6 +148,21 @@ fn unread_bytes_turn_a_close_into_a_reset() {
 }
 
 #[test]
+fn a_close_is_a_reset_where_that_is_wanted() {
+    let (mut ring, net, peer) = connected(23, SimOptions::default());
+    send(&mut ring, b"goodbye");
+    turn(&mut ring);
+    push(&mut ring, Operation::ResetOnClose, Submission::ResetOnClose);
+    let done = turn(&mut ring);
+    assert!(matches!(of(&done, Operation::ResetOnClose).outcome, Outcome::Done));
+    assert!(!net.peer_state(peer).reset);
+    push(&mut ring, Operation::Close, Submission::Close);
+    turn(&mut ring);
+    let state = net.peer_state(peer);
+    assert!(state.reset && !state.finished);
+}
+
+#[test]
 fn a_reset_is_told_once() {
     let (mut ring, net, peer) = connected(10, SimOptions::default());
     receive(&mut ring);
