@@ -17,3 +17,5 @@ mod stand;
 mod support;
 #[path = "control/verbs.rs"]
 mod verbs;
+#[path = "control/wrong.rs"]
+mod wrong;

@@ -59,6 +59,7 @@ fn limits_in_code() -> Vec<Limit> {
         size!("`read`, length", READ_LEN_DEFAULT),
         time!("`read`, time", READ_TIMEOUT_DEFAULT),
         time!("session without activity", SESSION_LIFETIME),
+        time!("age of a session", SESSION_AGE_MAX),
         size!("keys and values of a session", SESSION_BYTES_MAX),
         size!("values of a session", SESSION_VALUES_MAX),
         size!("sessions in memory", SESSIONS_MAX),

@@ -11,6 +11,8 @@ mod listing;
 mod mailbox;
 #[path = "shared/many.rs"]
 mod many;
+#[path = "shared/timing.rs"]
+mod timing;
 #[path = "shared/verbs.rs"]
 mod verbs;
 

@@ -10,6 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::borrow::Cow;
 
+/// The code of an id that nothing has.
+pub(super) const UNKNOWN_ID: &str = "unknown_id";
+
 /// A refusal. Behind a pointer, so that what goes well does not carry its size.
 #[derive(Debug)]
 pub(super) struct ApiError(Box<Refused>);
@@ -22,6 +25,10 @@ struct Refused {
     allow: Option<&'static str>,
     closes: bool,
 }
+
+/// Marks the answer to an id that nothing has.
+#[derive(Clone, Copy)]
+pub(super) struct UnknownId;
 
 /// Its JSON.
 #[derive(Debug, Serialize)]
@@ -83,7 +90,7 @@ impl ApiError {
     /// The one answer for ids that never were, are gone, or were made up.
     pub(super) fn unknown_id() -> Self {
         let remedy = "list GET /v1/websockets or follow GET /v1/events for ids that live";
-        Self::new(404, "unknown_id", "no WebSocket of this server has this id", remedy)
+        Self::new(404, UNKNOWN_ID, "no WebSocket of this server has this id", remedy)
     }
 
     pub(super) fn not_found() -> Self {
@@ -135,6 +142,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let json = [("content-type", "application/json")];
         let mut response = (self.0.status, json, self.json()).into_response();
+        if self.0.body.code == UNKNOWN_ID {
+            response.extensions_mut().insert(UnknownId);
+        }
         let headers = response.headers_mut();
         if self.0.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"ringwire\"");

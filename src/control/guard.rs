@@ -150,24 +150,30 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
 }
 
 /// Counts what happens in a second, roughly: a race between threads may cost a few counts.
-struct Rate {
+pub(super) struct Rate {
     started: Instant,
     second: AtomicU64,
     count: AtomicU64,
 }
 
 impl Rate {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { started: Instant::now(), second: AtomicU64::new(0), count: AtomicU64::new(0) }
     }
 
     /// Counts one more, and says whether it is within the limit.
-    fn is_within(&self, per_second: u64) -> bool {
+    pub(super) fn is_within(&self, per_second: u64) -> bool {
         let second = self.started.elapsed().as_secs();
         if self.second.swap(second, Ordering::Relaxed) != second {
             self.count.store(0, Ordering::Relaxed);
         }
         self.count.fetch_add(1, Ordering::Relaxed) < per_second
+    }
+
+    /// Whether this second has had its count already.
+    pub(super) fn is_spent(&self, per_second: u64) -> bool {
+        self.count.load(Ordering::Relaxed) >= per_second
+            && self.second.load(Ordering::Relaxed) == self.started.elapsed().as_secs()
     }
 }
 
@@ -265,6 +271,19 @@ mod tests {
         assert_eq!(asked(LOCAL, Method::POST, "/healthz", &bare), Err(401));
         assert_eq!(asked(LOCAL, Method::GET, "/nothing", &bare), Err(401));
         assert_eq!(asked(Door::Unix, Method::POST, status, &bare), Ok(Access::Operator));
+    }
+
+    #[test]
+    fn a_rate_is_spent_until_its_second_is_over() {
+        let rate = Rate::new();
+        assert!(!rate.is_spent(1));
+        rate.is_within(2);
+        assert!(!rate.is_spent(2) && rate.is_spent(1));
+        rate.is_within(2);
+        assert!(rate.is_spent(2));
+        // Of another second.
+        rate.second.store(7, Ordering::Relaxed);
+        assert!(!rate.is_spent(2));
     }
 
     #[test]

@@ -95,6 +95,11 @@ pub(super) const TEXT_BYTES_MAX: usize = 1_024;
 /// misconfigured client more.
 pub(super) const WRONG_TOKENS_PER_SECOND_MAX: u64 = 50;
 
+/// Unknown ids a second on one connection that are told 404: more than a busy worker meets whose
+/// sockets close under its hands. Passed: 429 to every id until the second is over, to one that
+/// lives as well, so that guessing on tells nothing.
+pub(super) const UNKNOWN_IDS_PER_SECOND_MAX: u64 = 1_000;
+
 const _: () = assert!(SORTED_ITEMS_MAX <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_BYTES_MAX);
 const _: () = assert!(POLL_MS_MAX <= READ_TIMEOUT_MS_MAX);

@@ -4,11 +4,11 @@
 //! Every request passes the guard here before the routes see it, and every answer leaves with the
 //! same headers.
 
-use super::error::ApiError;
-use super::guard::Door;
+use super::error::{ApiError, UnknownId};
+use super::guard::{Door, Rate};
 use super::limits::{
     FIRST_REQUEST_TIMEOUT, HEAD_BYTES_MAX, HEADERS_MAX, IDLE_TIMEOUT, PING_INTERVAL, PING_TIMEOUT,
-    STREAMS_MAX, TCP_CONNECTIONS_MAX, UNIX_CONNECTIONS_MAX,
+    STREAMS_MAX, TCP_CONNECTIONS_MAX, UNIX_CONNECTIONS_MAX, UNKNOWN_IDS_PER_SECOND_MAX,
 };
 use super::plane::Plane;
 use super::routes;
@@ -140,20 +140,25 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let routes = TowerToHyperService::new(routes::router(Arc::clone(&plane)));
+    let unknown_ids = Arc::new(Rate::new());
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&has_asked);
-    let under_way = Arc::new(());
-    let counted = Arc::clone(&under_way);
+    // Whoever serves a request has it, so that it also tells how many are under way.
+    let under_way = Arc::clone(&unknown_ids);
     let service = service_fn(move |request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
-        let answer = admitted(&plane, door, request).map(|request| routes.call(request));
-        let (plane, counted) = (Arc::clone(&plane), Arc::clone(&counted));
+        let answer = admitted(&plane, door, request)
+            .and_then(|request| with_budget(&unknown_ids, request))
+            .map(|request| routes.call(request));
+        let (plane, unknown_ids) = (Arc::clone(&plane), Arc::clone(&unknown_ids));
         async move {
-            let _counted = counted;
             let response = match answer {
                 Ok(answer) => answer.await?,
                 Err(error) => error.into_response(),
             };
+            if response.extensions().get::<UnknownId>().is_some() {
+                unknown_ids.is_within(UNKNOWN_IDS_PER_SECOND_MAX);
+            }
             plane.counts.answered(response.status().as_u16());
             Ok::<_, Infallible>(with_headers(response))
         }
@@ -173,9 +178,9 @@ where
 /// holds `under_way`. Tokio runs a task that was woken by another right after it; so the first answer
 /// of many would leave alone, and so would each of the others. This way they leave together, with
 /// one call of the kernel, and wake the client once.
-fn gathering<F: Future + Unpin>(
+fn gathering<F: Future + Unpin, T>(
     mut connection: F,
-    under_way: Arc<()>,
+    under_way: Arc<T>,
 ) -> impl Future<Output = F::Output> + Unpin {
     let mut has_waited = false;
     poll_fn(move |context| {
@@ -216,6 +221,19 @@ fn admitted(
     let access = plane.guard.admit(door, request.method(), request.uri(), request.headers())?;
     request.extensions_mut().insert(access);
     Ok(request.map(Body::new))
+}
+
+/// The request, unless it names an id and the connection has named too many that are unknown.
+fn with_budget(unknown_ids: &Rate, request: Request<Body>) -> Result<Request<Body>, ApiError> {
+    let path = request.uri().path();
+    let names_an_id = path.starts_with("/v1/websockets/") || path.starts_with("/v1/sessions/");
+    if names_an_id && unknown_ids.is_spent(UNKNOWN_IDS_PER_SECOND_MAX) {
+        let message = "too many ids in this second that nothing has";
+        let remedy = "forget the ids of what is closed: GET /v1/events tells";
+        let error = ApiError::new(429, "too_many_requests", message, remedy);
+        return Err(error.retry_after_s(1));
+    }
+    Ok(request)
 }
 
 /// No answer is kept by anybody or taken for something else.

@@ -5,7 +5,7 @@
 //! leaves a lease that the client knows as it was, and releases one that it never heard of.
 
 use super::body::{Wanted, refuse_body};
-use super::error::ApiError;
+use super::error::{ApiError, UNKNOWN_ID};
 use super::limits::{
     BODY_BYTES_MAX, LEASE, POLL_MS_MAX, READ_TIMEOUT_MS_MAX, WRITE_WAIT_MS_DEFAULT,
     WRITE_WAIT_MS_MAX,
@@ -267,7 +267,7 @@ pub(super) async fn revoke(
         ),
         _ => ApiError::new(
             404,
-            "unknown_id",
+            UNKNOWN_ID,
             "there is no session with this id",
             "lists of WebSockets name the sessions they belong to",
         ),

@@ -104,6 +104,15 @@ impl FromStr for EventId {
 
     fn from_str(text: &str) -> Result<Self, NoEventId> {
         let (epoch, number) = text.split_once('-').ok_or(NoEventId)?;
+        // As it is written, and in no other form that happens to be a number.
+        let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_written = epoch.len() == 8
+            && epoch.bytes().all(is_hex)
+            && (1..=19).contains(&number.len())
+            && number.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_written {
+            return Err(NoEventId);
+        }
         let epoch = u32::from_str_radix(epoch, 16).map_err(|_| NoEventId)?;
         Ok(Self { epoch, number: number.parse().map_err(|_| NoEventId)? })
     }
@@ -325,6 +334,29 @@ mod tests {
         publish(&events, EventKind::Closed, "/b", 1);
         assert_eq!(third.try_next().map(|event| event.id.number), Some(6));
         assert_eq!(third.try_next(), None);
+    }
+
+    #[test]
+    fn an_id_is_what_was_written_and_nothing_like_it() {
+        for right in ["00000000-0", "ffffffff-9999999999999999999", "0123abcd-007"] {
+            assert!(right.parse::<EventId>().is_ok(), "{right}");
+        }
+        for wrong in [
+            "",
+            "-",
+            "0-0",
+            "0000000-0",
+            "00000000-",
+            "FFFFFFFF-1",
+            "+fffffff-1",
+            "00000000-+1",
+            "00000000-10000000000000000000",
+            "00000000-1 ",
+            "00000000-1-1",
+            "0000000é-1",
+        ] {
+            assert_eq!(wrong.parse::<EventId>(), Err(NoEventId), "{wrong}");
+        }
     }
 
     #[test]

@@ -85,12 +85,13 @@ impl Ids {
         let mac = self.mac_key.hash_one(&bytes[..SIGNED_BYTES]);
         let wrong =
             (mac ^ number(SIGNED_BYTES..ID_BYTES)) | whole | (number(0..2) ^ u64::from(NODE));
-        // All ones unless everything is right: a generation that no slot ever has.
+        // All ones unless everything is right: a generation that no slot ever has. It is looked for
+        // in the first slot, so that the way there is one that any other would take.
         let forged = u32::from(wrong != 0).wrapping_neg();
         Claim {
             shard: bytes[2],
             slot: SlotId {
-                slot: number(3..7) as u32,
+                slot: number(3..7) as u32 & !forged,
                 generation: number(7..PLACE_BYTES) as u32 | forged,
             },
             nonce: number(PLACE_BYTES..SIGNED_BYTES),

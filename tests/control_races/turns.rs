@@ -2,9 +2,10 @@
 //! the server.
 
 use super::stand::{ROUTE, Running, Stand, ids_of, path_of_its_own};
-use super::support::{LONG, PATIENCE, connect, program::Program, quick, text, told};
-use std::io::{BufRead, BufReader, Write};
+use super::support::{LONG, PATIENCE, connect, eventually, program::Program, quick, text, told};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -87,6 +88,51 @@ fn the_workers_survive_restarts_of_the_server() {
     }
     workers.into_iter().for_each(Running::kill);
     std::fs::remove_file(&file).expect("ours");
+}
+
+/// The worker of docs/control.md, as it stands there but for the address and the token.
+#[test]
+fn the_worker_in_the_description_works_as_it_stands_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let description = std::fs::read_to_string(root.join("docs/control.md")).expect("it is there");
+    let mut blocks = description.split("```sh\n").filter_map(|rest| rest.split("```").next());
+    let script = blocks.find(|block| block.contains("'events?")).expect("a block with a worker");
+    let stand = Stand::new(quick());
+    let socket = format!("--unix-socket {}", stand.socket.display());
+    let script = script
+        .replace("TOKEN=…", "TOKEN=none")
+        .replace("curl -sN", &format!("curl -sN {socket}"))
+        .replace("timeout=5000", "timeout=500");
+    let folder = path_of_its_own();
+    std::fs::create_dir(&folder).expect("a free path");
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", &script]).current_dir(&folder);
+    let worker = Running(bash.spawn().expect("bash is there"));
+    eventually("it listens", || {
+        metrics(&stand.socket).contains("\nringwire_control_event_streams 1\n")
+    });
+    let mut peers = [connect(stand.address(), ROUTE), connect(stand.address(), ROUTE)];
+    for round in 0..3 {
+        for (number, peer) in peers.iter_mut().enumerate() {
+            let said = format!("round {round} of \"{number}\"");
+            peer.send(Message::text(said.as_str())).expect("open");
+            assert_eq!(text(peer), said);
+        }
+    }
+    worker.kill();
+    drop(peers);
+    // What bash has started ends with the streams and the sockets.
+    stand.server.finish();
+    std::fs::remove_dir_all(&folder).expect("ours");
+}
+
+fn metrics(socket: &Path) -> String {
+    let mut stream = UnixStream::connect(socket).expect("it listens");
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer
 }
 
 /// A control plane whose streams of events end before anything has happened. Tells how each was
