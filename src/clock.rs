@@ -40,6 +40,33 @@ impl Add<Duration> for Moment {
     }
 }
 
+/// A [`Moment`] in six bytes instead of eight, which lasts for 8,900 years; later ones are the
+/// latest, that never comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShortMoment([u16; 3]);
+
+impl ShortMoment {
+    const MILLIS_MAX: u64 = (1 << 48) - 1;
+
+    /// The same moment as a number.
+    #[inline]
+    pub(crate) const fn moment(self) -> Moment {
+        let Self([low, middle, high]) = self;
+        match (high as u64) << 32 | (middle as u64) << 16 | low as u64 {
+            Self::MILLIS_MAX => Moment(u64::MAX),
+            millis => Moment(millis),
+        }
+    }
+}
+
+impl From<Moment> for ShortMoment {
+    #[inline]
+    fn from(moment: Moment) -> Self {
+        let millis = moment.0.min(Self::MILLIS_MAX);
+        Self([millis as u16, (millis >> 16) as u16, (millis >> 32) as u16])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +77,15 @@ mod tests {
         assert_eq!((start + Duration::from_micros(1)).as_millis(), 11);
         assert_eq!((start + Duration::MAX).as_millis(), u64::MAX);
         assert_eq!(start.since(Moment::from_millis(25)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_short_moment_is_the_same_or_never() {
+        for millis in [0, 1, 0xffff, 0x1_0000, 0x1234_5678_9abc, (1 << 48) - 2] {
+            assert_eq!(ShortMoment::from(Moment(millis)).moment(), Moment(millis));
+        }
+        for millis in [(1 << 48) - 1, 1 << 48, u64::MAX] {
+            assert_eq!(ShortMoment::from(Moment(millis)).moment(), Moment(u64::MAX));
+        }
     }
 }

@@ -76,8 +76,9 @@ impl<'a> Message<'a> {
         Self { kind, payload: Payload::Borrowed(bytes) }
     }
 
+    /// Copied, because a `Vec` has no room in front for a header.
     fn owned(kind: MessageKind, bytes: Vec<u8>) -> Self {
-        Self { kind, payload: Payload::Vec(bytes) }
+        Self { kind, payload: Payload::Owned(Payload::Borrowed(&bytes).into_owned()) }
     }
 }
 

@@ -64,7 +64,7 @@ impl WebSocket {
         message: impl Into<Message<'m>>,
     ) -> impl Future<Output = Result<(), WriteError>> {
         let Message { kind, payload } = message.into();
-        WriteMessage { port: &self.port, kind, payload: Some(payload) }
+        WriteMessage { port: &self.port, kind: Some(kind), payload }
     }
 
     /// Sends one message if there is room for it, without waiting.
@@ -180,9 +180,9 @@ impl ReadData<'_> {
 /// The future of `write`, made as that of `read` is.
 struct WriteMessage<'w, 'm> {
     port: &'w Port,
-    kind: MessageKind,
-    /// Absent once it was taken.
-    payload: Option<Payload<'m>>,
+    /// Absent once the message was taken.
+    kind: Option<MessageKind>,
+    payload: Payload<'m>,
 }
 
 impl Future for WriteMessage<'_, '_> {
@@ -190,10 +190,11 @@ impl Future for WriteMessage<'_, '_> {
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(small) = &self.payload
-            && self.port.append_small(self.kind, small.bytes())
+        if let Some(kind) = self.kind
+            && self.port.append_small(kind, self.payload.bytes())
         {
-            self.payload = None;
+            self.kind = None;
+            self.payload = Payload::Borrowed(&[]);
             return Poll::Ready(Ok(()));
         }
         self.poll_slowly(context)
@@ -203,11 +204,13 @@ impl Future for WriteMessage<'_, '_> {
 impl WriteMessage<'_, '_> {
     #[inline(never)]
     fn poll_slowly(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        let waiting = self.payload.take().expect("polled after it was ready");
-        Poll::Ready(match self.port.write(self.kind, waiting) {
+        let kind = self.kind.take().expect("polled after it was ready");
+        let payload = std::mem::replace(&mut self.payload, Payload::Borrowed(&[]));
+        Poll::Ready(match self.port.write(kind, payload) {
             Ok(()) => Ok(()),
             Err(WriteFailure::Full(waiting)) => {
-                self.payload = Some(waiting);
+                self.kind = Some(kind);
+                self.payload = waiting;
                 self.port.await_room(context);
                 return Poll::Pending;
             }

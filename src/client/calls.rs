@@ -9,6 +9,7 @@ use super::transport::{Answer, Broken, Request, Transport, content_type};
 use crate::api::Message;
 use crate::engine::Payload;
 use crate::proto::{CloseCode, MessageKind};
+use crate::ring::Buffer;
 use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
@@ -260,8 +261,16 @@ pub(super) fn patient(id: &str, fence: Option<u64>, kind: MessageKind, write: Re
 
 pub(super) fn bytes_of(payload: Payload<'_>) -> Bytes {
     match payload {
-        Payload::Vec(bytes) => bytes.into(),
-        copied => Bytes::copy_from_slice(copied.bytes()),
+        Payload::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+        Payload::Owned(buffer) => Bytes::from_owner(Owned(buffer)),
+    }
+}
+
+struct Owned(Buffer);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 

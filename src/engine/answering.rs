@@ -4,11 +4,12 @@
 use super::command::{Command, OpenFailure, PendingWrite, ReachFailure, ShardReport};
 use super::connection::{Connection, Ended, Phase};
 use super::core::Core;
+use super::flags::Flag;
 use super::holder::HeldWriteFailure;
 use super::ids::Claim;
 use super::link::Outgoing;
 use super::outbox::Payload;
-use super::registry::{Shared, SlotId};
+use super::registry::SlotId;
 use super::shard::Shard;
 use super::sockets::SocketInfo;
 use super::status::ShardStatus;
@@ -21,8 +22,7 @@ const COMMANDS_PER_BATCH: usize = 256;
 impl<R: Ring> Shard<R> {
     /// Takes what other threads have handed over, and answers some of it.
     pub(super) fn take_remote(&mut self) {
-        let executor = &self.core.executor;
-        self.remote.take(&mut self.taken, |task| executor.wake(task));
+        self.remote.take(&mut self.taken, |id| self.core.wake(id));
         if !self.taken.nudges.is_empty() {
             let mut nudges = std::mem::take(&mut self.taken.nudges);
             for slot in nudges.drain(..) {
@@ -39,8 +39,8 @@ impl<R: Ring> Shard<R> {
 
     /// The holder of a socket wants it to be settled.
     fn look_at(&mut self, slot: SlotId) {
-        match self.registry.find(slot).and_then(|slot| slot.connection.as_ref()) {
-            Some(shared) => shared.borrow_mut().mark_dirty(&self.core),
+        match self.core.slots.borrow_mut().find(slot) {
+            Some(slot) => slot.connection.mark_dirty(&self.core),
             None => self.core.shared.borrow_mut().nudge_remains(slot),
         }
     }
@@ -53,8 +53,8 @@ impl<R: Ring> Shard<R> {
                 Command::EndSession(id, reason) => self.end_session(id, reason),
                 Command::Open { claim, request, reply } if !reply.is_abandoned() => {
                     let core = &self.core;
-                    let opened = match self.registry.claimed(claim, core) {
-                        Some(shared) => shared.borrow_mut().open(claim, &request, core),
+                    let opened = match core.slots.borrow_mut().claimed(claim, core) {
+                        Some(connection) => connection.open(claim, &request, core),
                         None => {
                             let now = core.now.get();
                             core.shared.borrow_mut().open_remains(claim, &request, now)
@@ -90,27 +90,28 @@ impl<R: Ring> Shard<R> {
         change: impl FnOnce(&mut Connection, &Core),
     ) -> Result<(), OpenFailure> {
         let core = &self.core;
-        let Some(shared) = self.registry.claimed(claim, core) else {
+        let mut slots = core.slots.borrow_mut();
+        let Some(connection) = slots.claimed(claim, core) else {
             return Err(core.shared.borrow().absence(claim));
         };
-        change(&mut shared.borrow_mut(), core);
+        change(connection, core);
         Ok(())
     }
 
     fn write(&mut self, write: PendingWrite) {
         let core = &self.core;
-        let Some(shared) = self.registry.claimed(write.claim, core) else {
+        let mut slots = core.slots.borrow_mut();
+        let Some(connection) = slots.claimed(write.claim, core) else {
             let absence = core.shared.borrow().absence(write.claim);
             return write.reply.send(Err(ReachFailure::Open(absence)));
         };
-        let mut connection = shared.borrow_mut();
         let full = |write: PendingWrite| {
             write.reply.send(Err(ReachFailure::Write(HeldWriteFailure::Full)));
         };
         match connection.write_by_id(write, core) {
             Ok(()) => {}
             Err(write) if write.waits => {
-                connection.flags.writing = true;
+                connection.flags.set(Flag::Writing);
                 if let Err(write) = core.shared.borrow_mut().wait_for_room(write) {
                     full(write);
                 }
@@ -121,8 +122,8 @@ impl<R: Ring> Shard<R> {
 
     fn describe(&self, claim: Claim) -> Result<SocketInfo, OpenFailure> {
         let core = &self.core;
-        match self.registry.claimed(claim, core) {
-            Some(shared) => Ok(self.info(&shared.borrow())),
+        match core.slots.borrow_mut().claimed(claim, core) {
+            Some(connection) => Ok(self.info(connection)),
             None => Err(core.shared.borrow().absence(claim)),
         }
     }
@@ -132,7 +133,7 @@ impl<R: Ring> Shard<R> {
         ShardReport {
             status: ShardStatus {
                 shard: 0,
-                connections: u64::from(self.registry.used()),
+                connections: u64::from(self.core.slots.borrow().used()),
                 handlers: self.core.executor.len() as u64,
                 connections_max: u64::from(self.connections_max),
                 totals: self.totals(),
@@ -150,18 +151,16 @@ impl<R: Ring> Shard<R> {
 impl super::registry::Registry {
     /// The connection that an id claims. A forged id and one of a connection that is gone fail at
     /// the same comparison.
-    pub(super) fn claimed(&self, claim: Claim, core: &Core) -> Option<&Shared> {
-        let shared = self.look(claim.slot)?;
-        let mut connection = shared.borrow_mut();
+    pub(super) fn claimed(&mut self, claim: Claim, core: &Core) -> Option<&mut Connection> {
+        let connection = &mut self.find(claim.slot)?.connection;
         if connection.nonce(core) ^ claim.nonce != 0 {
             return None;
         }
         // Its holder has done something before this was asked, for example left.
-        if connection.flags.shared && connection.flags.dirty {
+        if connection.flags.has(Flag::Shared) && connection.flags.has(Flag::Dirty) {
             connection.exchange(core);
         }
-        drop(connection);
-        Some(shared)
+        Some(connection)
     }
 }
 
@@ -173,13 +172,13 @@ impl Connection {
         core: &Core,
     ) -> Result<(), PendingWrite> {
         let limits = &core.settings.limits;
-        let failure = if !self.flags.shared {
+        let failure = if !self.flags.has(Flag::Shared) {
             // Whether a handler will make it shared is not known yet.
-            let deciding = matches!(self.phase, Phase::Head(_) | Phase::Deciding(_));
+            let deciding = matches!(self.phase, Phase::Head(_) | Phase::Deciding);
             let failure = if deciding { OpenFailure::Unknown } else { OpenFailure::NotShared };
             Some(ReachFailure::Open(failure))
         } else if !self.is_open() {
-            Some(ReachFailure::ended(self.ended.as_deref()))
+            Some(ReachFailure::ended(self.ended()))
         } else if write.message.payload.len() as u64 > limits.message_bytes_max {
             Some(ReachFailure::Write(HeldWriteFailure::TooLong))
         } else if self.talk.outbox.is_full(limits.outbox_high_water_bytes) {
@@ -197,7 +196,7 @@ impl Connection {
 
     /// Cuts it: the peer sees a reset, which it cannot take for an end in order.
     pub(super) fn cut(&mut self, core: &Core) {
-        self.flags.reset = true;
+        self.flags.set(Flag::Reset);
         self.lose(core);
     }
 
@@ -205,7 +204,7 @@ impl Connection {
     fn close_from_outside(&mut self, code: CloseCode, reason: &str, core: &Core) {
         match self.phase {
             Phase::Open(_) => self.start_close(code, reason, core),
-            Phase::Head(_) | Phase::Deciding(_) => self.lose(core),
+            Phase::Head(_) | Phase::Deciding => self.lose(core),
             Phase::Closing(_) | Phase::Lingering(_) | Phase::Gone => {}
         }
     }

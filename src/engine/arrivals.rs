@@ -1,22 +1,19 @@
 //! The opening handshake: which answer a request gets, before any handler is asked.
 
 use super::core::Core;
-use super::registry::Shared;
+use super::flags::Flag;
+use super::registry::SlotId;
 use super::routes::{Arrival, Routes, Target};
 use super::verbs::Port;
 use crate::proto::{self, HandshakeRules, Intent, Refusal, Request};
 use std::rc::Rc;
 
 /// Answers the request, or starts the handler that will.
-pub(super) fn handle_request(
-    request: Box<Request>,
-    connection: &Shared,
-    core: &Rc<Core>,
-    routes: &Routes,
-) {
-    let mut state = connection.borrow_mut();
-    if state.flags.over_capacity {
-        let refusal = over_capacity(state.id.slot ^ state.id.generation);
+pub(super) fn handle_request(request: Box<Request>, id: SlotId, core: &Rc<Core>, routes: &Routes) {
+    let mut slots = core.slots.borrow_mut();
+    let Some(state) = slots.find(id).map(|slot| &mut slot.connection) else { return };
+    if state.flags.has(Flag::OverCapacity) {
+        let refusal = over_capacity(id.slot ^ id.generation);
         state.refuse(&refusal, core);
         return;
     }
@@ -33,12 +30,14 @@ pub(super) fn handle_request(
     match (route.map(|route| routes.target(route)), intent) {
         (_, Err(refusal)) => state.refuse(&refusal, core),
         (Some(Target::Handler { make, .. }), Ok(Intent::Upgrade(upgrade))) => {
-            let id = state.id;
-            drop(state);
-            let port = Port::new(Rc::clone(connection), Rc::clone(core));
+            // The application's code may look at its connection.
+            drop(slots);
+            let port = Port::new(id, Rc::clone(core));
             // The task's first poll comes after this batch, so the id is in place by then.
             let task = make(Arrival { port, request, upgrade: Box::new(upgrade) });
-            connection.borrow_mut().task = Some(core.executor.spawn(id, task));
+            if let Some(slot) = core.slots.borrow_mut().find(id) {
+                core.executor.spawn(&mut slot.connection, task);
+            }
         }
         (Some(Target::Page { content_type, body }), Ok(Intent::Plain)) => match request.method() {
             method @ ("GET" | "HEAD") => {

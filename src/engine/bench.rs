@@ -1,8 +1,10 @@
 //! What `benches/` see of the engine's insides. Not API: it changes with any commit, and nothing
 //! else may call it.
 
+use super::connection::Connection;
+use super::core::{Core, CoreParts};
 use super::events::Events;
-use super::executor::{Executor, TaskId};
+use super::executor::{Ended, Task};
 use super::ids::Ids;
 use super::registry::SlotId;
 use super::remote::{Remote, Taken};
@@ -39,7 +41,7 @@ pub(crate) fn shard<R: Ring>(ring: R, settings: Settings, routes: Routes) -> Sha
 /// The wheel of deadlines.
 pub struct Wheel {
     timers: Timers,
-    due: Vec<SlotId>,
+    due: Vec<u32>,
 }
 
 impl Default for Wheel {
@@ -51,7 +53,7 @@ impl Default for Wheel {
 impl Wheel {
     /// Adds an entry.
     pub fn schedule(&mut self, slot: u32, at: Moment) -> Moment {
-        self.timers.schedule(SlotId { slot, generation: 0 }, at)
+        self.timers.schedule(slot, at)
     }
 
     /// When the first entry comes up.
@@ -67,21 +69,67 @@ impl Wheel {
     }
 }
 
+/// Connections with tasks, and no ring.
+pub(super) struct Seated {
+    pub(super) core: Core,
+    batch: Vec<SlotId>,
+    taken: Taken,
+}
+
+impl Seated {
+    /// Room for so many.
+    pub(super) fn new(count: usize) -> Self {
+        let parts = CoreParts {
+            settings: Arc::new(Settings::default()),
+            remote: Arc::new(Remote::new()),
+            ids: Ids::new(),
+            routes: Arc::default(),
+            shards: 1,
+        };
+        let core = Core::new(parts, count as u32);
+        Self { core, batch: Vec::new(), taken: Taken::default() }
+    }
+
+    /// A connection in the first free slot, with this task.
+    pub(super) fn spawn(&self, task: Task) -> SlotId {
+        let mut slots = self.core.slots.borrow_mut();
+        let free = (0..).find(|slot| slots.at(*slot).is_none()).unwrap_or_default();
+        let id = slots.id(free);
+        let slot = slots.insert(Connection::new(id, false, &self.core));
+        self.core.executor.spawn(&mut slot.connection, task);
+        id
+    }
+
+    /// The connection loses its slot.
+    #[cfg(test)]
+    pub(super) fn give_up(&self, id: SlotId) {
+        let mut slots = self.core.slots.borrow_mut();
+        let connection = slots.remove(id);
+        slots.keep(connection.expect("it has its slot"));
+    }
+
+    /// Takes what other threads have woken.
+    pub(super) fn take_remote(&mut self) {
+        let core = &self.core;
+        core.remote.take(&mut self.taken, |id| core.wake(id));
+    }
+
+    pub(super) fn run(&mut self, ended: impl FnMut(SlotId, Ended)) {
+        self.core.executor.run(&self.core.slots, &mut self.batch, ended);
+    }
+}
+
 /// Tasks that wait for ever, each of which has kept a clone of its waker.
 pub struct Tasks {
-    executor: Executor,
-    remote: Arc<Remote>,
-    tasks: Vec<TaskId>,
+    seated: Seated,
+    tasks: Vec<SlotId>,
     wakers: Rc<RefCell<Vec<Waker>>>,
-    batch: Vec<TaskId>,
-    taken: Taken,
 }
 
 impl Tasks {
     /// So many tasks.
     pub fn new(count: usize) -> Self {
-        let remote = Arc::new(Remote::new());
-        let executor = Executor::new(Arc::clone(&remote), count);
+        let seated = Seated::new(count);
         let wakers = Rc::new(RefCell::new(Vec::new()));
         let spawn = |_| {
             let (wakers, mut polled) = (Rc::clone(&wakers), false);
@@ -91,18 +139,17 @@ impl Tasks {
                 }
                 Poll::Pending
             });
-            executor.spawn(SlotId { slot: 0, generation: 0 }, Box::pin(task))
+            seated.spawn(Box::pin(task))
         };
         let tasks = (0..count).map(spawn).collect();
-        let mut all =
-            Self { executor, remote, tasks, wakers, batch: Vec::new(), taken: Taken::default() };
+        let mut all = Self { seated, tasks, wakers };
         all.run();
         all
     }
 
     /// Wakes every task as the engine does.
     pub fn wake(&self) {
-        self.tasks.iter().for_each(|task| self.executor.wake(*task));
+        self.tasks.iter().for_each(|task| self.seated.core.wake(*task));
     }
 
     /// Wakes every task as another thread does, through the list of the shard.
@@ -112,8 +159,7 @@ impl Tasks {
 
     /// Takes what is on that list, and polls every task that was woken.
     pub fn run(&mut self) {
-        let executor = &self.executor;
-        self.remote.take(&mut self.taken, |task| executor.wake(task));
-        self.executor.run(&mut self.batch, |_, _| {});
+        self.seated.take_remote();
+        self.seated.run(|_, _| {});
     }
 }

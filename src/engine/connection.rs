@@ -14,20 +14,24 @@
 //! ([`super::deadlines`]), and after each batch asks what the ring is to do ([`super::settle`]);
 //! the handler's verbs are in [`super::verbs`]. No ring, no clock.
 
+use super::aside::Aside;
 use super::conversation::Conversation;
 use super::core::{Core, count, count_more};
 pub use super::ended::Closer;
+pub(super) use super::ended::Counted;
+use super::ended::Tally;
 pub(crate) use super::ended::{Counts, Ended};
-use super::executor::TaskId;
+use super::executor::Task;
+use super::flags::{Flag, Flags};
 use super::outbox::Payload;
+use super::peers::Peer;
 use super::registry::SlotId;
 use super::transport::Transport;
-use crate::clock::Moment;
+use crate::clock::{Moment, ShortMoment};
 use crate::proto::frame::Opcode;
-use crate::proto::{self, CloseCode, Refusal, RequestReader};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use crate::proto::{self, CloseCode, Refusal};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::task::Waker;
 use std::time::Duration;
 
 /// A deadline that never comes.
@@ -36,25 +40,19 @@ pub(super) const NEVER: Moment = Moment::from_millis(u64::MAX);
 /// The state machine of one connection.
 pub(crate) struct Connection {
     pub(super) id: SlotId,
-    pub(super) phase: Phase,
     pub(super) talk: Conversation,
-    pub(super) transport: Transport,
-    /// The handler, while there is one.
-    pub(super) task: Option<TaskId>,
-    /// A waker that is not the task's own: of a combinator inside the handler.
-    pub(super) waker: Option<Box<Waker>>,
+    /// What few connections have at a time.
+    pub(super) aside: Option<Box<Aside>>,
+    /// The handler, while there is one and it is not being polled.
+    pub(super) task: Option<Task>,
     /// The read that waits.
     pub(super) reading: Option<Reading>,
+    tally: Tally,
+    pub(super) phase: Phase,
+    peer: Peer,
     /// The earliest entry in the wheel.
-    pub(super) scheduled: Moment,
-    pub(super) opened: Moment,
-    pub(super) counts: Counts,
-    /// How the conversation ended, once it has.
-    pub(super) ended: Option<Box<Ended>>,
-    /// As IPv6, IPv4 mapped, which is half of a `SocketAddr`.
-    peer: Option<(Ipv6Addr, u16)>,
-    /// Bytes of this inbox in the shard's growth account.
-    pub(super) excess_bytes: u32,
+    pub(super) scheduled: ShortMoment,
+    pub(super) opened: ShortMoment,
     /// The route, for the log; `u16::MAX` before it is known.
     pub(super) route: u16,
     /// The HTTP status of the answer, 0 before it is known.
@@ -62,38 +60,24 @@ pub(crate) struct Connection {
     /// The low bits of the messages written that the shard has counted.
     counted_out: u16,
     pub(super) flags: Flags,
+    pub(super) transport: Transport,
 }
-
-// With its reference counts and its borrow flag it is what an idle connection costs beside its
-// handler's future and two entries in tables.
-const _: () = assert!(size_of::<Connection>() <= 168);
 
 /// What is to happen next with a connection's bytes.
+#[derive(Clone, Copy)]
 pub(super) enum Phase {
-    /// The request head is being received.
-    Head(Box<Head>),
+    /// The request head is being received, until then.
+    Head(ShortMoment),
     /// The handler decides; what the peer sends meanwhile waits.
-    Deciding(Box<Early>),
+    Deciding,
     /// Messages. The last bytes came then.
-    Open(Moment),
+    Open(ShortMoment),
     /// Our Close is out, the peer's is awaited until then; its messages are dropped.
-    Closing(Moment),
+    Closing(ShortMoment),
     /// Nothing more is said or heard: send the rest and FIN, wait for the peer's FIN until then.
-    Lingering(Moment),
+    Lingering(ShortMoment),
     /// The slot is no longer ours.
     Gone,
-}
-
-/// A request head on its way.
-pub(super) struct Head {
-    pub(super) reader: RequestReader,
-    pub(super) deadline: Moment,
-}
-
-/// What the peer sent before the handshake was answered: the first frames, at the earliest.
-#[derive(Default)]
-pub(super) struct Early {
-    pub(super) bytes: Vec<u8>,
 }
 
 /// A read that waits.
@@ -102,52 +86,23 @@ pub(super) struct Reading {
     /// What it wants at once, cut to 4 GiB; one for a read of nothing, which also waits for a
     /// message.
     len: NonZeroU32,
-    pub(super) deadline: Moment,
+    deadline: ShortMoment,
 }
 
 impl Reading {
     pub(super) fn new(len: usize, deadline: Moment) -> Self {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        Self { len: NonZeroU32::new(len).unwrap_or(NonZeroU32::MIN), deadline }
+        Self { len: NonZeroU32::new(len).unwrap_or(NonZeroU32::MIN), deadline: deadline.into() }
     }
 
     /// What it wants at once, in characters or bytes.
     pub(super) fn len(self) -> usize {
         self.len.get() as usize
     }
-}
 
-/// Facts about a connection that are either so or not.
-#[derive(Default)]
-pub(super) struct Flags {
-    /// On the shard's list of connections to settle.
-    pub(super) dirty: bool,
-    /// Settling stopped the receive because the inbox is full.
-    pub(super) paused: bool,
-    /// A Ping is out since the last byte that came.
-    pub(super) pinged: bool,
-    /// A write waits for room.
-    pub(super) writing: bool,
-    /// The peer has sent FIN.
-    pub(super) end_of_stream: bool,
-    /// The peer has sent a Close frame.
-    pub(super) close_received: bool,
-    /// The socket is of no more use.
-    pub(super) dead: bool,
-    /// The peer is to see a reset.
-    pub(super) reset: bool,
-    /// Accepted beyond the limit, to be told so.
-    pub(super) over_capacity: bool,
-    /// See `WebSocket::set_binary_data`.
-    pub(super) binary_data: bool,
-    /// See `WebSocket::at_end`.
-    pub(super) at_end: bool,
-    /// See `Opening::set_shared_connection`.
-    pub(super) shared: bool,
-    /// Somebody has taken the shared socket over from its running handler.
-    pub(super) fenced: bool,
-    /// The handler has left the shared socket open; a new one is told when it is gone.
-    pub(super) left_open: bool,
+    pub(super) fn deadline(self) -> Moment {
+        self.deadline.moment()
+    }
 }
 
 impl Connection {
@@ -155,34 +110,40 @@ impl Connection {
     pub(super) fn new(id: SlotId, over_capacity: bool, core: &Core) -> Self {
         let now = core.now.get();
         let mut connection = Self {
-            id,
-            phase: Phase::Head(Box::new(Head {
-                reader: RequestReader::new(),
-                deadline: now + core.settings.timeouts.request_head,
-            })),
-            talk: Conversation::default(),
-            transport: Transport::Plain,
-            task: None,
-            waker: None,
-            reading: None,
-            scheduled: NEVER,
-            opened: now,
-            counts: Counts::default(),
-            ended: None,
-            peer: None,
-            excess_bytes: 0,
-            route: u16::MAX,
-            status: 0,
-            counted_out: 0,
-            flags: Flags { over_capacity, at_end: true, ..Flags::default() },
+            phase: Phase::Head((now + core.settings.timeouts.request_head).into()),
+            opened: now.into(),
+            ..Self::gone(id)
         };
+        connection.flags.set(Flag::AtEnd);
+        connection.flags.put(Flag::OverCapacity, over_capacity);
         connection.reschedule(core);
         connection
     }
 
+    /// No connection: one that is gone.
+    pub(super) fn gone(id: SlotId) -> Self {
+        Self {
+            id,
+            talk: Conversation::default(),
+            aside: None,
+            task: None,
+            reading: None,
+            tally: Tally::default(),
+            phase: Phase::Gone,
+            peer: Peer::Unknown,
+            scheduled: NEVER.into(),
+            opened: NEVER.into(),
+            route: u16::MAX,
+            status: 0,
+            counted_out: 0,
+            flags: Flags::default(),
+            transport: Transport::Plain,
+        }
+    }
+
     /// The peer has sent FIN.
     pub(super) fn handle_end_of_stream(&mut self, core: &Core) {
-        self.flags.end_of_stream = true;
+        self.flags.set(Flag::EndOfStream);
         self.conclude(core);
         match self.phase {
             // What is left to send is sent; the shard sees when that is done.
@@ -194,7 +155,7 @@ impl Connection {
     /// The connection is lost: reset, timed out, or ended without a Close frame.
     pub(super) fn lose(&mut self, core: &Core) {
         self.end(Ended::lost(), core);
-        self.flags.dead = true;
+        self.flags.set(Flag::Dead);
         self.drop_outbox();
         self.mark_dirty(core);
     }
@@ -230,7 +191,7 @@ impl Connection {
         }
         let payload = proto::close::encode(code, reason);
         self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
-        self.phase = Phase::Closing(core.now.get() + core.settings.timeouts.close);
+        self.phase = Phase::Closing((core.now.get() + core.settings.timeouts.close).into());
         self.end(Ended { code, reason: reason.into(), by: Closer::Server }, core);
         self.reschedule(core);
         self.mark_dirty(core);
@@ -238,7 +199,7 @@ impl Connection {
 
     /// Whether it has not been told to go.
     pub(super) fn is_welcome(&self) -> bool {
-        matches!(self.phase, Phase::Head(_) | Phase::Deciding(_) | Phase::Open(_))
+        matches!(self.phase, Phase::Head(_) | Phase::Deciding | Phase::Open(_))
     }
 
     /// The server ends: says so in the language of the phase.
@@ -252,39 +213,39 @@ impl Connection {
     /// The handler has panicked and is no more.
     pub(super) fn handle_panic(&mut self, core: &Core) {
         match self.phase {
-            Phase::Open(_) if self.flags.fenced => self.stop_serving(core),
+            Phase::Open(_) if self.flags.has(Flag::Fenced) => self.stop_serving(core),
             Phase::Open(_) => self.fail(CloseCode::INTERNAL_ERROR, "the handler failed", core),
-            Phase::Deciding(_) => self.refuse(&Refusal::new(500, "the handler failed"), core),
+            Phase::Deciding => self.refuse(&Refusal::new(500, "the handler failed"), core),
             _ => {}
         }
     }
 
     pub(super) fn linger(&mut self, patience: Duration, core: &Core) {
-        self.phase = Phase::Lingering(core.now.get() + patience);
+        self.phase = Phase::Lingering((core.now.get() + patience).into());
         self.reschedule(core);
         self.mark_dirty(core);
     }
 
     /// Remembers how the conversation ended, the first time, and tells the handler.
     pub(super) fn end(&mut self, ended: Ended, core: &Core) {
-        self.ended.get_or_insert_with(|| Box::new(ended));
+        self.aside_mut().ended.get_or_insert_with(|| Box::new(ended));
         self.wake(core);
     }
 
     /// A send has ended.
     pub(super) fn handle_sent(&mut self, sent: usize, data: crate::ring::SendData, core: &Core) {
-        self.counts.bytes_out += sent as u64;
+        self.count(Counted::BytesOut, sent as u64);
         count_more(&core.counters.bytes_out, sent as u64);
         self.talk.outbox.sent(sent, data);
-        if self.flags.writing
+        if self.flags.has(Flag::Writing)
             && !self.talk.outbox.is_full(core.settings.limits.outbox_high_water_bytes)
         {
             self.wake(core);
-            if self.flags.shared {
+            if self.flags.has(Flag::Shared) {
                 self.mark_dirty(core);
             }
         }
-        if self.flags.dead {
+        if self.flags.has(Flag::Dead) {
             self.drop_outbox();
         }
         // Otherwise there is nothing for the shard to do, and this is the path of every echo.
@@ -298,7 +259,7 @@ impl Connection {
     /// would fit into the outbox.
     #[inline]
     pub(super) fn count_messages_out(&mut self, core: &Core) {
-        let written = self.counts.messages_out as u16;
+        let written = self.tally.low(Counted::MessagesOut) as u16;
         let more = written.wrapping_sub(std::mem::replace(&mut self.counted_out, written));
         count_more(&core.counters.messages_out, u64::from(more));
     }
@@ -314,11 +275,11 @@ impl Connection {
     pub(super) fn handle_gone(&mut self, core: &Core) {
         if self.status == 101 {
             core.count_route(self.route, |route| route.open -= 1);
-            let code = self.ended.as_ref().map_or(CloseCode::ABNORMAL, |ended| ended.code);
+            let code = self.ended().map_or(CloseCode::ABNORMAL, |ended| ended.code);
             core.counters.closes.borrow_mut().count(code.0);
         }
         self.phase = Phase::Gone;
-        if self.flags.shared {
+        if self.flags.has(Flag::Shared) {
             self.leave_shared(core);
         }
         self.drop_outbox();
@@ -328,15 +289,17 @@ impl Connection {
     /// Whether the socket should be read now.
     pub(super) fn wants_receive(&self, core: &Core) -> bool {
         let limits = &core.settings.limits;
-        match &self.phase {
-            _ if self.flags.end_of_stream || self.flags.dead => false,
+        match self.phase {
+            _ if self.flags.has(Flag::EndOfStream) || self.flags.has(Flag::Dead) => false,
             Phase::Head(_) | Phase::Closing(_) | Phase::Lingering(_) => true,
-            Phase::Deciding(early) => early.bytes.len() < limits.inbox_bytes_max,
-            Phase::Open(_) if self.flags.shared => self.wants_shared_receive(core),
+            Phase::Deciding => {
+                self.aside.as_ref().is_none_or(|a| a.early.len() < limits.inbox_bytes_max)
+            }
+            Phase::Open(_) if self.flags.has(Flag::Shared) => self.wants_shared_receive(core),
             Phase::Open(_) => {
                 let room = self.talk.inbox.cost_bytes() < limits.inbox_bytes_max
                     && self.talk.inbox.messages() < limits.inbox_messages_max;
-                let binary_data = self.flags.binary_data;
+                let binary_data = self.flags.has(Flag::BinaryData);
                 room || self
                     .reading
                     .is_some_and(|r| !self.talk.inbox.is_readable(r.len(), binary_data))
@@ -347,33 +310,63 @@ impl Connection {
 
     /// Puts the connection on the list of those to settle after the batch, once.
     pub(super) fn mark_dirty(&mut self, core: &Core) {
-        if !self.flags.dirty && !matches!(self.phase, Phase::Gone) {
-            self.flags.dirty = true;
+        if !self.flags.has(Flag::Dirty) && !matches!(self.phase, Phase::Gone) {
+            self.flags.set(Flag::Dirty);
             core.dirty.borrow_mut().push(self.id);
         }
     }
 
     /// Who the peer is, where the kernel told.
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
-        self.peer.map(|(ip, port)| SocketAddr::new(IpAddr::V6(ip).to_canonical(), port))
+    pub(super) fn peer(&self, core: &Core) -> Option<SocketAddr> {
+        core.peers.borrow().address(self.id.slot, self.peer)
     }
 
-    pub(super) fn set_peer(&mut self, peer: Option<SocketAddr>) {
-        let mapped = |ip| match ip {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        self.peer = peer.map(|address| (mapped(address.ip()), address.port()));
+    pub(super) fn set_peer(&mut self, peer: Option<SocketAddr>, core: &Core) {
+        self.peer = core.peers.borrow_mut().keep(self.id.slot, peer);
+    }
+
+    pub(super) fn opened(&self) -> Moment {
+        self.opened.moment()
+    }
+
+    /// What went each way.
+    pub(super) fn counts(&self) -> Counts {
+        self.tally.counts(self.aside.as_ref().map(|aside| &aside.carried))
+    }
+
+    /// Messages both ways, or their low bits: whether there was one.
+    pub(super) fn messages_low(&self) -> u32 {
+        self.tally.low(Counted::MessagesIn).wrapping_add(self.tally.low(Counted::MessagesOut))
+    }
+
+    /// So many more.
+    #[inline(always)]
+    pub(super) fn count(&mut self, counted: Counted, more: u64) {
+        let carry = self.tally.add(counted, more);
+        if carry > 0 {
+            self.carry(counted, carry);
+        }
+    }
+
+    /// One more message written.
+    #[inline(always)]
+    pub(super) fn count_message_out(&mut self) {
+        if self.tally.add_one(Counted::MessagesOut) {
+            self.carry(Counted::MessagesOut, 1);
+        }
+    }
+
+    #[cold]
+    fn carry(&mut self, counted: Counted, carry: u64) {
+        self.aside_mut().carried.add(counted, carry);
     }
 
     /// Lets the handler look again.
     pub(super) fn wake(&mut self, core: &Core) {
-        if let Some(waker) = self.waker.take() {
+        if let Some(waker) = self.aside.as_mut().and_then(|aside| aside.waker.take()) {
             waker.wake();
         }
-        if let Some(task) = self.task {
-            core.executor.wake(task);
-        }
+        core.executor.wake(self);
     }
 
     /// Brings the shard's account of grown inboxes up to date.
@@ -385,15 +378,15 @@ impl Connection {
     pub(super) fn account_with(&mut self, linked_bytes: usize, core: &Core) {
         let limit = core.settings.limits.inbox_bytes_max;
         let cost = self.talk.inbox.cost_bytes() + linked_bytes;
-        if cost <= limit && self.excess_bytes == 0 {
+        if cost <= limit && self.talk.excess_bytes == 0 {
             return;
         }
         let excess = cost.saturating_sub(limit);
         let excess = u32::try_from(excess).unwrap_or(u32::MAX);
-        if excess != self.excess_bytes {
-            let others = core.inbox_growth_bytes.get() - self.excess_bytes as usize;
+        if excess != self.talk.excess_bytes {
+            let others = core.inbox_growth_bytes.get() - self.talk.excess_bytes as usize;
             core.inbox_growth_bytes.set(others + excess as usize);
-            self.excess_bytes = excess;
+            self.talk.excess_bytes = excess;
         }
     }
 }

@@ -29,11 +29,19 @@ pub(super) struct Busy {
     pub(super) outbox: Outbox,
     /// What the session has found and is acted on when the batch is settled.
     pub(super) verdict: Option<Verdict>,
+    /// Bytes of what is received, here and in the hands of a holder, in the shard's growth account.
+    pub(super) excess_bytes: u32,
 }
 
 impl Busy {
     const fn new() -> Self {
-        Self { session: Session::new(), inbox: Inbox::new(), outbox: Outbox::new(), verdict: None }
+        Self {
+            session: Session::new(),
+            inbox: Inbox::new(),
+            outbox: Outbox::new(),
+            verdict: None,
+            excess_bytes: 0,
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -41,6 +49,7 @@ impl Busy {
             && self.outbox.is_idle()
             && self.session.is_idle()
             && self.verdict.is_none()
+            && self.excess_bytes == 0
     }
 }
 

@@ -5,7 +5,8 @@ use super::events::{EventClose, EventKind, Happened};
 use super::executor::Executor;
 use super::ids::Ids;
 use super::link::Outgoing;
-use super::registry::SlotId;
+use super::peers::Peers;
+use super::registry::{Registry, SlotId};
 use super::remote::Remote;
 use super::routes::Routes;
 use super::seats::Seats;
@@ -28,6 +29,9 @@ pub(crate) struct Core {
     /// The time of the current batch.
     pub(crate) now: Cell<Moment>,
     pub(crate) executor: Executor,
+    /// The connections. Borrowed for no longer than a step of one of them takes, and never while a
+    /// handler runs or is dropped.
+    pub(super) slots: RefCell<Registry>,
     pub(super) timers: RefCell<Timers>,
     /// Connections whose state changed in this batch, each once.
     pub(super) dirty: RefCell<Vec<SlotId>>,
@@ -37,6 +41,7 @@ pub(crate) struct Core {
     pub(super) ids: Ids,
     /// The sessions of those connections that have one.
     pub(super) seats: Seats,
+    pub(super) peers: RefCell<Peers>,
     pub(super) routes: Arc<Routes>,
     pub(super) remote: Arc<Remote>,
     /// Shards there are.
@@ -63,13 +68,15 @@ impl Core {
             settings,
             session_limits,
             now: Cell::new(Moment::default()),
-            executor: Executor::new(Arc::clone(&remote), connections as usize),
+            executor: Executor::new(Arc::clone(&remote)),
+            slots: RefCell::new(Registry::new(connections)),
             timers: RefCell::new(Timers::new()),
             dirty: RefCell::new(Vec::new()),
             inbox_growth_bytes: Cell::new(0),
             counters: Counters::default(),
             ids,
             seats: Seats::default(),
+            peers: RefCell::default(),
             remote,
             shards,
             shared: RefCell::default(),
@@ -78,6 +85,13 @@ impl Core {
             unusual: Cell::new(false),
             route_counts: RefCell::new(vec![RouteCounts::default(); routes.len()]),
             routes,
+        }
+    }
+
+    /// Puts the task of a connection on the list of those to poll, if it is still there.
+    pub(super) fn wake(&self, id: SlotId) {
+        if let Some(connection) = self.slots.borrow_mut().of_handler(id) {
+            self.executor.wake(connection);
         }
     }
 

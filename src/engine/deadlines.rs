@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, NEVER, Phase};
 use super::core::Core;
+use super::flags::Flag;
 use super::outbox::Payload;
 use crate::clock::Moment;
 use crate::proto::Refusal;
@@ -12,10 +13,10 @@ impl Connection {
     /// Time has come to some deadline, or to none: the wheel may look early.
     pub(super) fn handle_timeout(&mut self, core: &Core) {
         let now = core.now.get();
-        if self.scheduled > now {
+        if self.scheduled.moment() > now {
             return;
         }
-        self.scheduled = NEVER;
+        self.scheduled = NEVER.into();
         if self.phase_deadline() <= now {
             match self.phase {
                 Phase::Head(_) => {
@@ -24,10 +25,10 @@ impl Connection {
                 _ => self.lose(core),
             }
         }
-        if self.reading.is_some_and(|read| read.deadline <= now) {
+        if self.reading.is_some_and(|read| read.deadline() <= now) {
             self.wake(core);
         }
-        if self.flags.shared {
+        if self.flags.has(Flag::Shared) {
             // Settling looks at its lease, its session and its holder's read.
             self.mark_dirty(core);
         }
@@ -42,12 +43,12 @@ impl Connection {
         if due > core.now.get() {
             return;
         }
-        if self.flags.paused {
-            self.phase = Phase::Open(core.now.get());
-        } else if self.flags.pinged {
+        if self.flags.has(Flag::Paused) {
+            self.phase = Phase::Open(core.now.get().into());
+        } else if self.flags.has(Flag::Pinged) {
             self.cut(core);
         } else {
-            self.flags.pinged = true;
+            self.flags.set(Flag::Pinged);
             self.talk.outbox.push_frame(Opcode::Ping, Payload::Borrowed(&[]));
             self.mark_dirty(core);
         }
@@ -59,15 +60,19 @@ impl Connection {
         if timeouts.ping_interval.is_zero() {
             return None;
         }
-        let patience = if self.flags.pinged { timeouts.pong } else { Duration::ZERO };
-        Some(last_received + timeouts.ping_interval + patience)
+        let patience = if self.flags.has(Flag::Pinged) { timeouts.pong } else { Duration::ZERO };
+        Some(last_received.moment() + timeouts.ping_interval + patience)
     }
 
     /// When the phase is over, whatever happens.
     fn phase_deadline(&self) -> Moment {
-        match &self.phase {
-            Phase::Head(head) => head.deadline,
-            Phase::Closing(deadline) | Phase::Lingering(deadline) if !self.flags.dead => *deadline,
+        match self.phase {
+            Phase::Head(deadline) => deadline.moment(),
+            Phase::Closing(deadline) | Phase::Lingering(deadline)
+                if !self.flags.has(Flag::Dead) =>
+            {
+                deadline.moment()
+            }
             _ => NEVER,
         }
     }
@@ -75,7 +80,7 @@ impl Connection {
     /// Makes sure the wheel looks at this connection no later than its next deadline. Those of a
     /// shared socket, its lease's and its session's, are seen to whenever it is settled.
     pub(super) fn reschedule(&mut self, core: &Core) {
-        let reading = self.reading.map_or(NEVER, |read| read.deadline);
+        let reading = self.reading.map_or(NEVER, |read| read.deadline());
         let keep_alive = self.keep_alive_due(core).unwrap_or(NEVER);
         self.look_by(self.phase_deadline().min(reading).min(keep_alive), core);
     }
@@ -83,8 +88,8 @@ impl Connection {
     /// Makes sure the wheel looks at this connection no later than then.
     #[inline]
     pub(super) fn look_by(&mut self, next: Moment, core: &Core) {
-        if next < self.scheduled && !matches!(self.phase, Phase::Gone) {
-            self.scheduled = core.timers.borrow_mut().schedule(self.id, next);
+        if next < self.scheduled.moment() && !matches!(self.phase, Phase::Gone) {
+            self.scheduled = core.timers.borrow_mut().schedule(self.id.slot, next).into();
         }
     }
 }

@@ -67,7 +67,7 @@ impl<R: Ring> Shard<R> {
         self.stop_accepting();
         let now = self.core.now.get();
         let timeouts = &self.core.settings.timeouts;
-        let total = self.registry.used() as usize;
+        let total = self.core.slots.borrow().used() as usize;
         let deadline = now + timeouts.drain;
         let drain =
             Drain { started: now, deadline, next: now, total, closed: 0, cut: 0, over: false };
@@ -94,28 +94,26 @@ impl<R: Ring> Shard<R> {
 
     /// Tells some connections that the server is going away.
     fn send_away(&mut self, count: usize) -> usize {
-        let welcome = self.registry.iter().filter(|shared| shared.borrow().is_welcome());
+        let mut slots = self.core.slots.borrow_mut();
         let mut sent_away = 0;
-        for shared in welcome.take(count) {
-            shared.borrow_mut().send_away(&self.core);
+        for connection in slots.iter_mut().filter(|one| one.is_welcome()).take(count) {
+            connection.send_away(&self.core);
             sent_away += 1;
         }
         sent_away
     }
 
     fn cut_all(&mut self) -> usize {
-        self.core.executor.clear();
-        for shared in self.registry.iter() {
-            shared.borrow_mut().lose(&self.core);
-        }
-        self.registry.used() as usize
+        self.core.executor.clear(&self.core.slots);
+        self.core.slots.borrow_mut().iter_mut().for_each(|connection| connection.lose(&self.core));
+        self.core.slots.borrow().used() as usize
     }
 
     /// Whether a drain has come to its end.
     pub(super) fn is_drained(&self) -> bool {
         let Some(drain) = &self.drain else { return false };
         let quiet = self.closing == 0 && self.acceptors.iter().all(|acceptor| acceptor.is_quiet());
-        let empty = self.registry.used() == 0 && self.core.executor.len() == 0;
+        let empty = self.core.slots.borrow().used() == 0 && self.core.executor.len() == 0;
         (empty && quiet) || (drain.over && self.core.now.get() >= drain.deadline)
     }
 }

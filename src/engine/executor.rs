@@ -4,7 +4,9 @@
 //! allocation. Whoever clones the waker (a timer of tokio, a channel) gets one that works from any
 //! thread, through the shard's [`Remote`].
 
-use super::registry::SlotId;
+use super::connection::Connection;
+use super::flags::Flag;
+use super::registry::{Registry, SlotId};
 use super::remote::Remote;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -13,13 +15,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-
-/// Names a task. A stale one wakes nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TaskId {
-    pub(super) index: u32,
-    pub(super) generation: u32,
-}
 
 /// A handler, erased.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -31,22 +26,14 @@ pub(super) enum Ended {
     Panicked,
 }
 
-/// The tasks of a shard and the list of those to poll.
+/// The list of tasks to poll. The tasks themselves are with their connections, whose [`SlotId`] names
+/// them; a stale one wakes nobody.
 pub(crate) struct Executor {
-    tasks: RefCell<slab::Slab<Entry>>,
-    ready: RefCell<Vec<TaskId>>,
-    generation: Cell<u32>,
+    ready: RefCell<Vec<SlotId>>,
+    /// Tasks that have not ended.
+    tasks: Cell<usize>,
     current: RefCell<Current>,
     remote: Arc<Remote>,
-}
-
-struct Entry {
-    generation: u32,
-    queued: bool,
-    /// The connection it handles.
-    owner: SlotId,
-    /// Absent while it is polled.
-    task: Option<Task>,
 }
 
 /// The waker that the polled task sees. It is made anew only when a task has cloned it.
@@ -56,13 +43,11 @@ struct Current {
 }
 
 impl Executor {
-    /// An executor for so many tasks without moving any.
-    pub(super) fn new(remote: Arc<Remote>, tasks: usize) -> Self {
+    pub(super) fn new(remote: Arc<Remote>) -> Self {
         let current = Current::new(&remote);
         Self {
-            tasks: RefCell::new(slab::Slab::with_capacity(tasks)),
             ready: RefCell::new(Vec::new()),
-            generation: Cell::new(0),
+            tasks: Cell::new(0),
             current: RefCell::new(current),
             remote,
         }
@@ -70,28 +55,23 @@ impl Executor {
 
     /// Tasks that have not ended.
     pub(super) fn len(&self) -> usize {
-        self.tasks.borrow().len()
+        self.tasks.get()
     }
 
-    /// Adds the task of a connection and puts it on the list.
-    pub(super) fn spawn(&self, owner: SlotId, task: Task) -> TaskId {
-        let generation = self.generation.get().wrapping_add(1);
-        self.generation.set(generation);
-        let entry = Entry { generation, queued: false, owner, task: Some(task) };
-        let index = self.tasks.borrow_mut().insert(entry) as u32;
-        let id = TaskId { index, generation };
-        self.wake(id);
-        id
+    /// Gives a connection its task and puts that on the list.
+    pub(super) fn spawn(&self, connection: &mut Connection, task: Task) {
+        self.tasks.set(self.tasks.get() + 1);
+        connection.task = Some(task);
+        connection.flags.set(Flag::Handled);
+        self.wake(connection);
     }
 
-    /// Puts a task on the list of those to poll, once.
-    pub(crate) fn wake(&self, id: TaskId) {
-        if let Some(entry) = self.tasks.borrow_mut().get_mut(id.index as usize)
-            && entry.generation == id.generation
-            && !entry.queued
-        {
-            entry.queued = true;
-            self.ready.borrow_mut().push(id);
+    /// Puts the task of a connection, if it has one, on the list of those to poll, once.
+    #[inline]
+    pub(super) fn wake(&self, connection: &mut Connection) {
+        if connection.flags.has(Flag::Handled) && !connection.flags.has(Flag::Queued) {
+            connection.flags.set(Flag::Queued);
+            self.ready.borrow_mut().push(connection.id);
         }
     }
 
@@ -107,11 +87,17 @@ impl Executor {
     }
 
     /// Polls what is on the list now. What is woken meanwhile waits for the next time, so that a
-    /// task that wakes itself cannot starve the ring. `ended` hears of every task that ends.
-    pub(super) fn run(&self, batch: &mut Vec<TaskId>, mut ended: impl FnMut(SlotId, Ended)) {
+    /// task that wakes itself cannot starve the ring. `ended` hears of every task that ends. The
+    /// slots are not borrowed while a task is polled or dropped.
+    pub(super) fn run(
+        &self,
+        slots: &RefCell<Registry>,
+        batch: &mut Vec<SlotId>,
+        mut ended: impl FnMut(SlotId, Ended),
+    ) {
         std::mem::swap(&mut *self.ready.borrow_mut(), batch);
         for id in batch.drain(..) {
-            let Some(mut task) = self.take(id) else { continue };
+            let Some(mut task) = take(slots, id) else { continue };
             self.current.borrow_mut().aim(id, &self.remote);
             // Borrowed during the poll, which may only look at it: a clone would be two atomics.
             let current = self.current.borrow();
@@ -121,46 +107,57 @@ impl Executor {
             drop(current);
             let outcome = match polled {
                 Ok(Poll::Pending) => {
-                    self.put_back(id, task);
+                    put_back(slots, id, task);
                     continue;
                 }
                 Ok(Poll::Ready(())) => Ended::Returned,
                 Err(_) => Ended::Panicked,
             };
-            let owner = self.tasks.borrow_mut().remove(id.index as usize).owner;
-            // What a handler owns may panic when dropped; that must not end the shard either.
-            let dropped = catch_unwind(AssertUnwindSafe(|| drop(task)));
-            ended(owner, if dropped.is_err() { Ended::Panicked } else { outcome });
+            let dropped = self.end(slots, id, task);
+            ended(id, if dropped { outcome } else { Ended::Panicked });
         }
     }
 
-    fn take(&self, id: TaskId) -> Option<Task> {
-        let mut tasks = self.tasks.borrow_mut();
-        let entry = tasks.get_mut(id.index as usize)?;
-        if entry.generation != id.generation {
-            return None;
-        }
-        entry.queued = false;
-        entry.task.take()
-    }
-
-    fn put_back(&self, id: TaskId, task: Task) {
-        self.tasks.borrow_mut()[id.index as usize].task = Some(task);
+    /// Drops a task. What a handler owns may panic then; that must not end the shard, and is said
+    /// by `false`.
+    fn end(&self, slots: &RefCell<Registry>, id: SlotId, task: Task) -> bool {
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(task)));
+        self.tasks.set(self.tasks.get() - 1);
+        slots.borrow_mut().forget_handler(id);
+        dropped.is_ok()
     }
 
     /// Drops every task.
-    pub(super) fn clear(&self) {
-        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
-        for (_, entry) in tasks {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(entry)));
+    pub(super) fn clear(&self, slots: &RefCell<Registry>) {
+        let mut tasks = Vec::with_capacity(self.len());
+        let mut take = |connection: &mut Connection| {
+            tasks.extend(connection.task.take().map(|task| (connection.id, task)));
+        };
+        slots.borrow_mut().iter_mut().for_each(&mut take);
+        slots.borrow_mut().kept().for_each(&mut take);
+        for (id, task) in tasks {
+            self.end(slots, id, task);
         }
     }
+}
+
+fn take(slots: &RefCell<Registry>, id: SlotId) -> Option<Task> {
+    let mut slots = slots.borrow_mut();
+    let connection = slots.of_handler(id)?;
+    connection.flags.clear(Flag::Queued);
+    connection.task.take()
+}
+
+fn put_back(slots: &RefCell<Registry>, id: SlotId, task: Task) {
+    let mut slots = slots.borrow_mut();
+    let connection = slots.of_handler(id).expect("a connection stays as long as its handler");
+    connection.task = Some(task);
 }
 
 impl Current {
     fn new(remote: &Arc<Remote>) -> Self {
         let target = Arc::new(TaskWaker {
-            index: AtomicU32::new(0),
+            slot: AtomicU32::new(0),
             generation: AtomicU32::new(0),
             queued: AtomicBool::new(false),
             remote: Arc::clone(remote),
@@ -170,12 +167,12 @@ impl Current {
 
     /// Aims the waker at `id`. If a task has kept a clone, that one stays aimed at its task, and
     /// there is a new one for `id`.
-    fn aim(&mut self, id: TaskId, remote: &Arc<Remote>) {
+    fn aim(&mut self, id: SlotId, remote: &Arc<Remote>) {
         // Ours: `target`, and the one inside `waker`.
         if Arc::strong_count(&self.target) > 2 {
             *self = Self::new(remote);
         }
-        self.target.index.store(id.index, Ordering::Relaxed);
+        self.target.slot.store(id.slot, Ordering::Relaxed);
         self.target.generation.store(id.generation, Ordering::Relaxed);
         self.target.queued.store(false, Ordering::Relaxed);
     }
@@ -183,7 +180,7 @@ impl Current {
 
 /// What a cloned waker points to.
 pub(super) struct TaskWaker {
-    index: AtomicU32,
+    slot: AtomicU32,
     generation: AtomicU32,
     /// On the remote list already: wakes until it is taken from there are one.
     queued: AtomicBool,
@@ -192,10 +189,10 @@ pub(super) struct TaskWaker {
 
 impl TaskWaker {
     /// Taken from the remote list: which task to wake.
-    pub(super) fn take(&self) -> TaskId {
+    pub(super) fn take(&self) -> SlotId {
         self.queued.store(false, Ordering::SeqCst);
-        TaskId {
-            index: self.index.load(Ordering::Relaxed),
+        SlotId {
+            slot: self.slot.load(Ordering::Relaxed),
             generation: self.generation.load(Ordering::Relaxed),
         }
     }
@@ -215,65 +212,48 @@ impl Wake for TaskWaker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::remote::Taken;
+    use super::super::bench::Seated;
     use super::*;
     use std::rc::Rc;
 
-    const OWNER: SlotId = SlotId { slot: 3, generation: 1 };
-
-    fn executor() -> (Executor, Arc<Remote>) {
-        let remote = Arc::new(Remote::new());
-        (Executor::new(Arc::clone(&remote), 4), remote)
-    }
-
-    fn run(executor: &Executor) -> Vec<Ended> {
+    fn run(seated: &mut Seated) -> Vec<Ended> {
         let mut all = Vec::new();
-        executor.run(&mut Vec::new(), |_, ended| all.push(ended));
+        seated.run(|_, ended| all.push(ended));
         all
-    }
-
-    fn take_remote(executor: &Executor, remote: &Remote) {
-        remote.take(&mut Taken::default(), |id| executor.wake(id));
     }
 
     #[test]
     fn a_wake_during_the_own_poll_is_not_lost() {
-        let (executor, remote) = executor();
+        let mut seated = Seated::new(1);
         let mut first = true;
-        executor.spawn(
-            OWNER,
-            Box::pin(std::future::poll_fn(move |cx| {
-                if std::mem::take(&mut first) {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Poll::Ready(())
-            })),
-        );
-        assert_eq!(run(&executor), []);
-        take_remote(&executor, &remote);
-        assert_eq!(run(&executor), [Ended::Returned]);
-        assert_eq!(executor.len(), 0);
+        seated.spawn(Box::pin(std::future::poll_fn(move |cx| {
+            if std::mem::take(&mut first) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })));
+        assert_eq!(run(&mut seated), []);
+        seated.take_remote();
+        assert_eq!(run(&mut seated), [Ended::Returned]);
+        assert_eq!(seated.core.executor.len(), 0);
     }
 
     #[test]
     fn a_waker_kept_by_another_thread_wakes_its_own_task_again_and_again() {
-        let (executor, remote) = executor();
+        let mut seated = Seated::new(2);
         let polls = Rc::new(Cell::new(0));
         let (sender, receiver) = std::sync::mpsc::channel();
         let counted = Rc::clone(&polls);
-        executor.spawn(
-            OWNER,
-            Box::pin(std::future::poll_fn(move |cx| {
-                counted.set(counted.get() + 1);
-                if counted.get() == 1 {
-                    sender.send(cx.waker().clone()).unwrap();
-                }
-                Poll::Pending
-            })),
-        );
-        executor.spawn(OWNER, Box::pin(std::future::pending()));
-        run(&executor);
+        seated.spawn(Box::pin(std::future::poll_fn(move |cx| {
+            counted.set(counted.get() + 1);
+            if counted.get() == 1 {
+                sender.send(cx.waker().clone()).unwrap();
+            }
+            Poll::Pending
+        })));
+        seated.spawn(Box::pin(std::future::pending()));
+        run(&mut seated);
         let kept = receiver.recv().unwrap();
         for round in 2..5 {
             let another = kept.clone();
@@ -283,32 +263,43 @@ mod tests {
             })
             .join()
             .unwrap();
-            take_remote(&executor, &remote);
-            run(&executor);
+            seated.take_remote();
+            run(&mut seated);
             assert_eq!(polls.get(), round);
         }
     }
 
     #[test]
     fn a_panic_ends_one_task() {
-        let (executor, _remote) = executor();
-        executor.spawn(OWNER, Box::pin(async { panic!("on purpose") }));
-        let survivor = executor.spawn(OWNER, Box::pin(std::future::pending()));
-        assert_eq!(run(&executor), [Ended::Panicked]);
-        assert_eq!(executor.len(), 1);
-        executor.wake(survivor);
-        assert!(executor.has_ready());
+        let mut seated = Seated::new(2);
+        seated.spawn(Box::pin(async { panic!("on purpose") }));
+        let survivor = seated.spawn(Box::pin(std::future::pending()));
+        assert_eq!(run(&mut seated), [Ended::Panicked]);
+        assert_eq!(seated.core.executor.len(), 1);
+        seated.core.wake(survivor);
+        assert!(seated.core.executor.has_ready());
     }
 
     #[test]
-    fn a_stale_id_wakes_nobody() {
-        let (executor, _remote) = executor();
-        let old = executor.spawn(OWNER, Box::pin(async {}));
-        run(&executor);
-        let new = executor.spawn(OWNER, Box::pin(std::future::pending()));
-        run(&executor);
-        assert_eq!(old.index, new.index);
-        executor.wake(old);
-        assert!(!executor.has_ready());
+    fn a_stale_id_wakes_nobody_and_a_task_outlives_its_slot() {
+        let mut seated = Seated::new(1);
+        let polls = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&polls);
+        let old = seated.spawn(Box::pin(std::future::poll_fn(move |_| {
+            counted.set(counted.get() + 1);
+            if counted.get() == 2 { Poll::Ready(()) } else { Poll::Pending }
+        })));
+        run(&mut seated);
+        seated.give_up(old);
+        let new = seated.spawn(Box::pin(std::future::pending()));
+        run(&mut seated);
+        assert!(old.slot == new.slot && old != new);
+        seated.core.wake(old);
+        assert_eq!(run(&mut seated), [Ended::Returned]);
+        assert_eq!((polls.get(), seated.core.executor.len()), (2, 1));
+        seated.core.wake(old);
+        assert!(!seated.core.executor.has_ready());
+        seated.core.wake(new);
+        assert!(seated.core.executor.has_ready());
     }
 }

@@ -5,6 +5,7 @@ use super::command::{OpenFailure, OpenRequest};
 use super::connection::{Connection, NEVER, Phase};
 use super::core::Core;
 use super::events::EventKind;
+use super::flags::Flag;
 use super::holder::Holder;
 use super::ids::Claim;
 use super::link::Link;
@@ -20,7 +21,7 @@ impl Connection {
 
     /// It becomes a shared socket, and its handler holds it.
     pub(super) fn share(&mut self, session_id: Option<Arc<str>>, core: &Core) {
-        self.flags.shared = true;
+        self.flags.set(Flag::Shared);
         let state = Box::new(SharedState::new(session_id, core.now.get()));
         core.count_route(self.route, |route| {
             route.shared += 1;
@@ -33,8 +34,8 @@ impl Connection {
 
     /// Its handler has returned.
     pub(super) fn stop_serving(&mut self, core: &Core) {
-        self.flags.left_open = true;
-        self.flags.fenced = false;
+        self.flags.set(Flag::LeftOpen);
+        self.flags.clear(Flag::Fenced);
         if let Some(state) = core.shared.borrow_mut().find_mut(self.id.slot) {
             state.flags.serving = false;
         }
@@ -62,9 +63,9 @@ impl Connection {
     ) -> Result<Holder, OpenFailure> {
         match self.phase {
             // Its id is known to its handler, who is still deciding.
-            Phase::Deciding(_) => return Err(OpenFailure::Busy { expires_in: None }),
+            Phase::Deciding => return Err(OpenFailure::Busy { expires_in: None }),
             Phase::Head(_) => return Err(OpenFailure::Unknown),
-            _ if !self.flags.shared => return Err(OpenFailure::NotShared),
+            _ if !self.flags.has(Flag::Shared) => return Err(OpenFailure::NotShared),
             _ => {}
         }
         let Some(mut state) = core.shared.borrow_mut().take(self.id.slot) else {
@@ -143,7 +144,7 @@ impl Connection {
     /// Takes the socket from its handler, if that still runs.
     fn take_over(&mut self, state: &mut SharedState, core: &Core) {
         if std::mem::take(&mut state.flags.serving) {
-            self.flags.fenced = true;
+            self.flags.set(Flag::Fenced);
             self.reading = None;
             self.wake(core);
         }
@@ -163,7 +164,7 @@ impl Connection {
             }
             if let Err(write) = self.write_by_id(write, core) {
                 writes.push_front(write);
-                self.flags.writing = true;
+                self.flags.set(Flag::Writing);
                 break;
             }
         }

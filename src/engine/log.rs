@@ -8,22 +8,23 @@ use std::net::SocketAddr;
 
 /// The access line of a connection that is gone.
 pub(super) fn access(connection: &Connection, core: &Core, routes: &Routes) {
-    let (code, by) = match &connection.ended {
+    let (code, by) = match connection.ended() {
         Some(ended) => (ended.code.0, ended.by),
         None => (0, Closer::Server),
     };
+    let counts = connection.counts();
     tracing::info!(
         target: "ringwire::access",
-        peer = %Peer(connection.peer()),
+        peer = %Peer(connection.peer(core)),
         route = routes.pattern(connection.route),
         status = connection.status,
         code,
         by = ?by,
-        ms = core.now.get().since(connection.opened).as_millis() as u64,
-        bytes_in = connection.counts.bytes_in,
-        bytes_out = connection.counts.bytes_out,
-        messages_in = connection.counts.messages_in,
-        messages_out = connection.counts.messages_out,
+        ms = core.now.get().since(connection.opened()).as_millis() as u64,
+        bytes_in = counts.bytes_in,
+        bytes_out = counts.bytes_out,
+        messages_in = counts.messages_in,
+        messages_out = counts.messages_out,
         "closed"
     );
 }

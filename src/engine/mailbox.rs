@@ -3,6 +3,7 @@
 
 use super::connection::Connection;
 use super::core::Core;
+use super::flags::Flag;
 use super::inbox::Inbox;
 use super::settings::MailboxPolicy;
 use super::shared::SharedState;
@@ -27,7 +28,7 @@ impl Connection {
         // A holder that waits has taken everything it can: it needs more.
         self.has_room(state, core)
             || self.reading.is_some_and(|read| {
-                !self.talk.inbox.is_readable(read.len(), self.flags.binary_data)
+                !self.talk.inbox.is_readable(read.len(), self.flags.has(Flag::BinaryData))
             })
     }
 

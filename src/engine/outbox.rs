@@ -17,12 +17,11 @@ const SMALL_BYTES_MAX: usize = 125;
 /// The first bit of the header of a frame that is all of its message.
 const FIN: u8 = 0x80;
 
-/// The payload of a frame to send.
+/// The payload of a frame to send. In two words, because the future of every idle handler has room
+/// for one.
 pub(crate) enum Payload<'a> {
     /// To be copied.
     Borrowed(&'a [u8]),
-    /// To be copied, too: it has no room for a header, and would be a send of two pieces.
-    Vec(Vec<u8>),
     /// To be sent from where it is.
     Owned(Buffer),
 }
@@ -32,7 +31,6 @@ impl Payload<'_> {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
-            Self::Vec(bytes) => bytes,
             Self::Owned(buffer) => buffer,
         }
     }
@@ -119,7 +117,6 @@ impl Outbox {
                 }
             }
             Payload::Borrowed(bytes) => self.copy(header, bytes),
-            Payload::Vec(bytes) => self.copy(header, &bytes),
         }
     }
 

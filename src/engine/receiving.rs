@@ -1,7 +1,8 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
 
-use super::connection::{Closer, Connection, Early, Ended, Phase, Reading};
+use super::connection::{Closer, Connection, Counted, Ended, Phase, Reading};
 use super::core::{Core, count_more};
+use super::flags::Flag;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Payload};
 use crate::proto::frame::Opcode;
@@ -24,29 +25,30 @@ impl Connection {
         bytes: &mut [u8],
         core: &Core,
     ) -> Option<Box<Request>> {
-        self.flags.pinged = false;
-        self.counts.bytes_in += bytes.len() as u64;
+        self.flags.clear(Flag::Pinged);
+        self.count(Counted::BytesIn, bytes.len() as u64);
         count_more(&core.counters.bytes_in, bytes.len() as u64);
-        match &mut self.phase {
-            Phase::Open(last_received) => {
-                *last_received = core.now.get();
+        match self.phase {
+            Phase::Open(_) => {
+                self.phase = Phase::Open(core.now.get().into());
                 self.handle_frames(bytes, core);
             }
             Phase::Closing(_) => self.handle_frames(bytes, core),
-            Phase::Head(head) => {
+            Phase::Head(_) => {
                 let limit = core.settings.limits.request_head_bytes_max;
-                match head.reader.handle_input(bytes, limit) {
+                let aside = self.aside_mut();
+                match aside.head.handle_input(bytes, limit) {
                     Ok(Progress::Incomplete) => {}
                     Ok(Progress::Complete { request, consumed }) => {
-                        self.phase =
-                            Phase::Deciding(Box::new(Early { bytes: bytes[consumed..].to_vec() }));
+                        aside.early = bytes[consumed..].to_vec();
+                        self.phase = Phase::Deciding;
                         return Some(Box::new(request));
                     }
                     Err(error) => self.refuse(&Refusal::from(error), core),
                 }
             }
-            Phase::Deciding(early) => {
-                early.bytes.extend_from_slice(bytes);
+            Phase::Deciding => {
+                self.aside_mut().early.extend_from_slice(bytes);
                 self.mark_dirty(core);
             }
             Phase::Lingering(_) | Phase::Gone => {}
@@ -57,27 +59,26 @@ impl Connection {
     /// Frames, of the open connection or of one that waits for the peer's Close.
     pub(super) fn handle_frames(&mut self, bytes: &mut [u8], core: &Core) {
         let open = matches!(self.phase, Phase::Open(_));
-        let before = self.counts.messages_in;
         let talk = &mut *self.talk;
         let mut sink = Sink {
             inbox: open.then_some(&mut talk.inbox),
             outbox: &mut talk.outbox,
             messages_in: 0,
             wanted_bytes: wanted_bytes(self.reading, core),
-            cost_bytes_max: cost_bytes_max(self.excess_bytes as usize, core),
+            cost_bytes_max: cost_bytes_max(talk.excess_bytes as usize, core),
             close: None,
         };
         let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
-        let close = sink.close;
-        self.counts.messages_in += sink.messages_in;
+        let Sink { messages_in, close, .. } = sink;
         match (result, close) {
             (Err(error), _) => talk.verdict = Some(Verdict::Failed(error)),
             (Ok(()), Some((code, reason))) => talk.verdict = Some(Verdict::Closed(code, reason)),
             (Ok(()), None) => {}
         }
-        count_more(&core.counters.messages_in, self.counts.messages_in.wrapping_sub(before));
+        self.count(Counted::MessagesIn, messages_in);
+        count_more(&core.counters.messages_in, messages_in);
         self.account(core);
-        let binary_data = self.flags.binary_data;
+        let binary_data = self.flags.has(Flag::BinaryData);
         if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {
             self.wake(core);
         }
@@ -100,7 +101,7 @@ impl Connection {
     /// The peer's Close frame: the first one answers ours, or is answered by ours
     /// (RFC 6455 §5.5.1).
     fn handle_close(&mut self, code: CloseCode, reason: Box<str>, core: &Core) {
-        self.flags.close_received = true;
+        self.flags.set(Flag::CloseReceived);
         if matches!(self.phase, Phase::Open(_)) {
             let payload = proto::close::encode(code, &reason);
             self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));

@@ -1,8 +1,8 @@
 //! Which connection has which slot, and what the kernel still has of it.
 
-use super::connection::Connection;
-use std::cell::RefCell;
-use std::rc::Rc;
+use super::connection::{Connection, Phase};
+use super::flags::Flag;
+use std::collections::HashMap;
 
 /// A slot, which is a direct descriptor of the ring, and its generation: one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,14 +11,19 @@ pub(crate) struct SlotId {
     pub(super) generation: u32,
 }
 
-/// A connection, shared by the shard and the verbs of its handler.
-pub(crate) type Shared = Rc<RefCell<Connection>>;
-
-/// What a shard knows of a slot beside the connection itself.
-#[derive(Default)]
+/// A slot: its connection, or none, which is one that is gone; and what the kernel has of it.
 pub(super) struct Slot {
-    pub(super) generation: u32,
-    pub(super) connection: Option<Shared>,
+    pub(super) connection: Connection,
+    pub(super) held: Held,
+}
+
+// With the future of its handler it is what an idle connection costs, beside an entry of the wheel
+// and one in the table of sends.
+const _: () = assert!(size_of::<Slot>() <= 112);
+
+/// What the kernel has of a slot.
+#[derive(Default)]
+pub(super) struct Held {
     /// Operations whose terminal completion has not come.
     pub(super) operations: u16,
     /// The receive.
@@ -58,22 +63,33 @@ pub(super) enum Teardown {
     Closing,
 }
 
-/// The slots of a shard.
+/// The slots of a shard, and the connections that have lost theirs and not their handler.
 ///
 /// The list grows with use, for the kernel gives the lowest free slot; its memory is reserved for
-/// all and touched as it grows, so that growing moves nothing.
+/// all and touched as it grows, so that growing moves nothing. The connections are in it by value:
+/// shard and handler reach them by [`SlotId`].
 pub(super) struct Registry {
     slots: Vec<Slot>,
     slots_max: u32,
     used: u32,
+    /// Connections that are gone while their handler is not. Their slots may have new owners.
+    outlived: HashMap<SlotId, Connection>,
 }
+
+/// Room that an empty list of outlived connections keeps.
+const OUTLIVED_ROOM_MAX: usize = 1_024;
 
 impl Registry {
     /// A generation that no slot ever has, for the tokens of listeners.
     pub(super) const NO_SLOT: u32 = crate::ring::Token::GENERATION_MASK;
 
     pub(super) fn new(slots: u32) -> Self {
-        Self { slots: Vec::with_capacity(slots as usize), slots_max: slots, used: 0 }
+        Self {
+            slots: Vec::with_capacity(slots as usize),
+            slots_max: slots,
+            used: 0,
+            outlived: HashMap::new(),
+        }
     }
 
     /// Connections that have a slot.
@@ -88,35 +104,71 @@ impl Registry {
     /// If the ring has no such slot.
     pub(super) fn id(&mut self, slot: u32) -> SlotId {
         assert!(slot < self.slots_max, "the kernel gave a slot that does not exist");
-        if slot as usize >= self.slots.len() {
-            self.slots.resize_with(slot as usize + 1, Slot::default);
+        while slot as usize >= self.slots.len() {
+            let id = SlotId { slot: self.slots.len() as u32, generation: 0 };
+            self.slots.push(Slot::free(id));
         }
-        SlotId { slot, generation: self.slots[slot as usize].generation }
+        self.slots[slot as usize].connection.id
     }
 
-    /// A new connection has the slot.
-    pub(super) fn insert(&mut self, slot: u32, connection: Shared) {
-        let place = &mut self.slots[slot as usize];
-        assert!(place.connection.is_none(), "the kernel gave a slot away twice");
-        place.connection = Some(connection);
+    /// A new connection has its slot.
+    pub(super) fn insert(&mut self, connection: Connection) -> &mut Slot {
+        let place = &mut self.slots[connection.id.slot as usize];
+        assert!(place.is_free(), "the kernel gave a slot away twice");
+        *place = Slot { connection, held: Held::default() };
         self.used += 1;
+        place
     }
 
     /// The slot, if it is still of this generation and in use.
+    #[inline]
     pub(super) fn find(&mut self, id: SlotId) -> Option<&mut Slot> {
         let place = self.slots.get_mut(id.slot as usize)?;
-        (place.generation == id.generation && place.connection.is_some()).then_some(place)
-    }
-
-    /// The connection, if the slot is still of this generation and in use.
-    pub(super) fn look(&self, id: SlotId) -> Option<&Shared> {
-        let place = self.slots.get(id.slot as usize)?;
-        place.connection.as_ref().filter(|_| place.generation == id.generation)
+        (place.connection.id.generation == id.generation && !place.is_free()).then_some(place)
     }
 
     /// The connection in a slot.
-    pub(super) fn at(&self, slot: u32) -> Option<&Shared> {
-        self.slots.get(slot as usize)?.connection.as_ref()
+    pub(super) fn at(&self, slot: u32) -> Option<&Connection> {
+        self.slots.get(slot as usize).filter(|slot| !slot.is_free()).map(|slot| &slot.connection)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn at_mut(&mut self, slot: u32) -> Option<&mut Connection> {
+        let slot = self.slots.get_mut(slot as usize).filter(|slot| !slot.is_free())?;
+        Some(&mut slot.connection)
+    }
+
+    /// The connection of a handler, which has it for as long as it lives: in its slot, or among
+    /// those that have none any more.
+    #[inline(always)]
+    pub(super) fn of_handler(&mut self, id: SlotId) -> Option<&mut Connection> {
+        match self.slots.get_mut(id.slot as usize) {
+            Some(slot) if slot.connection.id.generation == id.generation => {
+                Some(&mut slot.connection)
+            }
+            _ => outlived(&mut self.outlived, id),
+        }
+    }
+
+    /// The handler has ended.
+    pub(super) fn forget_handler(&mut self, id: SlotId) {
+        if let Some(connection) = self.of_handler(id) {
+            connection.flags.clear(Flag::Handled);
+        }
+        self.outlived.remove(&id);
+        if self.outlived.is_empty() && self.outlived.capacity() > OUTLIVED_ROOM_MAX {
+            self.outlived = HashMap::new();
+        }
+    }
+
+    /// Keeps a connection that has no slot any more until its handler has ended.
+    pub(super) fn keep(&mut self, connection: Connection) {
+        self.outlived.insert(connection.id, connection);
+    }
+
+    /// Those that are kept.
+    pub(super) fn kept(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.outlived.values_mut()
     }
 
     /// Slots that have been used.
@@ -125,16 +177,33 @@ impl Registry {
     }
 
     /// The connection has ended and the kernel has nothing of it: the slot is free.
-    pub(super) fn remove(&mut self, id: SlotId) -> Option<Shared> {
+    pub(super) fn remove(&mut self, id: SlotId) -> Option<Connection> {
         let place = self.find(id)?;
-        let generation = (place.generation + 1) % Self::NO_SLOT;
-        let slot = std::mem::replace(place, Slot { generation, ..Slot::default() });
+        let next = SlotId { generation: (id.generation + 1) % Self::NO_SLOT, ..id };
+        let slot = std::mem::replace(place, Slot::free(next));
         self.used -= 1;
-        slot.connection
+        Some(slot.connection)
     }
 
-    /// Every connection.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Shared> {
-        self.slots.iter().filter_map(|slot| slot.connection.as_ref())
+    /// Every connection that has a slot.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
+        let used = self.slots.iter_mut().filter(|slot| !slot.is_free());
+        used.map(|slot| &mut slot.connection)
     }
+}
+
+impl Slot {
+    fn free(id: SlotId) -> Self {
+        Self { connection: Connection::gone(id), held: Held::default() }
+    }
+
+    #[inline]
+    fn is_free(&self) -> bool {
+        matches!(self.connection.phase, Phase::Gone)
+    }
+}
+
+#[cold]
+fn outlived(outlived: &mut HashMap<SlotId, Connection>, id: SlotId) -> Option<&mut Connection> {
+    outlived.get_mut(&id)
 }

@@ -6,7 +6,7 @@
 //! many. The doorbell is rung once per sleep, not once per message.
 
 use super::command::Command;
-use super::executor::{TaskId, TaskWaker};
+use super::executor::TaskWaker;
 use super::registry::SlotId;
 use crate::clock::Moment;
 use crate::ring::Doorbell;
@@ -157,7 +157,7 @@ impl Remote {
     }
 
     /// Takes what came, in order: wakes go to `wake`, the rest is in `taken`.
-    pub(super) fn take(&self, taken: &mut Taken, mut wake: impl FnMut(TaskId)) {
+    pub(super) fn take(&self, taken: &mut Taken, mut wake: impl FnMut(SlotId)) {
         if !self.pending.swap(false, Ordering::SeqCst) {
             return;
         }

@@ -4,6 +4,7 @@
 use super::command::{Filter, Scan, Scanned};
 use super::connection::{Connection, Phase};
 use super::core::Core;
+use super::flags::Flag;
 use super::shard::Shard;
 use super::shared::SharedState;
 use super::sockets::{LeaseInfo, SocketInfo, SocketOrder, SocketStatus};
@@ -63,20 +64,19 @@ impl<R: Ring> Shard<R> {
     /// One step of a list.
     pub(super) fn scan(&self, scan: &Scan) -> Scanned {
         let Scan { from, limit, filter } = scan;
-        let mut scanned =
-            Scanned { connections: u64::from(self.registry.used()), ..Scanned::default() };
+        let slots = self.core.slots.borrow();
+        let mut scanned = Scanned { connections: u64::from(slots.used()), ..Scanned::default() };
         let sorts = filter.sort.is_some();
         let mut described = 0;
-        let until = from.saturating_add(SLOTS_PER_STEP).min(self.registry.slots());
+        let until = from.saturating_add(SLOTS_PER_STEP).min(slots.slots());
         for slot in *from..until {
             let full = !sorts && *limit > 0 && scanned.sockets.len() >= *limit;
             if full || described >= SOCKETS_PER_STEP {
                 scanned.next = Some(slot);
                 break;
             }
-            let Some(shared) = self.registry.at(slot) else { continue };
-            let connection = shared.borrow();
-            if !self.may_admit(filter, &connection) {
+            let Some(connection) = slots.at(slot) else { continue };
+            if !self.may_admit(filter, connection) {
                 continue;
             }
             if *limit == 0 && filter.text.is_none() {
@@ -84,7 +84,7 @@ impl<R: Ring> Shard<R> {
                 continue;
             }
             described += 1;
-            let info = self.info(&connection);
+            let info = self.info(connection);
             if filter.text.as_ref().is_none_or(|text| mentions(&info, text)) {
                 scanned.found += 1;
                 if *limit > 0 {
@@ -92,7 +92,7 @@ impl<R: Ring> Shard<R> {
                 }
             }
         }
-        if scanned.next.is_none() && until < self.registry.slots() {
+        if scanned.next.is_none() && until < slots.slots() {
             scanned.next = Some(until);
         }
         filter.sort(&mut scanned.sockets, *limit);
@@ -111,24 +111,24 @@ impl<R: Ring> Shard<R> {
         let core = &self.core;
         let now = core.now.get();
         let table = core.shared.borrow();
-        let state = table.find(connection.id.slot).filter(|_| connection.flags.shared);
+        let state = table.find(connection.id.slot).filter(|_| connection.flags.has(Flag::Shared));
         let (shard, slot) = (core.ids.shard(), connection.id.slot);
-        let idle_since = match (state, &connection.phase) {
+        let idle_since = match (state, connection.phase) {
             (Some(state), _) => state.activity,
-            (None, Phase::Open(last_received)) => *last_received,
-            _ => connection.opened,
+            (None, Phase::Open(last_received)) => last_received.moment(),
+            _ => connection.opened(),
         };
-        let counts = connection.counts;
+        let counts = connection.counts();
         SocketInfo {
-            id: core.ids.encode(connection.id, connection.opened),
+            id: core.ids.encode(connection.id, connection.opened()),
             number: u64::from(slot) * core.shards as u64 + shard as u64 + 1,
             shard,
             slot,
             route: self.routes.path(connection.route),
             status: connection.status(core),
-            peer: connection.peer(),
+            peer: connection.peer(core),
             session_id: core.seats.session_id(connection.id),
-            opened: now.since(connection.opened),
+            opened: now.since(connection.opened()),
             idle: now.since(idle_since),
             timeout: state.and_then(|_| core.session_timeout(connection.route)),
             bytes_in: counts.bytes_in,
@@ -155,8 +155,8 @@ fn lease(state: &SharedState, now: Moment) -> Option<LeaseInfo> {
 impl Connection {
     fn status(&self, core: &Core) -> SocketStatus {
         match self.phase {
-            Phase::Head(_) | Phase::Deciding(_) => SocketStatus::Handshake,
-            Phase::Open(_) if !self.flags.shared => SocketStatus::WebSocket,
+            Phase::Head(_) | Phase::Deciding => SocketStatus::Handshake,
+            Phase::Open(_) if !self.flags.has(Flag::Shared) => SocketStatus::WebSocket,
             Phase::Open(_) if self.is_attended(core) => SocketStatus::Shared,
             Phase::Open(_) => SocketStatus::Unattended,
             Phase::Closing(_) | Phase::Lingering(_) | Phase::Gone => SocketStatus::Closing,

@@ -36,8 +36,8 @@ impl SessionCloser {
 impl<R: Ring> Shard<R> {
     /// The session of a connection is no more.
     pub(super) fn end_session(&mut self, id: SlotId, reason: &'static str) {
-        if let Some(connection) = self.registry.find(id).and_then(|slot| slot.connection.as_ref()) {
-            connection.borrow_mut().end_session(reason, &self.core);
+        if let Some(slot) = self.core.slots.borrow_mut().find(id) {
+            slot.connection.end_session(reason, &self.core);
         }
     }
 }
@@ -46,7 +46,7 @@ impl Connection {
     fn end_session(&mut self, reason: &'static str, core: &Core) {
         match self.phase {
             Phase::Open(_) => self.start_close(CloseCode::POLICY, reason, core),
-            Phase::Deciding(_) => self.refuse(&Refusal::new(403, reason), core),
+            Phase::Deciding => self.refuse(&Refusal::new(403, reason), core),
             _ => {}
         }
     }

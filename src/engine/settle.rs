@@ -5,7 +5,8 @@
 
 use super::connection::{Connection, Phase};
 use super::core::Core;
-use super::registry::{Receive, Slot, SlotId, Teardown};
+use super::flags::Flag;
+use super::registry::{Held, Receive, Slot, SlotId, Teardown};
 use super::shard::Shard;
 use crate::ring::{Operation, Ring, Submission, Token};
 
@@ -22,45 +23,44 @@ impl<R: Ring> Shard<R> {
 
     /// Brings the ring in line with the state of one connection.
     pub(super) fn settle(&mut self, id: SlotId) {
-        let Some(slot) = self.registry.find(id) else { return };
-        let Some(shared) = slot.connection.clone() else { return };
-        let mut connection = shared.borrow_mut();
-        if connection.flags.shared {
+        let mut slots = self.core.slots.borrow_mut();
+        let Some(Slot { connection, held }) = slots.find(id) else { return };
+        if connection.flags.has(Flag::Shared) {
             connection.exchange(&self.core);
         }
         connection.conclude(&self.core);
-        connection.flags.dirty = false;
+        connection.flags.clear(Flag::Dirty);
         let mut submit = Submit { ring: &mut self.ring, id };
-        submit.send(slot, &mut connection, &self.core);
-        submit.finish(slot, &mut connection, &self.core);
+        submit.send(held, connection, &self.core);
+        submit.finish(held, connection, &self.core);
         connection.talk.rest();
-        if connection.flags.dead {
-            submit.tear_down(slot, &mut connection);
-            let closing = slot.teardown == Teardown::Closing;
-            drop(connection);
+        if connection.flags.has(Flag::Dead) {
+            submit.tear_down(held, connection);
+            let closing = held.teardown == Teardown::Closing;
+            drop(slots);
             if closing {
                 self.release(id);
             }
             return;
         }
-        match (connection.wants_receive(&self.core), slot.receive) {
+        match (connection.wants_receive(&self.core), held.receive) {
             (true, Receive::Idle) => {
-                connection.flags.paused = false;
-                submit.push(slot, Operation::Receive, Submission::Receive);
-                slot.receive = Receive::Armed;
+                connection.flags.clear(Flag::Paused);
+                submit.push(held, Operation::Receive, Submission::Receive);
+                held.receive = Receive::Armed;
             }
-            (false, Receive::Armed) if !connection.flags.end_of_stream => {
-                connection.flags.paused = true;
-                submit.push(slot, Operation::Cancel, Submission::Cancel(Operation::Receive));
-                slot.receive = Receive::Stopping;
+            (false, Receive::Armed) if !connection.flags.has(Flag::EndOfStream) => {
+                connection.flags.set(Flag::Paused);
+                submit.push(held, Operation::Cancel, Submission::Cancel(Operation::Receive));
+                held.receive = Receive::Stopping;
             }
-            (false, Receive::Idle) if !connection.flags.end_of_stream => {
+            (false, Receive::Idle) if !connection.flags.has(Flag::EndOfStream) => {
                 // Stopped by us, or ended by itself in the batch that filled the inbox.
-                connection.flags.paused = true;
-                if !slot.hangup_awaited {
+                connection.flags.set(Flag::Paused);
+                if !held.hangup_awaited {
                     // Nobody reads, so nobody would notice the peer's end; this does.
-                    submit.push(slot, Operation::Hangup, Submission::AwaitHangup);
-                    slot.hangup_awaited = true;
+                    submit.push(held, Operation::Hangup, Submission::AwaitHangup);
+                    held.hangup_awaited = true;
                 }
             }
             _ => {}
@@ -75,37 +75,41 @@ struct Submit<'a, R> {
 }
 
 impl<R: Ring> Submit<'_, R> {
-    fn push(&mut self, slot: &mut Slot, operation: Operation, submission: Submission) {
-        slot.operations += 1;
+    fn push(&mut self, held: &mut Held, operation: Operation, submission: Submission) {
+        held.operations += 1;
         self.ring.push(Token::new(operation, self.id.slot, self.id.generation), submission);
     }
 
     /// Sends what waits, if nothing is in flight.
-    fn send(&mut self, slot: &mut Slot, connection: &mut Connection, core: &Core) {
-        if connection.talk.outbox.wants_send() && !slot.sending && !connection.flags.dead {
+    fn send(&mut self, held: &mut Held, connection: &mut Connection, core: &Core) {
+        if connection.talk.outbox.wants_send() && !held.sending && !connection.flags.has(Flag::Dead)
+        {
             connection.count_messages_out(core);
             let said = connection.talk.outbox.take_for_send();
             let data = connection.transport.outgoing(said);
-            self.push(slot, Operation::Send, Submission::Send(data));
-            slot.sending = true;
+            self.push(held, Operation::Send, Submission::Send(data));
+            held.sending = true;
         }
     }
 
     /// Sends FIN once everything is sent, and declares the socket dead once the peer's FIN has
     /// come as well.
-    fn finish(&mut self, slot: &mut Slot, connection: &mut Connection, core: &Core) {
-        let said_all = connection.talk.outbox.is_idle() && !slot.sending;
-        if !matches!(connection.phase, Phase::Lingering(_)) || !said_all || connection.flags.dead {
+    fn finish(&mut self, held: &mut Held, connection: &mut Connection, core: &Core) {
+        let said_all = connection.talk.outbox.is_idle() && !held.sending;
+        if !matches!(connection.phase, Phase::Lingering(_))
+            || !said_all
+            || connection.flags.has(Flag::Dead)
+        {
             return;
         }
-        if connection.flags.end_of_stream {
-            connection.flags.dead = true;
-        } else if !slot.finished {
-            self.push(slot, Operation::Shutdown, Submission::ShutdownWrite);
-            slot.finished = true;
+        if connection.flags.has(Flag::EndOfStream) {
+            connection.flags.set(Flag::Dead);
+        } else if !held.finished {
+            self.push(held, Operation::Shutdown, Submission::ShutdownWrite);
+            held.finished = true;
             // Both have said that they are done: a peer that keeps its end open is not waited for
             // as one that may still be reading.
-            if connection.flags.close_received {
+            if connection.flags.has(Flag::CloseReceived) {
                 connection.linger(core.settings.timeouts.linger, core);
             }
         }
@@ -113,31 +117,31 @@ impl<R: Ring> Submit<'_, R> {
 
     /// Ends every operation of the slot, waits for them, and gives the slot back. Closing it
     /// sooner would neither end an armed receive nor tell the peer.
-    fn tear_down(&mut self, slot: &mut Slot, connection: &mut Connection) {
-        if slot.receive == Receive::Starved {
-            slot.receive = Receive::Idle;
+    fn tear_down(&mut self, held: &mut Held, connection: &mut Connection) {
+        if held.receive == Receive::Starved {
+            held.receive = Receive::Idle;
         }
-        match slot.teardown {
-            Teardown::None if slot.operations > 0 || connection.flags.reset => {
+        match held.teardown {
+            Teardown::None if held.operations > 0 || connection.flags.has(Flag::Reset) => {
                 // Each by its token. A shutdown would end them as well, but the kernel gives every
                 // shutdown to a worker thread, and a cancel by descriptor looks at every operation
                 // of the ring: together that made the end of many connections quadratic.
                 let armed = [
-                    (slot.receive == Receive::Armed, Operation::Receive),
-                    (slot.sending, Operation::Send),
-                    (slot.hangup_awaited, Operation::Hangup),
+                    (held.receive == Receive::Armed, Operation::Receive),
+                    (held.sending, Operation::Send),
+                    (held.hangup_awaited, Operation::Hangup),
                 ];
                 for (_, operation) in armed.into_iter().filter(|(armed, _)| *armed) {
-                    self.push(slot, Operation::Cancel, Submission::Cancel(operation));
+                    self.push(held, Operation::Cancel, Submission::Cancel(operation));
                 }
-                if connection.flags.reset {
-                    self.push(slot, Operation::ResetOnClose, Submission::ResetOnClose);
+                if connection.flags.has(Flag::Reset) {
+                    self.push(held, Operation::ResetOnClose, Submission::ResetOnClose);
                 }
-                slot.teardown = Teardown::Quieting;
+                held.teardown = Teardown::Quieting;
             }
-            Teardown::None | Teardown::Quieting if slot.operations == 0 => {
-                self.push(slot, Operation::Close, Submission::Close);
-                slot.teardown = Teardown::Closing;
+            Teardown::None | Teardown::Quieting if held.operations == 0 => {
+                self.push(held, Operation::Close, Submission::Close);
+                held.teardown = Teardown::Closing;
                 connection.drop_outbox();
             }
             _ => {}

@@ -10,18 +10,19 @@ use super::connection::Ended as Over;
 use super::core::{Core, CoreParts, Totals, count};
 use super::draining::Ending;
 use super::events::Events;
-use super::executor::{Ended, TaskId};
-use super::registry::{Receive, Registry, Shared, SlotId, Teardown};
+use super::executor::Ended;
+use super::flags::Flag;
+use super::registry::{Receive, Registry, Slot, SlotId, Teardown};
 use super::remote::{Remote, Taken};
 use super::routes::{Farewell, Routes, Target};
 use super::settings::Settings;
 use super::status::Histogram;
 use super::{arrivals, log};
 use crate::clock::Moment;
+use crate::proto::Request;
 use crate::ring::{
-    AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, SendData, Submission, Token,
+    AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, Submission, Token,
 };
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,7 +35,6 @@ const TURNS_PER_MEASUREMENT: u32 = 64;
 pub struct Shard<R: Ring> {
     pub(super) ring: R,
     pub(super) core: Rc<Core>,
-    pub(super) registry: Registry,
     pub(super) settling: Vec<SlotId>,
     pub(super) routes: Arc<Routes>,
     pub(super) remote: Arc<Remote>,
@@ -46,11 +46,11 @@ pub struct Shard<R: Ring> {
     pub(super) closing: u32,
     /// Receives that ended for want of buffers.
     starved: Vec<SlotId>,
-    batch: Vec<TaskId>,
+    batch: Vec<SlotId>,
     pub(super) taken: Taken,
     /// What other threads have asked, not yet answered.
     pub(super) commands: VecDeque<Command>,
-    due: Vec<SlotId>,
+    due: Vec<u32>,
     /// Batches until the next one that is measured.
     turns_unmeasured: u32,
     /// When the batch began, if it is measured.
@@ -85,12 +85,10 @@ impl<R: Ring> Shard<R> {
         };
         let core = Rc::new(Core::new(core_parts, ring.slots()));
         core.now.set(ring.now());
-        let registry = Registry::new(ring.slots());
         let ending = Ending { remote: Arc::clone(&parts.remote), events: parts.events };
         let mut shard = Self {
             ring,
             core,
-            registry,
             settling: Vec::new(),
             routes: parts.routes,
             remote: parts.remote,
@@ -179,7 +177,7 @@ impl<R: Ring> Shard<R> {
 
     /// Connections and handlers there are.
     pub fn population(&self) -> (u32, usize) {
-        (self.registry.used(), self.core.executor.len())
+        (self.core.slots.borrow().used(), self.core.executor.len())
     }
 
     /// When to return from the kernel even if nothing has happened.
@@ -214,88 +212,51 @@ impl<R: Ring> Shard<R> {
 
     fn handle_slot_completion(&mut self, token: Token, outcome: Outcome, more: bool) {
         let id = SlotId { slot: token.slot, generation: token.generation };
-        let Some(slot) = self.registry.find(id) else {
+        let core = &self.core;
+        let mut slots = core.slots.borrow_mut();
+        let Some(slot) = slots.find(id) else {
             // Of a connection that is gone. What it carried is dropped, and with it given back.
-            count(&self.core.counters.stale_completions);
+            count(&core.counters.stale_completions);
             return;
         };
-        slot.operations -= u16::from(!more);
-        let Some(connection) = slot.connection.clone() else { return };
+        let Slot { connection, held } = &mut *slot;
+        held.operations -= u16::from(!more);
+        let mut request = None;
         match (token.operation, outcome) {
-            (_, Outcome::Received(lease)) => self.handle_received(id, &connection, lease, more),
+            (_, Outcome::Received(lease)) => request = slot.handle_received(lease, more, core),
             (_, Outcome::EndOfStream) => {
-                slot.receive = Receive::Idle;
-                connection.borrow_mut().handle_end_of_stream(&self.core);
+                held.receive = Receive::Idle;
+                connection.handle_end_of_stream(core);
             }
-            (Operation::Receive, Outcome::Failed(errno)) => {
-                self.handle_receive_failure(id, &connection, errno, more);
+            (Operation::Receive, Outcome::Failed(errno)) if !more => {
+                let starved = slot.handle_receive_failure(errno, core);
+                self.starved.extend(starved.then_some(id));
             }
-            (_, Outcome::Sent(sent, data)) => self.handle_sent(id, &connection, sent, data),
+            (_, Outcome::Sent(sent, data)) => {
+                held.sending = false;
+                connection.handle_sent(sent, data, core);
+            }
             (_, Outcome::SendFailed(errno, data)) => {
-                slot.sending = false;
-                let mut connection = connection.borrow_mut();
-                connection.handle_sent(0, data, &self.core);
+                held.sending = false;
+                connection.handle_sent(0, data, core);
                 // A cancelled send is one that our own teardown ended.
                 if errno != Errno::CANCELED {
-                    connection.lose(&self.core);
+                    connection.lose(core);
                 }
-                connection.mark_dirty(&self.core);
+                connection.mark_dirty(core);
             }
-            (_, Outcome::PeerAddress(peer)) => connection.borrow_mut().set_peer(peer),
+            (_, Outcome::PeerAddress(peer)) => connection.set_peer(peer, core),
             // A FIN comes behind what is unread, and is seen when that is read. A reset is not.
-            (_, Outcome::HungUp { reset: true }) => connection.borrow_mut().lose(&self.core),
+            (_, Outcome::HungUp { reset: true }) => connection.lose(core),
             _ => {}
         }
-        if self.registry.find(id).is_some_and(|slot| slot.teardown == Teardown::Quieting) {
-            connection.borrow_mut().mark_dirty(&self.core);
+        if slot.held.teardown == Teardown::Quieting {
+            slot.connection.mark_dirty(core);
         }
-    }
-
-    fn handle_received(&mut self, id: SlotId, shared: &Shared, mut lease: Lease, more: bool) {
-        if !more && let Some(slot) = self.registry.find(id) {
-            slot.receive = Receive::Idle;
-            count(&self.core.counters.rearmed);
-        }
-        let mut connection = shared.borrow_mut();
-        if !more {
-            connection.mark_dirty(&self.core);
-        }
-        if connection.flags.dead {
-            return;
-        }
-        let request = {
-            let connection = &mut *connection;
-            let bytes = connection.transport.incoming(&mut lease);
-            connection.handle_received(bytes, &self.core)
-        };
-        drop(connection);
+        drop(slots);
         if let Some(request) = request {
-            arrivals::handle_request(request, shared, &self.core, &self.routes);
+            arrivals::handle_request(request, id, core, &self.routes);
         }
-    }
-
-    fn handle_receive_failure(&mut self, id: SlotId, shared: &Shared, errno: Errno, more: bool) {
-        let Some(slot) = self.registry.find(id).filter(|_| !more) else { return };
-        let mut connection = shared.borrow_mut();
-        let stopping = slot.receive == Receive::Stopping;
-        slot.receive = Receive::Idle;
-        connection.mark_dirty(&self.core);
-        match errno {
-            Errno::NOBUFS if !stopping => {
-                slot.receive = Receive::Starved;
-                self.starved.push(id);
-            }
-            // Ended by us, or for a passing reason: settling arms it again where it is wanted.
-            Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN => {}
-            _ => connection.lose(&self.core),
-        }
-    }
-
-    fn handle_sent(&mut self, id: SlotId, shared: &Shared, sent: usize, data: SendData) {
-        if let Some(slot) = self.registry.find(id) {
-            slot.sending = false;
-        }
-        shared.borrow_mut().handle_sent(sent, data, &self.core);
     }
 
     /// Arms the receives again that ended for want of buffers, as soon as an eighth of the
@@ -305,10 +266,12 @@ impl<R: Ring> Shard<R> {
             return;
         }
         for id in std::mem::take(&mut self.starved) {
-            if let Some(slot) = self.registry.find(id)
-                && slot.receive == Receive::Starved
+            let mut slots = self.core.slots.borrow_mut();
+            if let Some(Slot { held, .. }) = slots.find(id)
+                && held.receive == Receive::Starved
             {
-                slot.receive = Receive::Idle;
+                held.receive = Receive::Idle;
+                drop(slots);
                 count(&self.core.counters.rearmed);
                 self.settle(id);
             }
@@ -318,9 +281,9 @@ impl<R: Ring> Shard<R> {
     fn handle_time(&mut self, now: Moment) {
         self.core.timers.borrow_mut().expire(now, &mut self.due);
         let mut due = std::mem::take(&mut self.due);
-        for id in due.drain(..) {
-            if let Some(connection) = self.registry.find(id).and_then(|s| s.connection.as_ref()) {
-                connection.borrow_mut().handle_timeout(&self.core);
+        for slot in due.drain(..) {
+            if let Some(connection) = self.core.slots.borrow_mut().at_mut(slot) {
+                connection.handle_timeout(&self.core);
             }
         }
         self.due = due;
@@ -330,7 +293,7 @@ impl<R: Ring> Shard<R> {
     fn run_handlers(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         let core = Rc::clone(&self.core);
-        core.executor.run(&mut batch, |owner, ended| {
+        core.executor.run(&core.slots, &mut batch, |owner, ended| {
             if ended == Ended::Panicked {
                 self.handle_panic(owner);
             }
@@ -341,30 +304,31 @@ impl<R: Ring> Shard<R> {
     /// A handler panicked: its socket closes with 1011, and nothing else notices.
     fn handle_panic(&mut self, owner: SlotId) {
         count(&self.core.counters.panics);
-        if let Some(shared) = self.registry.find(owner).and_then(|slot| slot.connection.as_ref()) {
-            let mut connection = shared.borrow_mut();
-            connection.task = None;
-            connection.handle_panic(&self.core);
+        if let Some(slot) = self.core.slots.borrow_mut().find(owner) {
+            slot.connection.handle_panic(&self.core);
         }
     }
 
     /// The close of the slot is pushed. The kernel may give it to the next connection before that
     /// has completed, so it is free from here on.
     pub(super) fn release(&mut self, id: SlotId) {
-        let Some(connection) = self.registry.remove(id) else { return };
+        let mut slots = self.core.slots.borrow_mut();
+        let Some(mut connection) = slots.remove(id) else { return };
         count(&self.core.counters.closed);
         self.core.seats.handle_gone(id);
         self.closing += 1;
-        let mut connection = connection.borrow_mut();
         connection.handle_gone(&self.core);
         log::access(&connection, &self.core, &self.routes);
-        if connection.flags.left_open
+        if connection.flags.has(Flag::LeftOpen)
             && let Some(Target::Handler { farewell, .. }) = self.routes.get(connection.route)
         {
-            let websocket_id = self.core.ids.encode(id, connection.opened);
-            let ended = connection.ended.as_deref().cloned().unwrap_or_else(Over::lost);
-            let task = farewell(Farewell { websocket_id, ended, counts: connection.counts });
-            self.core.executor.spawn(id, task);
+            let websocket_id = self.core.ids.encode(id, connection.opened());
+            let ended = connection.ended().cloned().unwrap_or_else(Over::lost);
+            let task = farewell(Farewell { websocket_id, ended, counts: connection.counts() });
+            self.core.executor.spawn(&mut connection, task);
+        }
+        if connection.flags.has(Flag::Handled) {
+            slots.keep(connection);
         }
         for acceptor in &mut self.acceptors {
             acceptor.slot_is_free();
@@ -373,18 +337,52 @@ impl<R: Ring> Shard<R> {
 
     pub(super) fn adopt(&mut self, slot: u32, family: Option<AddressFamily>) {
         count(&self.core.counters.accepted);
-        let id = self.registry.id(slot);
-        let full = self.registry.used() >= self.connections_max
+        let mut slots = self.core.slots.borrow_mut();
+        let id = slots.id(slot);
+        let full = slots.used() >= self.connections_max
             || self.core.executor.len() >= self.connections_max as usize;
-        let connection = Rc::new(RefCell::new(Connection::new(id, full, &self.core)));
-        connection.borrow_mut().mark_dirty(&self.core);
-        self.registry.insert(slot, connection);
-        if let Some(family) = family
-            && let Some(slot) = self.registry.find(id)
-        {
-            slot.operations += 1;
+        let slot = slots.insert(Connection::new(id, full, &self.core));
+        slot.connection.mark_dirty(&self.core);
+        if let Some(family) = family {
+            slot.held.operations += 1;
             let token = Token::new(Operation::PeerAddress, id.slot, id.generation);
             self.ring.push(token, Submission::PeerAddress(family));
         }
+    }
+}
+
+impl Slot {
+    /// Bytes arrived. A request that is complete with them comes back.
+    fn handle_received(
+        &mut self,
+        mut lease: Lease,
+        more: bool,
+        core: &Core,
+    ) -> Option<Box<Request>> {
+        let connection = &mut self.connection;
+        if !more {
+            self.held.receive = Receive::Idle;
+            count(&core.counters.rearmed);
+            connection.mark_dirty(core);
+        }
+        if connection.flags.has(Flag::Dead) {
+            return None;
+        }
+        let bytes = connection.transport.incoming(&mut lease);
+        connection.handle_received(bytes, core)
+    }
+
+    /// The receive has ended. `true`: for want of buffers.
+    fn handle_receive_failure(&mut self, errno: Errno, core: &Core) -> bool {
+        let stopping = self.held.receive == Receive::Stopping;
+        let starved = errno == Errno::NOBUFS && !stopping;
+        self.held.receive = if starved { Receive::Starved } else { Receive::Idle };
+        self.connection.mark_dirty(core);
+        // Otherwise ended by us, or for a passing reason: settling arms it again where it is
+        // wanted.
+        if !matches!(errno, Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN) {
+            self.connection.lose(core);
+        }
+        starved
     }
 }

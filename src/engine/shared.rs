@@ -8,6 +8,7 @@
 use super::connection::{Connection, Ended, NEVER, Phase, Reading};
 use super::core::Core;
 use super::events::{EventClose, EventKind};
+use super::flags::Flag;
 use super::inbox::Inbox;
 use super::link::{Facts, Leaving, Link, LinkState, Purpose};
 use super::outbox::Payload;
@@ -60,10 +61,8 @@ pub(super) struct SharedFlags {
     counted: bool,
 }
 
-// With the connection, its reference counts and its borrow flag: what an idle socket costs that
-// nobody attends to, as the allocator rounds it, beside its entries in tables.
+// With its slot it is what an idle socket costs that nobody attends to, beside its entries in tables.
 const _: () = assert!(size_of::<SharedState>() <= 64);
-const _: () = assert!(size_of::<std::cell::RefCell<Connection>>() + 16 <= 192);
 
 impl SharedState {
     pub(super) fn new(session_id: Option<Arc<str>>, now: Moment) -> Self {
@@ -114,7 +113,7 @@ impl Connection {
             state.link = (!idle).then_some(link);
         }
         self.take_waiting_writes(core);
-        let messages = (self.counts.messages_in + self.counts.messages_out) as u32;
+        let messages = self.messages_low();
         if messages != state.messages {
             state.messages = messages;
             state.activity = core.now.get();
@@ -145,7 +144,7 @@ impl Connection {
             std::mem::swap(&mut shared.outgoing, &mut outgoing);
             shared.outgoing_bytes = 0;
         }
-        self.flags.writing = full && !shared.outgoing.is_empty();
+        self.flags.put(Flag::Writing, full && !shared.outgoing.is_empty());
         if state.flags.held {
             self.look_at_lease(state, &mut shared, core);
         }
@@ -153,10 +152,10 @@ impl Connection {
             self.hand_over(&mut shared);
         }
         shared.shut = close.is_some() || !matches!(self.phase, Phase::Open(_));
-        shared.closed = self.flags.close_received
-            || self.flags.dead
+        shared.closed = self.flags.has(Flag::CloseReceived)
+            || self.flags.has(Flag::Dead)
             || matches!(self.phase, Phase::Lingering(_) | Phase::Gone);
-        shared.ended = self.ended.clone();
+        shared.ended = self.ended().cloned().map(Box::new);
         state.linked_bytes = u32::try_from(shared.cost_bytes()).unwrap_or(u32::MAX);
         state.linked_messages = u16::try_from(shared.ready.messages()).unwrap_or(u16::MAX);
         shared.paused = !self.has_room(state, core);
@@ -165,7 +164,7 @@ impl Connection {
             _ => None,
         };
         self.reschedule(core);
-        shared.watched_until = self.scheduled;
+        shared.watched_until = self.scheduled.moment();
         let due = shared.is_due(core.now.get(), link.high_water_bytes);
         let woken = if due { shared.waiting.take() } else { None };
         let forgotten = std::mem::take(&mut shared.companions);
@@ -187,7 +186,7 @@ impl Connection {
         if matches!(self.phase, Phase::Open(_)) {
             let opcode = if kind == MessageKind::Text { Opcode::Text } else { Opcode::Binary };
             self.talk.outbox.push_frame(opcode, payload);
-            self.counts.messages_out += 1;
+            self.count_message_out();
             self.mark_dirty(core);
         }
     }
@@ -253,7 +252,7 @@ impl Connection {
             self.publish(EventKind::Readable, state, None, core);
         }
         state.flags.told_readable = readable;
-        if self.ended.is_some() {
+        if self.ended().is_some() {
             self.tell_closed(state, core);
         }
     }
@@ -278,7 +277,7 @@ impl Connection {
         if std::mem::replace(&mut state.flags.told_closed, true) {
             return;
         }
-        let close = self.ended.as_deref().map(|ended| {
+        let close = self.ended().map(|ended| {
             let Ended { code, reason, by } = ended.clone();
             Arc::new(EventClose { code, reason, by })
         });
@@ -292,13 +291,13 @@ impl Connection {
         close: Option<Arc<EventClose>>,
         core: &Core,
     ) {
-        let websocket_id = core.ids.encode(self.id, self.opened);
+        let websocket_id = core.ids.encode(self.id, self.opened());
         core.publish(kind, websocket_id, self.route, state.session_id.clone(), close);
     }
 
     /// The random part of the id.
     pub(super) fn nonce(&self, core: &Core) -> u64 {
-        core.ids.nonce(self.id, self.opened)
+        core.ids.nonce(self.id, self.opened())
     }
 
     /// The socket is gone; what was not read stays for a while.
@@ -307,7 +306,7 @@ impl Connection {
         core.count_route(self.route, |route| route.shared -= 1);
         self.tell(&mut state, core);
         self.tell_closed(&mut state, core);
-        core.fail_waiting_writes(self.id, self.ended.as_deref());
+        core.fail_waiting_writes(self.id, self.ended());
         let unread = self.talk.inbox.is_readable(limits::READ_LEN_DEFAULT, false);
         let link = state.link.take();
         // Nobody comes for what the session timeout has closed.
@@ -335,8 +334,7 @@ impl Connection {
             shared.outgoing.clear();
             shared.outgoing_bytes = 0;
             (shared.shut, shared.closed) = (true, true);
-            let lost = || Ended::lost().into();
-            shared.ended = Some(self.ended.clone().unwrap_or_else(lost));
+            shared.ended = Some(self.ended().cloned().unwrap_or_else(Ended::lost).into());
             (shared.waiting.take(), std::mem::take(&mut shared.companions))
         };
         core.wake_holder(self.id, woken);
@@ -347,9 +345,9 @@ impl Connection {
 
     pub(super) fn new_link(&self, session_id: Option<&Arc<str>>, core: &Core) -> Link {
         let facts = Facts {
-            websocket_id: core.ids.encode(self.id, self.opened).into(),
+            websocket_id: core.ids.encode(self.id, self.opened()).into(),
             session_id: session_id.cloned(),
-            peer: self.peer(),
+            peer: self.peer(core),
         };
         Link::new(self.id, facts, Arc::clone(&core.remote), &core.settings.limits)
     }

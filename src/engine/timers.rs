@@ -2,9 +2,9 @@
 //!
 //! A deadline is a number in its connection, moved with a store; the wheel only remembers when to
 //! look. An entry that comes up finds the connection's real deadline passed (then it acts) or
-//! still ahead (then it is put back), so that a read with a timeout costs no timer operation.
+//! still ahead (then it is put back), so that a read with a timeout costs no timer operation. An
+//! entry names a slot and not its generation: the next connection there is only looked at early.
 
-use super::registry::SlotId;
 use crate::clock::Moment;
 
 /// Milliseconds of a bucket: no timeout is late by more, none early.
@@ -16,7 +16,7 @@ const BUCKETS: usize = 8_192;
 
 /// Entries by the time they come up. Later than once around: looked at early and put back.
 pub(super) struct Timers {
-    buckets: Box<[Vec<SlotId>]>,
+    buckets: Box<[Vec<u32>]>,
     /// One bit per bucket that is not empty.
     occupied: Box<[u64]>,
     /// The bucket time up to which everything was taken.
@@ -39,7 +39,7 @@ impl Timers {
 
     /// Looks at `slot` at `at`, or once around the wheel from now if that is earlier. Returns
     /// when.
-    pub(super) fn schedule(&mut self, slot: SlotId, at: Moment) -> Moment {
+    pub(super) fn schedule(&mut self, slot: u32, at: Moment) -> Moment {
         let wanted = at.as_millis().div_ceil(GRAIN_MS);
         let bucket_time = wanted.clamp(self.done + 1, self.done + BUCKETS as u64 - 1);
         let index = bucket_time as usize % BUCKETS;
@@ -79,7 +79,7 @@ impl Timers {
     }
 
     /// Moves everything that has come up by `now` to `due`.
-    pub(super) fn expire(&mut self, now: Moment, due: &mut Vec<SlotId>) {
+    pub(super) fn expire(&mut self, now: Moment, due: &mut Vec<u32>) {
         let until = now.as_millis() / GRAIN_MS;
         while let Some(next) = self.next {
             let bucket_time = next.as_millis() / GRAIN_MS;
@@ -108,14 +108,10 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn slot(index: u32) -> SlotId {
-        SlotId { slot: index, generation: 0 }
-    }
-
     #[test]
     fn far_deadlines_are_looked_at_once_around() {
         let mut timers = Timers::new();
-        let looked = timers.schedule(slot(1), Moment::from_millis(u64::MAX / 2));
+        let looked = timers.schedule(1, Moment::from_millis(u64::MAX / 2));
         assert_eq!(looked.as_millis(), (BUCKETS as u64 - 1) * GRAIN_MS);
         assert_eq!(timers.next(), Some(looked));
     }
@@ -128,7 +124,7 @@ mod tests {
             let mut model: BTreeMap<(u64, u32), ()> = BTreeMap::new();
             let mut now = 0;
             for (index, (delay, pass)) in steps.into_iter().enumerate() {
-                let looked = timers.schedule(slot(index as u32), Moment::from_millis(now + delay));
+                let looked = timers.schedule(index as u32, Moment::from_millis(now + delay));
                 prop_assert!(looked.as_millis() < now + delay + 2 * GRAIN_MS);
                 model.insert((looked.as_millis(), index as u32), ());
                 let first = model.keys().next().map(|(at, _)| Moment::from_millis(*at));
@@ -139,7 +135,7 @@ mod tests {
                 let later = model.split_off(&(now + 1, 0));
                 let mut expected: Vec<u32> = model.keys().map(|(_, index)| *index).collect();
                 model = later;
-                let mut found: Vec<u32> = due.iter().map(|id| id.slot).collect();
+                let mut found = due;
                 expected.sort_unstable();
                 found.sort_unstable();
                 prop_assert_eq!(found, expected);

@@ -5,9 +5,10 @@
 
 use super::connection::{Connection, Counts, Ended, Phase, Reading};
 use super::core::{Core, count};
+use super::flags::{Flag, Flags};
 use super::inbox::{Inbox, Incoming, Piece};
 use super::outbox::Payload;
-use super::registry::{Shared, SlotId};
+use super::registry::SlotId;
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, Refusal};
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 /// The handler's end of a connection.
 pub(crate) struct Port {
-    connection: Shared,
+    id: SlotId,
     core: Rc<Core>,
 }
 
@@ -65,12 +66,15 @@ pub(crate) enum WriteFailure<'a> {
 }
 
 impl Port {
-    pub(super) fn new(connection: Shared, core: Rc<Core>) -> Self {
-        Self { connection, core }
+    pub(super) fn new(id: SlotId, core: Rc<Core>) -> Self {
+        Self { id, core }
     }
 
-    fn state(&self) -> RefMut<'_, Connection> {
-        self.connection.borrow_mut()
+    #[inline(always)]
+    pub(super) fn state(&self) -> RefMut<'_, Connection> {
+        RefMut::map(self.core.slots.borrow_mut(), |slots| {
+            slots.of_handler(self.id).expect("a connection stays as long as its handler")
+        })
     }
 
     /// Answers the opening handshake with 101 and lets messages through. `false`: the peer is
@@ -79,15 +83,17 @@ impl Port {
     pub(crate) fn accept(&self, response: Vec<u8>, shared: Option<SharedBy>) -> bool {
         let mut state = self.state();
         let state = &mut *state;
-        let Phase::Deciding(early) = &mut state.phase else { return false };
-        let mut early = std::mem::take(&mut early.bytes);
+        if !matches!(state.phase, Phase::Deciding) {
+            return false;
+        }
+        let mut early = state.take_early();
         count(&self.core.counters.opened);
         self.core.count_route(state.route, |route| {
             route.opened += 1;
             route.open += 1;
         });
         state.status = 101;
-        state.phase = Phase::Open(self.core.now.get());
+        state.phase = Phase::Open(self.core.now.get().into());
         state.talk.outbox.push_bytes(&response);
         if let Some(SharedBy { session_id }) = shared {
             state.share(session_id, &self.core);
@@ -103,7 +109,7 @@ impl Port {
     /// Answers the opening handshake with a refusal.
     pub(crate) fn refuse(&self, refusal: &Refusal) {
         let mut state = self.state();
-        if matches!(state.phase, Phase::Deciding(_)) {
+        if matches!(state.phase, Phase::Deciding) {
             state.refuse(refusal, &self.core);
         }
     }
@@ -116,7 +122,7 @@ impl Port {
     /// Asks to be woken when there is room in the outbox, or nothing more can be written.
     pub(crate) fn await_room(&self, context: &Context<'_>) {
         let mut state = self.state();
-        state.flags.writing = true;
+        state.flags.set(Flag::Writing);
         self.wait(&mut state, context);
     }
 
@@ -127,15 +133,17 @@ impl Port {
         let mut state = self.state();
         let state = &mut *state;
         let Some(talk) = state.talk.busy() else { return false };
-        if !state.flags.dirty || state.flags.fenced || !matches!(state.phase, Phase::Open(_)) {
+        const DIRTY: Flags = Flags::of(&[Flag::Dirty]);
+        const ASKED: Flags = Flags::of(&[Flag::Dirty, Flag::Fenced, Flag::BinaryData]);
+        if state.flags.among(ASKED) != DIRTY || !matches!(state.phase, Phase::Open(_)) {
             return false;
         }
-        let opcode = opcode(kind, state.flags.binary_data);
+        let opcode = opcode(kind, false);
         let high_water_bytes = self.core.settings.limits.outbox_high_water_bytes;
         let appended = talk.outbox.append_small(opcode, payload, high_water_bytes);
         if appended {
-            state.flags.writing = false;
-            state.counts.messages_out += 1;
+            state.flags.clear(Flag::Writing);
+            state.count_message_out();
         }
         appended
     }
@@ -151,7 +159,7 @@ impl Port {
         if !matches!(state.phase, Phase::Open(_)) {
             return Err(WriteFailure::Ended);
         }
-        if state.flags.fenced {
+        if state.flags.has(Flag::Fenced) {
             return Err(WriteFailure::Fenced);
         }
         if payload.len() as u64 > limits.message_bytes_max {
@@ -160,10 +168,10 @@ impl Port {
         if state.talk.outbox.is_full(limits.outbox_high_water_bytes) {
             return Err(WriteFailure::Full(payload));
         }
-        let opcode = opcode(kind, state.flags.binary_data);
-        state.flags.writing = false;
+        let opcode = opcode(kind, state.flags.has(Flag::BinaryData));
+        state.flags.clear(Flag::Writing);
         state.talk.outbox.push_frame(opcode, payload);
-        state.counts.messages_out += 1;
+        state.count_message_out();
         state.mark_dirty(&self.core);
         Ok(())
     }
@@ -171,7 +179,7 @@ impl Port {
     /// Starts the closing handshake; not if somebody has taken the socket over.
     pub(crate) fn start_close(&self, code: CloseCode, reason: &str) {
         let mut state = self.state();
-        if !state.flags.fenced {
+        if !state.flags.has(Flag::Fenced) {
             state.start_close(code, reason, &self.core);
         }
     }
@@ -181,7 +189,7 @@ impl Port {
     pub(crate) fn leave_open(&self, failed: bool) -> bool {
         let mut state = self.state();
         let open = state.is_open() && !failed;
-        let leaves = state.flags.shared && (state.flags.fenced || open);
+        let leaves = state.flags.has(Flag::Shared) && (state.flags.has(Flag::Fenced) || open);
         if leaves {
             state.stop_serving(&self.core);
         }
@@ -190,14 +198,14 @@ impl Port {
 
     /// Whether `server` is to leave the socket open, as `WebSocket::shared_connection` says.
     pub(crate) fn is_shared(&self) -> bool {
-        self.state().flags.shared
+        self.state().flags.has(Flag::Shared)
     }
 
     /// Waits until the closing handshake is over: the peer has answered, or time was up.
     pub(crate) async fn closed(&self) {
         self.leave(|state| {
-            state.flags.close_received
-                || state.flags.dead
+            state.flags.has(Flag::CloseReceived)
+                || state.flags.has(Flag::Dead)
                 || matches!(state.phase, Phase::Lingering(_) | Phase::Gone)
         })
         .await;
@@ -207,8 +215,7 @@ impl Port {
     pub(crate) async fn gone(&self) -> (Ended, Counts) {
         self.leave(|state| matches!(state.phase, Phase::Gone)).await;
         let state = self.state();
-        let ended = state.ended.as_deref().cloned();
-        (ended.unwrap_or_else(Ended::lost), state.counts)
+        (state.ended().cloned().unwrap_or_else(Ended::lost), state.counts())
     }
 
     async fn leave(&self, done: impl Fn(&Connection) -> bool) {
@@ -226,23 +233,23 @@ impl Port {
     /// The engine wakes the task; whoever polls under another waker is woken through that.
     fn wait(&self, state: &mut Connection, context: &Context<'_>) {
         let own = self.core.executor.is_current(context.waker());
-        state.waker = (!own).then(|| Box::new(context.waker().clone()));
+        state.keep_waker((!own).then(|| context.waker().clone()));
     }
 
     pub(crate) fn at_end(&self) -> bool {
-        self.state().flags.at_end
+        self.state().flags.has(Flag::AtEnd)
     }
 
     pub(crate) fn binary_data(&self) -> bool {
-        self.state().flags.binary_data
+        self.state().flags.has(Flag::BinaryData)
     }
 
     pub(crate) fn set_binary_data(&self, binary_data: bool) {
-        self.state().flags.binary_data = binary_data;
+        self.state().flags.put(Flag::BinaryData, binary_data);
     }
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.state().peer()
+        self.state().peer(&self.core)
     }
 
     /// Bytes that were written and not yet sent.
@@ -256,7 +263,7 @@ impl Port {
 
     /// What names the socket in its session.
     pub(crate) fn socket_key(&self) -> SocketKey {
-        let SlotId { slot, generation } = self.state().id;
+        let SlotId { slot, generation } = self.id;
         SocketKey { shard: self.core.ids.shard() as u32, slot, generation }
     }
 
@@ -282,7 +289,7 @@ impl Port {
     /// What the id of the socket is made of.
     pub(crate) fn identity(&self) -> Identity {
         let state = self.state();
-        Identity { core: Rc::clone(&self.core), slot: state.id, opened: state.opened }
+        Identity { core: Rc::clone(&self.core), slot: state.id, opened: state.opened() }
     }
 }
 
@@ -298,13 +305,13 @@ fn opcode(kind: MessageKind, binary_data: bool) -> Opcode {
 impl Drop for Port {
     fn drop(&mut self) {
         let mut state = self.state();
-        if state.flags.shared && !matches!(state.phase, Phase::Gone) {
+        if state.flags.has(Flag::Shared) && !matches!(state.phase, Phase::Gone) {
             if let Some(shared) = self.core.shared.borrow_mut().find_mut(state.id.slot) {
                 shared.flags.serving = false;
             }
             return;
         }
-        if state.talk.inbox.messages() > 0 || state.excess_bytes > 0 {
+        if state.talk.inbox.messages() > 0 || state.talk.excess_bytes > 0 {
             state.talk.inbox = Inbox::new();
             state.account(&self.core);
         }
@@ -328,11 +335,13 @@ impl Read<'_> {
     pub(crate) fn take_whole(&self) -> Option<Incoming> {
         let mut state = self.port.state();
         let state = &mut *state;
-        if state.flags.paused || state.flags.fenced || state.excess_bytes > 0 {
+        const SPECIAL: Flags = Flags::of(&[Flag::Paused, Flag::Fenced]);
+        if state.flags.among(SPECIAL) != Flags::default() {
             return None;
         }
-        let taken = state.talk.busy()?.inbox.take_whole(self.len)?;
-        state.flags.at_end = true;
+        let talk = state.talk.busy().filter(|talk| talk.excess_bytes == 0)?;
+        let taken = talk.inbox.take_whole(self.len)?;
+        state.flags.set(Flag::AtEnd);
         Some(taken)
     }
 }
@@ -345,29 +354,29 @@ impl Future for Read<'_> {
         let core = &port.core;
         let mut state = port.state();
         if state.talk.inbox.messages() > 0
-            && !state.flags.fenced
-            && let as_bytes = state.flags.binary_data
+            && !state.flags.has(Flag::Fenced)
+            && let as_bytes = state.flags.has(Flag::BinaryData)
             && let Some(piece) = state.talk.inbox.take(len, as_bytes)
         {
-            state.flags.at_end = piece.at_end;
+            state.flags.put(Flag::AtEnd, piece.at_end);
             state.account(core);
-            if state.flags.paused {
+            if state.flags.has(Flag::Paused) {
                 state.mark_dirty(core);
             }
             return Poll::Ready(Ok(piece));
         }
-        if state.flags.fenced {
+        if state.flags.has(Flag::Fenced) {
             return Poll::Ready(Err(ReadFailure::Fenced));
         }
-        if let Some(ended) = &state.ended {
-            return Poll::Ready(Err(ReadFailure::Ended(ended.clone())));
+        if let Some(ended) = state.ended() {
+            return Poll::Ready(Err(ReadFailure::Ended(ended.clone().into())));
         }
         if deadline <= core.now.get() {
             return Poll::Ready(Err(ReadFailure::Timeout));
         }
         state.reading = Some(Reading::new(len, deadline));
         state.reschedule(core);
-        if state.flags.paused {
+        if state.flags.has(Flag::Paused) {
             state.mark_dirty(core);
         }
         port.wait(&mut state, context);
@@ -382,7 +391,7 @@ impl Drop for Read<'_> {
         if self.waits {
             let mut state = self.port.state();
             // Otherwise the read that waits is that of who has taken the socket over.
-            if !state.flags.fenced {
+            if !state.flags.has(Flag::Fenced) {
                 state.reading = None;
             }
         }

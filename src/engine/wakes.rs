@@ -75,12 +75,12 @@ impl<R: Ring> Shard<R> {
         }
         let core = &self.core;
         let link = core.shared.borrow().find(slot.slot).and_then(|state| state.link.clone());
-        let connection = self.registry.find(slot).and_then(|slot| slot.connection.as_ref());
-        match (link, connection) {
-            (Some(link), Some(connection)) => {
+        let mut slots = core.slots.borrow_mut();
+        match (link, slots.find(slot)) {
+            (Some(link), Some(slot)) => {
                 let before = std::mem::replace(&mut link.lock().companions, companions);
                 before.into_iter().for_each(Waker::wake);
-                connection.borrow_mut().look_by(core.now.get() + PATIENCE, core);
+                slot.connection.look_by(core.now.get() + PATIENCE, core);
             }
             _ => companions.into_iter().for_each(Waker::wake),
         }

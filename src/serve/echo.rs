@@ -6,8 +6,10 @@ pub(super) struct Echo;
 
 impl WebSocketServer for Echo {
     async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error> {
-        // A length that no message has: each is read whole.
-        while let Ok(data) = ws.read(usize::MAX, READ_TIMEOUT_DEFAULT).await {
+        loop {
+            // A length that no message has: each is read whole. Not in the condition of the loop,
+            // where the result, and room for it in the future, would last until the write is over.
+            let Ok(data) = ws.read(usize::MAX, READ_TIMEOUT_DEFAULT).await else { break };
             if ws.write(data).await.is_err() {
                 break;
             }

@@ -1,0 +1,72 @@
+//! What few connections have at a time, and idle ones do not: kept beside the connection, in a box
+//! that is there only while something is in it.
+
+use super::connection::Connection;
+use super::ended::{Ended, Tally};
+use super::verbs::Port;
+use crate::proto::RequestReader;
+use std::any::Any;
+use std::task::Waker;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Aside {
+    /// The request head on its way.
+    pub(super) head: RequestReader,
+    /// What the peer sent before the handshake was answered: the first frames, at the earliest.
+    pub(super) early: Vec<u8>,
+    /// What the layer above needs to decide about the request.
+    pub(super) opening: Option<Box<dyn Any>>,
+    /// A waker that is not the task's own: of a combinator inside the handler.
+    pub(super) waker: Option<Waker>,
+    /// How the conversation ended, once it has.
+    pub(super) ended: Option<Box<Ended>>,
+    /// What did not fit into the connection's counts.
+    pub(super) carried: Tally,
+}
+
+impl Connection {
+    /// The aside, to put something into it.
+    pub(super) fn aside_mut(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// Which waker to wake beside the task's own, if any.
+    pub(super) fn keep_waker(&mut self, waker: Option<Waker>) {
+        if waker.is_some() {
+            self.aside_mut().waker = waker;
+        } else if let Some(aside) = &mut self.aside {
+            aside.waker = None;
+        }
+    }
+
+    /// How the conversation ended, once it has.
+    pub(super) fn ended(&self) -> Option<&Ended> {
+        self.aside.as_ref()?.ended.as_deref()
+    }
+
+    /// The handshake is answered: what it needed is given back. Comes back: what the peer sent
+    /// behind its request.
+    pub(super) fn take_early(&mut self) -> Vec<u8> {
+        let Some(aside) = &mut self.aside else { return Vec::new() };
+        let early = std::mem::take(&mut aside.early);
+        aside.head = RequestReader::new();
+        if aside.waker.is_none() && aside.ended.is_none() && aside.carried == Tally::default() {
+            self.aside = None;
+        }
+        early
+    }
+}
+
+impl Port {
+    /// Keeps what is needed to decide about the request, so that the handler's future, which lasts
+    /// as long as the connection, has no room for it.
+    pub(crate) fn keep_opening(&self, opening: Box<dyn Any>) {
+        self.state().aside_mut().opening = Some(opening);
+    }
+
+    /// What was kept.
+    pub(crate) fn take_opening(&self) -> Option<Box<dyn Any>> {
+        self.state().aside.as_mut()?.opening.take()
+    }
+}
