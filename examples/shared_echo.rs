@@ -7,8 +7,8 @@
 //! ```
 
 use ringwire::{
-    Engine, EngineHandle, Error, EventFilter, EventKind, Opening, READ_TIMEOUT_DEFAULT, Refusal,
-    WebSocket, WebSocketServer,
+    Engine, EngineHandle, Error, EventFilter, EventKind, EventStream, Opening,
+    READ_TIMEOUT_DEFAULT, Refusal, WebSocket, WebSocketServer,
 };
 
 /// Leaves its socket to the worker.
@@ -46,10 +46,8 @@ async fn echo(handle: EngineHandle, id: String) -> Result<(), Error> {
     Ok(())
 }
 
-async fn work(handle: EngineHandle) {
+async fn work(handle: EngineHandle, mut events: EventStream) {
     let local = tokio::task::LocalSet::new();
-    let kinds = vec![EventKind::Open];
-    let mut events = handle.events(EventFilter { kinds, ..EventFilter::default() }, None);
     let follow = async {
         while let Some(event) = events.next().await {
             let (handle, id) = (handle.clone(), event.websocket_id.to_string());
@@ -74,11 +72,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/dedicated", || Dedicated)
         .drain_on_signal()
         .start()?;
-    println!("listening on {}", engine.addresses()[0]);
     let handle = engine.handle();
+    // Before anybody is told where to connect, so that no socket is missed.
+    let kinds = vec![EventKind::Open];
+    let events = handle.events(EventFilter { kinds, ..EventFilter::default() }, None);
+    println!("listening on {}", engine.addresses()[0]);
     let worker = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        runtime.block_on(work(handle));
+        runtime.block_on(work(handle, events));
         Ok::<(), std::io::Error>(())
     });
     engine.join();
