@@ -54,19 +54,7 @@ impl Inbox {
     /// A whole message.
     #[inline(always)]
     pub(super) fn push(&mut self, kind: MessageKind, bytes: &[u8]) {
-        // What is small is copied when it is written, so it needs no room for a header.
-        if bytes.len() <= limits::OUTBOX_COPY_BYTES_MAX {
-            self.enqueue(Incoming::whole(kind, bytes));
-        } else {
-            self.push_large(kind, bytes);
-        }
-    }
-
-    #[inline(never)]
-    fn push_large(&mut self, kind: MessageKind, bytes: &[u8]) {
-        let mut payload = Buffer::with_headroom(bytes.len());
-        payload.extend_from_slice(bytes);
-        self.enqueue(Incoming::new(payload, kind, COMPLETE));
+        self.enqueue(Incoming::whole(kind, bytes));
     }
 
     /// A message begins.
@@ -190,7 +178,7 @@ impl Incoming {
         Self::new(payload, kind, COMPLETE)
     }
 
-    /// A whole message that is small, with room in front: it may be sent from where it is.
+    /// A whole message, with room in front: it may be sent from where it is.
     #[inline(always)]
     pub(super) fn whole(kind: MessageKind, bytes: &[u8]) -> Self {
         Self::new(Buffer::copy_with_headroom(bytes), kind, COMPLETE)
@@ -245,8 +233,7 @@ impl Incoming {
 
 impl Clone for Incoming {
     fn clone(&self) -> Self {
-        let mut payload = Buffer::with_headroom(self.0.len());
-        payload.extend_from_slice(&self.0);
+        let mut payload = Buffer::copy_with_headroom(&self.0);
         payload.set_mark(self.0.mark());
         Self(payload)
     }

@@ -46,11 +46,7 @@ impl Payload<'_> {
             copied if copied.len() <= limits::OUTBOX_COPY_BYTES_MAX => {
                 Buffer::copy_of(copied.bytes())
             }
-            copied => {
-                let mut buffer = Buffer::with_headroom(copied.len());
-                buffer.extend_from_slice(copied.bytes());
-                buffer
-            }
+            copied => Buffer::copy_with_headroom(copied.bytes()),
         }
     }
 }

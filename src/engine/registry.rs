@@ -57,7 +57,7 @@ pub(super) enum Teardown {
     /// In use.
     #[default]
     None,
-    /// Shutdown and cancel are under way; waiting for every operation to end.
+    /// What was armed is being cancelled; waiting for every operation to end.
     Quieting,
     /// The close is under way; nothing else is.
     Closing,

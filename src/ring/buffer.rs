@@ -269,8 +269,7 @@ impl Buffer {
 
     /// Moves the first `count` bytes out into a buffer of their own, with headroom and mark.
     pub fn split_to(&mut self, count: usize) -> Self {
-        let mut front = Self::with_headroom(count);
-        front.extend_from_slice(&self[..count]);
+        let mut front = Self::copy_with_headroom(&self[..count]);
         front.set_mark(self.mark());
         self.advance(count);
         front

@@ -1,8 +1,8 @@
 //! Lists, status and metrics.
 
 use super::http::Connection;
-use super::stand::{Shared, Stand};
-use super::support::{Client, echo, eventually, on, quick, text};
+use super::stand::Stand;
+use super::support::{Client, Shared, echo, eventually, on, quick, text};
 use ringwire::{Error, RouteOptions, WebSocket, WebSocketServer};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};

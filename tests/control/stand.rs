@@ -1,32 +1,15 @@
 //! An engine with a control plane, and clients for both.
 
 use super::http::Connection;
-use super::support::{self, Client, Server, connect, connect_with};
+use super::support::{self, Client, Server, Shared, connect, connect_with};
 use ringwire::control::{self, Control};
-use ringwire::{
-    EngineBuilder, Error, ListenAddress, Opening, Refusal, RouteOptions, Settings, WebSocket,
-    WebSocketServer,
-};
+use ringwire::{EngineBuilder, ListenAddress, RouteOptions, Settings};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub const OPERATOR: &str = "operator-token-of-tests";
 pub const READER: &str = "read-only-token-of-tests";
-
-/// The handler of a shared route: its socket stays open by itself.
-pub struct Shared;
-
-impl WebSocketServer for Shared {
-    async fn on_pre_server(&mut self, opening: &mut Opening) -> Result<(), Refusal> {
-        opening.set_shared_connection(true);
-        Ok(())
-    }
-
-    async fn server(&mut self, _ws: &mut WebSocket) -> Result<(), Error> {
-        Ok(())
-    }
-}
 
 /// An engine with the routes `/shared` and `/echo`, and its control plane on TCP and a Unix socket.
 pub struct Stand {

@@ -1,28 +1,15 @@
 //! An engine with one shared route and its control plane on a Unix socket, and programs beside it.
 
-use super::support::{self, Server, eventually};
+use super::support::{self, Server, Shared, eventually};
+use ringwire::Settings;
 use ringwire::client::{Client, SocketQuery};
 use ringwire::control::{self, Control};
-use ringwire::{Error, Opening, Refusal, Settings, WebSocket, WebSocketServer};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub const ROUTE: &str = "/feed";
-
-struct Shared;
-
-impl WebSocketServer for Shared {
-    async fn on_pre_server(&mut self, opening: &mut Opening) -> Result<(), Refusal> {
-        opening.set_shared_connection(true);
-        Ok(())
-    }
-
-    async fn server(&mut self, _ws: &mut WebSocket) -> Result<(), Error> {
-        Ok(())
-    }
-}
 
 pub struct Stand {
     pub server: Server,

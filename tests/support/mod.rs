@@ -10,8 +10,8 @@ pub mod stores;
 pub mod visitor;
 
 use ringwire::{
-    Engine, EngineBuilder, EngineHandle, Error, ListenAddress, Settings, Totals, WebSocket,
-    WebSocketServer,
+    Engine, EngineBuilder, EngineHandle, Error, ListenAddress, Opening, Refusal, Settings, Totals,
+    WebSocket, WebSocketServer,
 };
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Once;
@@ -25,6 +25,20 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A read timeout that no test waits for.
 pub const LONG: Duration = Duration::from_secs(600);
+
+/// The handler of a shared route: its socket stays open by itself.
+pub struct Shared;
+
+impl WebSocketServer for Shared {
+    async fn on_pre_server(&mut self, opening: &mut Opening) -> Result<(), Refusal> {
+        opening.set_shared_connection(true);
+        Ok(())
+    }
+
+    async fn server(&mut self, _ws: &mut WebSocket) -> Result<(), Error> {
+        Ok(())
+    }
+}
 
 /// One shard with a small ring, no pings, short times.
 pub fn quick() -> Settings {
