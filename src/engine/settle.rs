@@ -32,7 +32,7 @@ impl<R: Ring> Shard<R> {
         connection.flags.clear(Flag::Dirty);
         let mut submit = Submit { ring: &mut self.ring, id };
         submit.send(held, connection, &self.core);
-        submit.finish(held, connection, &self.core);
+        submit.finish(held, connection);
         connection.talk.rest();
         if connection.flags.has(Flag::Dead) {
             submit.tear_down(held, connection);
@@ -92,9 +92,9 @@ impl<R: Ring> Submit<'_, R> {
         }
     }
 
-    /// Sends FIN once everything is sent, and declares the socket dead once the peer's FIN has
-    /// come as well.
-    fn finish(&mut self, held: &mut Held, connection: &mut Connection, core: &Core) {
+    /// Once everything is sent, declares the socket dead if the peer has said that it is done, and
+    /// sends FIN otherwise.
+    fn finish(&mut self, held: &mut Held, connection: &mut Connection) {
         let said_all = connection.talk.outbox.is_idle() && !held.sending;
         if !matches!(connection.phase, Phase::Lingering(_))
             || !said_all
@@ -102,16 +102,14 @@ impl<R: Ring> Submit<'_, R> {
         {
             return;
         }
-        if connection.flags.has(Flag::EndOfStream) {
+        // After its Close the peer sends nothing more either (RFC 6455 §5.5.1), so closing the slot,
+        // which sends FIN as well, loses none of its bytes; a shutdown would go through a worker
+        // thread of the kernel.
+        if connection.flags.has(Flag::EndOfStream) || connection.flags.has(Flag::CloseReceived) {
             connection.flags.set(Flag::Dead);
         } else if !held.finished {
             self.push(held, Operation::Shutdown, Submission::ShutdownWrite);
             held.finished = true;
-            // Both have said that they are done: a peer that keeps its end open is not waited for
-            // as one that may still be reading.
-            if connection.flags.has(Flag::CloseReceived) {
-                connection.linger(core.settings.timeouts.linger, core);
-            }
         }
     }
 
