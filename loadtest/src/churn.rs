@@ -106,7 +106,7 @@ fn measure(plan: &Plan, target: &Target) -> Result<ChurnReport> {
         connections,
         connections_per_second: connections as f64 / seconds,
         wave_us: Latency::of(&wave_ns),
-        generator_bound: is_generator_bound(&client, server.as_ref()),
+        generator_bound: is_generator_bound(&client, server.as_ref(), None),
         verdict: verdict(&client, server.as_ref(), None),
         client,
         server,

@@ -41,6 +41,15 @@ pub struct Connection {
     receive: Receive,
 }
 
+/// What a [`Connection::flush`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// Messages handed to the kernel.
+    pub messages: u64,
+    /// Some are left that may go in the next round.
+    pub more: bool,
+}
+
 #[derive(Debug)]
 enum Receive {
     Image {
@@ -107,11 +116,11 @@ impl Connection {
         self.allowed as u64
     }
 
-    /// Sends as many messages as may go, at most a period of them; tells whether some are left
-    /// that may go in the next round. One send at a time: two would overtake.
-    pub fn flush(&mut self, ring: &mut Ring) -> io::Result<bool> {
+    /// Sends as many messages as may go, at most a period of them. One send at a time: two would
+    /// overtake.
+    pub fn flush(&mut self, ring: &mut Ring) -> io::Result<Flushed> {
         if self.allowed == 0 || self.sending {
-            return Ok(false);
+            return Ok(Flushed { messages: 0, more: false });
         }
         let period = self.script.shape.period();
         let count = self.allowed.min(period);
@@ -123,7 +132,7 @@ impl Connection {
             true => ring.send(self.unsent, self.token(Op::Send))?,
             false => ring.send_silent(self.unsent, self.token(Op::Send))?,
         }
-        Ok(self.allowed > 0 && !self.sending)
+        Ok(Flushed { messages: count as u64, more: self.allowed > 0 && !self.sending })
     }
 
     /// A send ended, or a silent one did not go out whole.

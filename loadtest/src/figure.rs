@@ -123,7 +123,8 @@ impl Figure {
             Run::Echo(echo) => {
                 let unit = if echo.open_loop.is_some() { Unit::Paced } else { Unit::Echo };
                 let figure = Figure::new(unit, line);
-                figure.with_cost(echo.messages_per_second, &echo.client, echo.server.as_ref())
+                let server = echo.server.as_ref();
+                figure.with_cost(echo.messages_per_second, &echo.client, server)
             }
             Run::Fanout(fanout) => {
                 let figure = Figure::new(Unit::Delivery, line);
@@ -156,15 +157,21 @@ impl Figure {
             Run::Fanout(run) => run.reached == Some(false),
             _ => false,
         };
-        let (value, rate, quiet, generator_bound) = (0.0, 0.0, true, false);
+        let generator_bound = match &line.run {
+            Run::Echo(run) => run.generator_bound,
+            Run::Fanout(run) => run.generator_bound,
+            Run::Churn(run) => run.generator_bound,
+            Run::Control(run) => run.generator_bound,
+            Run::Idle(_) | Run::Abuse(_) => false,
+        };
+        let (value, rate, quiet) = (0.0, 0.0, true);
         Figure { unit, scenario, contender, value, rate, quiet, generator_bound, missed_rate }
     }
 
     fn with_cost(self, rate: f64, client: &Cost, server: Option<&Cost>) -> Option<Figure> {
         let value = server?.cpu_ns_per_message;
         let quiet = !is_contended(client, server);
-        let generator_bound = crate::report::is_generator_bound(client, server);
-        Some(Figure { value, rate, quiet, generator_bound, ..self })
+        Some(Figure { value, rate, quiet, ..self })
     }
 }
 

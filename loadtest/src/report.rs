@@ -15,7 +15,7 @@ use crate::subject::Subject;
 use crate::workload::Kind;
 
 /// The part of an offered rate that must get through.
-pub const REACHED: f64 = 0.99;
+const REACHED: f64 = 0.99;
 
 /// Share of the time from which on a thread counts as saturated.
 const SATURATED: f64 = 0.95;
@@ -109,6 +109,9 @@ pub struct EchoReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OpenLoop {
     pub offered_per_second: f64,
+    /// What the generator sent. Below the offered rate it could not keep up.
+    #[serde(default)]
+    pub sent_per_second: f64,
     /// As many came back as were offered, but for one in a hundred.
     pub reached: bool,
     /// Messages of the measured time that had not come back when the run gave up. Their latency
@@ -218,15 +221,36 @@ impl Cost {
     }
 }
 
-/// The generator set the rate, not the server.
-pub fn is_generator_bound(client: &Cost, server: Option<&Cost>) -> bool {
-    is_full(client) && server.is_some_and(|server| !is_full(server))
+/// What became of an offered rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The generator sent as many messages as were due, but for one in a hundred.
+    pub kept: bool,
+    /// As many came back, or got through to everybody.
+    pub reached: bool,
 }
 
-/// Says which side the figures are about. `reached` is told of a run at a fixed rate.
-pub fn verdict(client: &Cost, server: Option<&Cost>, reached: Option<bool>) -> String {
+impl Pace {
+    /// Of `offered` messages per second that were to be sent, and those that were and came back.
+    pub fn of(offered: f64, sent_per_second: f64, back_per_second: f64) -> Pace {
+        let enough = offered * REACHED;
+        Pace { kept: sent_per_second >= enough, reached: back_per_second >= enough }
+    }
+}
+
+/// The generator set the rate, not the server. At an offered rate, which is there in `pace`, a
+/// server has time left by intention; there the generator is the limit only where it sends less
+/// than that for want of CPU.
+pub fn is_generator_bound(client: &Cost, server: Option<&Cost>, pace: Option<Pace>) -> bool {
+    let keeps_pace = pace.is_some_and(|pace| pace.kept);
+    !keeps_pace && is_full(client) && server.is_some_and(|server| !is_full(server))
+}
+
+/// Says which side the figures are about. `pace` is told of a run at a fixed rate.
+pub fn verdict(client: &Cost, server: Option<&Cost>, pace: Option<Pace>) -> String {
+    let reached = pace.map(|pace| pace.reached);
     let side = match server {
-        _ if is_generator_bound(client, server) => {
+        _ if is_generator_bound(client, server, pace) => {
             "THE GENERATOR WAS THE BOTTLENECK: it was never idle, the server was"
         }
         None if is_full(client) => {
@@ -234,6 +258,9 @@ pub fn verdict(client: &Cost, server: Option<&Cost>, reached: Option<bool>) -> S
         }
         None => "without --server-pid nobody knows how busy the server was",
         Some(server) if is_full(server) => "a thread of the server was never idle",
+        Some(_) if reached == Some(true) && is_full(client) => {
+            "the schedule set the rate; the generator kept it, but was never idle"
+        }
         Some(_) if reached == Some(true) => {
             "both sides were idle at times: the schedule set the rate"
         }
@@ -284,8 +311,11 @@ impl EchoReport {
         if let Some(open_loop) = &self.open_loop {
             let reached = if open_loop.reached { "reached" } else { "NOT REACHED" };
             println!(
-                "{:<10}{:>10.0} messages/s: {reached}, {} unanswered",
-                "offered", open_loop.offered_per_second, open_loop.unanswered
+                "{:<10}{:>10.0} messages/s: {reached}, {:.0} sent, {} unanswered",
+                "offered",
+                open_loop.offered_per_second,
+                open_loop.sent_per_second,
+                open_loop.unanswered
             );
             open_loop.lateness_us.print("sent late");
         }
@@ -305,13 +335,30 @@ mod tests {
     #[test]
     fn the_verdict_names_the_full_side() {
         assert!(verdict(&cost(0.99), Some(&cost(0.7)), None).starts_with("THE GENERATOR"));
-        assert!(is_generator_bound(&cost(0.99), Some(&cost(0.7))));
-        assert!(!is_generator_bound(&cost(0.99), Some(&cost(0.96))));
+        assert!(is_generator_bound(&cost(0.99), Some(&cost(0.7)), None));
+        assert!(!is_generator_bound(&cost(0.99), Some(&cost(0.96)), None));
         assert!(
             verdict(&cost(0.99), Some(&cost(0.99)), None).starts_with("a thread of the server")
         );
         assert!(verdict(&cost(0.5), Some(&cost(0.5)), None).starts_with("both sides"));
         assert!(verdict(&cost(0.99), None, None).starts_with("the generator"));
+    }
+
+    #[test]
+    fn at_an_offered_rate_only_a_generator_that_falls_behind_is_the_bottleneck() {
+        let (busy, idle) = (cost(0.99), cost(0.5));
+        let kept = Some(Pace::of(1_000.0, 999.0, 998.0));
+        assert!(!is_generator_bound(&busy, Some(&idle), kept));
+        assert!(verdict(&busy, Some(&idle), kept).starts_with("the schedule set the rate"));
+        assert!(verdict(&idle, Some(&idle), kept).ends_with("the schedule set the rate"));
+        let behind = Some(Pace::of(1_000.0, 900.0, 899.0));
+        assert!(is_generator_bound(&busy, Some(&idle), behind));
+        assert!(verdict(&busy, Some(&idle), behind).contains("THE GENERATOR"));
+        assert!(!is_generator_bound(&idle, Some(&idle), behind), "it was not for want of CPU");
+        assert!(!is_generator_bound(&busy, Some(&busy), behind));
+        let slow_server = Some(Pace::of(1_000.0, 1_000.0, 500.0));
+        assert!(!is_generator_bound(&busy, Some(&idle), slow_server));
+        assert!(verdict(&idle, Some(&idle), slow_server).starts_with("the rate was not reached"));
     }
 
     #[test]

@@ -23,6 +23,8 @@ fn a_rate_is_kept_and_mixed_lengths_are_compared() {
             assert!((50..=130).contains(&messages), "{bytes}: {messages} of 100");
             assert_eq!(run["open_loop"]["offered_per_second"], 500.0);
             assert_eq!(run["open_loop"]["unanswered"], 0);
+            let sent = run["open_loop"]["sent_per_second"].as_f64().expect("a rate");
+            assert!((250.0..=650.0).contains(&sent), "{bytes}: {sent} of 500 per second");
         }
         let closed = echo(&url, &["--raw", "--depth", "9", "--bytes", bytes]);
         assert!(report(&closed)["open_loop"].is_null());
@@ -66,6 +68,23 @@ fn a_rate_that_is_not_reached_is_told() {
     assert!(run["verdict"].as_str().expect("a verdict").contains("not reached"), "{run}");
     let max = run["latency_us"]["max"].as_f64().expect("a latency");
     assert!(max > 1_000_000.0, "what never came back waited at least until the end: {max}");
+}
+
+#[test]
+fn a_generator_that_cannot_keep_a_rate_says_so() {
+    let floor = Floor::start("uring");
+    let url = format!("tcp://{}", floor.address);
+    let pid = floor.child.id().to_string();
+    let watched = ["--raw", "--connections", "7", "--bytes", "32", "--server-pid", &pid];
+    let run = |rate| report(&echo(&url, &[&watched[..], &["--rate", rate]].concat()));
+    let slow = run("200");
+    assert_eq!(slow["generator_bound"], false, "{slow}");
+    // More than one thread sends in pieces of so few messages.
+    let fast = run("20000000");
+    let sent = fast["open_loop"]["sent_per_second"].as_f64().expect("a rate");
+    assert!(sent < 0.99 * 20e6, "{fast}");
+    let is_full = |side| fast[side]["busiest_thread"].as_f64().expect("a share") >= 0.95;
+    assert_eq!(fast["generator_bound"], is_full("client") && !is_full("server"), "{fast}");
 }
 
 #[test]

@@ -163,7 +163,7 @@ pub fn run(plan: &Plan) -> Result<ControlReport> {
         operations,
         operations_per_second: operations as f64 / seconds,
         latency_us: Latency::of(&latency_ns),
-        generator_bound: is_generator_bound(&client, server.as_ref()),
+        generator_bound: is_generator_bound(&client, server.as_ref(), None),
         verdict: verdict(&client, server.as_ref(), None),
         client,
         server,

@@ -321,7 +321,9 @@ impl<'p> Session<'p> {
             if self.schedule.is_none() {
                 self.in_flight += connection.stamp(now_ns);
             }
-            if connection.flush(self.ring)? {
+            let flushed = connection.flush(self.ring)?;
+            self.window.sent += flushed.messages;
+            if flushed.more {
                 left.push(slot);
             }
         }

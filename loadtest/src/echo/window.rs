@@ -8,9 +8,7 @@ use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 
 use super::Plan;
-use crate::report::{
-    EchoReport, Latency, OpenLoop, REACHED, histogram, is_generator_bound, verdict,
-};
+use crate::report::{EchoReport, Latency, OpenLoop, Pace, histogram, is_generator_bound, verdict};
 use crate::subject::Spent;
 
 /// The figures of the measured time.
@@ -18,7 +16,10 @@ pub struct Window {
     pub started: Instant,
     /// On the clock of the session.
     pub from_ns: u64,
+    /// Messages that came back.
     pub messages: u64,
+    /// Messages handed to the kernel.
+    pub sent: u64,
     pub latency_ns: Histogram<u64>,
     pub lateness_ns: Histogram<u64>,
     pub spent: Spent,
@@ -30,6 +31,7 @@ impl Window {
         Ok(Window {
             from_ns,
             messages: 0,
+            sent: 0,
             latency_ns: histogram()?,
             lateness_ns: histogram()?,
             spent: plan.subject.spent()?,
@@ -43,14 +45,15 @@ impl Window {
         ensure!(self.messages > 0, "no message came back within the measured time");
         let (client, server) = self.spent.costs(&plan.subject, self.messages, seconds)?;
         let rate = self.messages as f64 / seconds;
-        let open_loop = plan.rate.map(|offered| OpenLoop {
+        let sent_per_second = self.sent as f64 / seconds;
+        let pace = plan.rate.map(|offered| Pace::of(offered, sent_per_second, rate));
+        let open_loop = plan.rate.zip(pace).map(|(offered, pace)| OpenLoop {
             offered_per_second: offered,
-            reached: rate >= offered * REACHED,
+            sent_per_second,
+            reached: pace.reached,
             unanswered: 0,
             lateness_us: Latency::of(&self.lateness_ns),
         });
-        let verdict =
-            verdict(&client, server.as_ref(), open_loop.as_ref().map(|open| open.reached));
         Ok(EchoReport {
             label: plan.subject.label.clone(),
             url: plan.subject.url.clone(),
@@ -66,8 +69,8 @@ impl Window {
             megabytes_per_second: rate * plan.bytes.mean_bytes() / 1e6,
             latency_us: Latency::default(),
             open_loop,
-            generator_bound: is_generator_bound(&client, server.as_ref()),
-            verdict,
+            generator_bound: is_generator_bound(&client, server.as_ref(), pace),
+            verdict: verdict(&client, server.as_ref(), pace),
             client,
             server,
         })

@@ -111,9 +111,14 @@ impl Hearing {
 
     /// Registers the next message; returns its text.
     pub fn publish(&mut self, publisher: u32, sent_ns: u64) -> Vec<u8> {
-        let number = self.first + self.under_way.len() as u64;
+        let number = self.published();
         self.under_way.push_back(UnderWay { publisher, sent_ns, missing: self.subscribers });
         self.texts.write(number)
+    }
+
+    /// Messages registered so far.
+    pub fn published(&self) -> u64 {
+        self.first + self.under_way.len() as u64
     }
 
     /// Messages somebody still misses, and how many deliveries are missing.

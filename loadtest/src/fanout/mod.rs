@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::hearing::MARK_BYTES;
 use self::room::Room;
 use crate::bystander::Bystanders;
-use crate::report::{Cost, Latency, REACHED, is_generator_bound, print_costs, verdict};
+use crate::report::{Cost, Latency, Pace, is_generator_bound, print_costs, verdict};
 use crate::subject::{self, Subject};
 
 /// Time the good clients are measured alone, at most.
@@ -118,6 +118,7 @@ fn measure(plan: &Plan, room: &mut Room) -> Result<FanoutReport> {
     let spent = plan.subject.spent()?;
     let started = Instant::now();
     room.hearing.begin(room.now_ns());
+    let published_before = room.hearing.published();
     while started.elapsed() < plan.seconds {
         room.turn()?;
         let rate = room.hearing.deliveries as f64 / started.elapsed().as_secs_f64();
@@ -126,6 +127,7 @@ fn measure(plan: &Plan, room: &mut Room) -> Result<FanoutReport> {
     }
     let seconds = started.elapsed().as_secs_f64();
     let (messages, deliveries) = (room.hearing.messages, room.hearing.deliveries);
+    let sent = room.hearing.published() - published_before;
     let (client, server) = spent.costs(&plan.subject, deliveries, seconds)?;
     progress.finish_and_clear();
     let (incomplete_messages, missing_deliveries) = room.drain()?;
@@ -138,7 +140,7 @@ fn measure(plan: &Plan, room: &mut Room) -> Result<FanoutReport> {
     let meanwhile = watch.map(|watch| watch.finish()).transpose()?;
     room.leave()?;
     let rate = messages as f64 / seconds;
-    let reached = plan.rate.map(|offered| rate >= offered * REACHED);
+    let pace = plan.rate.map(|offered| Pace::of(offered, sent as f64 / seconds, rate));
     Ok(FanoutReport {
         label: plan.subject.label.clone(),
         url: plan.subject.url.clone(),
@@ -146,7 +148,7 @@ fn measure(plan: &Plan, room: &mut Room) -> Result<FanoutReport> {
         publishers: plan.publishers,
         payload_bytes: plan.bytes,
         offered_per_second: plan.rate,
-        reached,
+        reached: pace.map(|pace| pace.reached),
         seconds,
         messages,
         messages_per_second: rate,
@@ -159,8 +161,8 @@ fn measure(plan: &Plan, room: &mut Room) -> Result<FanoutReport> {
         other_messages: room.hearing.others,
         echo_before_us: before,
         echo_meanwhile_us: meanwhile,
-        generator_bound: is_generator_bound(&client, server.as_ref()),
-        verdict: verdict(&client, server.as_ref(), reached),
+        generator_bound: is_generator_bound(&client, server.as_ref(), pace),
+        verdict: verdict(&client, server.as_ref(), pace),
         client,
         server,
     })
