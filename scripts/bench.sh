@@ -335,7 +335,9 @@ idle_rounds() {
 
 # Whether two shards do nearly twice as much as one. Two cores cannot carry two shards and a
 # generator that keeps both busy, so what counts is the CPU time per message: both cores divided by
-# it, beside one core divided by that of one shard.
+# it, beside one core divided by that of one shard. The generator has two threads in both cases: a
+# single one, which is on one core at a time, would have each shard idle half of the time and pay
+# for short batches.
 shard_rounds() {
     local i round count takes="$((1500 + warmup_ms)) 1000" client_cores SERVER_CORE=$SERVER_CORE
     for ((round = 1; round <= rounds; round++)); do
@@ -361,7 +363,7 @@ shard_one() {
         IFS=, read -r connections depth bytes <<< "$scenario"
         ((count == 1)) || names[i]="${chosen[i]%%=*} ($count shards)"
         measure "$i" "shards: $connections x $depth, $(size "$bytes") text" echo /echo \
-            --connections "$connections" --depth "$depth" --bytes "$bytes" --kind text \
+            --connections "$connections" --threads 2 --depth "$depth" --bytes "$bytes" --kind text \
             --seconds "$seconds_s" --warmup "$warmup_s"
         names[i]=${chosen[i]%%=*}
     done

@@ -45,6 +45,7 @@ impl Bystanders {
         echo::Plan {
             subject: Subject { url: url.to_owned(), ..Subject::default() },
             connections: self.echo_connections,
+            threads: 1,
             depth: 1,
             rate: Some(self.echo_rate),
             bytes: PAYLOAD,

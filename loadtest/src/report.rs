@@ -86,6 +86,9 @@ pub struct EchoReport {
     pub url: String,
     pub raw: bool,
     pub connections: u32,
+    /// Of the generator; 0 in lines of when it had but one.
+    #[serde(default)]
+    pub threads: u32,
     pub depth: usize,
     pub kind: Kind,
     /// As it was asked for: `32`, `16-1024` or `32,512,4096`.

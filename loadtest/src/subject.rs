@@ -59,13 +59,23 @@ impl Subject {
     }
 }
 
-/// What both sides had spent at a moment.
+/// What both sides had spent at a moment, or spent between two.
 pub struct Spent {
     pub client: Usage,
     pub server: Option<Usage>,
 }
 
 impl Spent {
+    /// What both sides have spent since then.
+    pub fn since_then(&self, subject: &Subject) -> Result<Spent> {
+        let now = subject.spent()?;
+        let server = now.server.zip(self.server.as_ref());
+        Ok(Spent {
+            client: now.client.since(&self.client),
+            server: server.map(|(now, then)| now.since(then)),
+        })
+    }
+
     /// The costs since then, spread over `messages` and `seconds`: the client's, the server's.
     pub fn costs(
         &self,
@@ -73,10 +83,13 @@ impl Spent {
         messages: u64,
         seconds: f64,
     ) -> Result<(Cost, Option<Cost>)> {
-        let now = subject.spent()?;
-        let client = Cost::of(&now.client.since(&self.client), messages, seconds);
-        let server = now.server.zip(self.server.as_ref());
-        Ok((client, server.map(|(now, then)| Cost::of(&now.since(then), messages, seconds))))
+        Ok(self.since_then(subject)?.spread(messages, seconds))
+    }
+
+    /// As the costs of `messages` in `seconds`: the client's, the server's.
+    pub fn spread(&self, messages: u64, seconds: f64) -> (Cost, Option<Cost>) {
+        let of = |usage: &Usage| Cost::of(usage, messages, seconds);
+        (of(&self.client), self.server.as_ref().map(of))
     }
 }
 

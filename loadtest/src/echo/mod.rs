@@ -1,9 +1,11 @@
-//! The echo run: one thread, one ring; a closed loop that keeps messages in flight, or an open
+//! The echo run: a ring for each thread; a closed loop that keeps messages in flight, or an open
 //! loop that sends each at its time.
 //!
-//! `cli` calls [`run`], and so do the scenarios that watch an echo beside them. It opens the connections, warms up, measures, lets what is in flight come
-//! back and reports. The loop reads one clock per batch.
+//! `cli` calls [`run`], and so do the scenarios that watch an echo beside them. It opens the
+//! connections, warms up, measures, lets what is in flight come back and reports. The loop reads
+//! one clock per batch.
 
+mod threads;
 mod window;
 
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use self::threads::Share;
 use self::window::Window;
 use crate::client::Connection;
 use crate::connect::{self, WAVE};
 use crate::handshake::Target;
 use crate::interrupt;
 use crate::operation::{Completion, Op, Sizes};
-use crate::report::{EchoReport, Latency};
+use crate::report::EchoReport;
 use crate::ring::Ring;
 use crate::schedule::Schedule;
 use crate::subject::{self, Subject};
@@ -39,6 +42,9 @@ pub struct Plan {
     pub subject: Subject,
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
+    /// Threads of the generator, each with a share of the connections and of the rate.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: u32,
     /// Messages in flight per connection, in the closed loop.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub depth: u32,
@@ -86,8 +92,21 @@ impl Plan {
 /// Runs the plan.
 pub fn run(plan: &Plan) -> Result<EchoReport> {
     let target = plan.subject.target()?;
-    let mut session = Session::open(plan, &target)?;
-    session.drive().map_err(|error| plan.subject.explain(error))
+    let script_bytes = plan.shape().script_bytes().saturating_mul(plan.connections as usize);
+    ensure!(
+        script_bytes <= SCRIPT_BYTES_MAX,
+        "the prepared messages would take {} MiB; use fewer connections, a smaller depth or \
+         shorter messages",
+        script_bytes >> 20
+    );
+    ensure!(
+        plan.threads <= plan.connections,
+        "{} threads have nothing to do with {} connections; use fewer",
+        plan.threads,
+        plan.connections
+    );
+    let windows = threads::run(plan, &target)?;
+    window::report(plan, &windows)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,6 +118,7 @@ enum Phase {
 
 struct Session<'p> {
     plan: &'p Plan,
+    quiet: bool,
     ring: &'static mut Ring,
     connections: Vec<Connection>,
     schedule: Option<Schedule>,
@@ -113,15 +133,8 @@ struct Session<'p> {
 }
 
 impl<'p> Session<'p> {
-    fn open(plan: &'p Plan, target: &Target) -> Result<Session<'p>> {
-        let (count, shape) = (plan.connections, plan.shape());
-        let script_bytes = shape.script_bytes().saturating_mul(count as usize);
-        ensure!(
-            script_bytes <= SCRIPT_BYTES_MAX,
-            "the prepared messages would take {} MiB; use fewer connections, a smaller depth or \
-             shorter messages",
-            script_bytes >> 20
-        );
+    fn open(plan: &'p Plan, share: Share, target: &Target) -> Result<Session<'p>> {
+        let (count, shape) = (share.connections, plan.shape());
         let allowed = if plan.rate.is_some() { 0 } else { shape.depth };
         let verify_all = plan.verify == Verify::Full;
         let sizes = Sizes {
@@ -135,26 +148,29 @@ impl<'p> Session<'p> {
             format!("cannot set up an io_uring with {count} descriptors (see ulimit -n)")
         })?;
         let mut connections = Vec::with_capacity(count as usize);
-        let progress = crate::progress::bar(u64::from(count), "connecting", plan.quiet);
+        let progress = crate::progress::bar(u64::from(count), "connecting", share.quiet);
         for first in (0..count).step_by(WAVE as usize) {
-            let wave = connect::open_wave(target, first, WAVE.min(count - first), shape.raw)?;
+            let wave_count = WAVE.min(count - first);
+            let wave = connect::open_wave(target, share.first + first, wave_count, shape.raw)?;
             let early = wave.iter().any(|opened| !opened.early.is_empty());
             ensure!(!early, "the server speaks first, so it is no echo server");
             let fds: Vec<RawFd> = wave.iter().map(|opened| opened.stream.as_raw_fd()).collect();
             ring.install(first, &fds)?;
             progress.inc(fds.len() as u64);
             connections.extend((first..).zip(&fds).map(|(slot, _)| {
-                Connection::new(slot, Script::leak(shape, slot), allowed, verify_all)
+                let script = Script::leak(shape, share.first + slot);
+                Connection::new(slot, script, allowed, verify_all)
             }));
         }
         progress.finish_and_clear();
         Ok(Session {
             plan,
+            quiet: share.quiet,
             ring,
             dirty: Vec::with_capacity(count as usize),
             is_dirty: vec![false; count as usize],
             connections,
-            schedule: plan.rate.map(|rate| Schedule::new(rate, count)),
+            schedule: share.rate.map(|rate| Schedule::new(rate, count)),
             in_flight: 0,
             phase: Phase::Warmup,
             start: Instant::now(),
@@ -163,17 +179,16 @@ impl<'p> Session<'p> {
         })
     }
 
-    fn drive(&mut self) -> Result<EchoReport> {
+    fn drive(mut self) -> Result<Window> {
         self.start = Instant::now();
         for slot in 0..self.connections.len() {
             self.connections[slot].start(self.ring)?;
             self.mark(slot as u32);
         }
-        let progress =
-            crate::progress::timer(self.plan.warmup + self.plan.seconds, self.plan.quiet);
+        let progress = crate::progress::timer(self.plan.warmup + self.plan.seconds, self.quiet);
         let mut heard = Duration::ZERO;
         let mut counted = (Duration::ZERO, 0);
-        let mut report = None;
+        let mut drain_until = Duration::MAX;
         loop {
             let more = self.send()?;
             self.ring.wait(Some(if more { Duration::ZERO } else { self.rest() }))?;
@@ -193,11 +208,11 @@ impl<'p> Session<'p> {
                     if self.window.started.elapsed() >= self.plan.seconds
                         || interrupt::is_asked() =>
                 {
-                    report = Some((self.window.report(self.plan)?, now + DRAIN_MAX));
+                    self.window.end(self.plan)?;
+                    drain_until = now + DRAIN_MAX;
                     self.phase = Phase::Drain;
                 }
-                Phase::Drain if self.in_flight == 0 => break,
-                Phase::Drain if report.as_ref().is_some_and(|(_, until)| now > *until) => break,
+                Phase::Drain if self.in_flight == 0 || now > drain_until => break,
                 _ => {}
             }
             if now >= counted.0 + LIVE_EVERY {
@@ -213,8 +228,10 @@ impl<'p> Session<'p> {
             connection.close(self.ring)?;
         }
         self.ring.wait(Some(TICK))?;
-        let (report, _) = report.context("the run ended without a report")?;
-        Ok(self.complete(report))
+        if self.schedule.is_some() {
+            self.count_unanswered();
+        }
+        Ok(self.window)
     }
 
     /// How long to wait for completions.
@@ -332,18 +349,14 @@ impl<'p> Session<'p> {
     }
 
     /// Adds what is known only after the last answer.
-    fn complete(&mut self, mut report: EchoReport) -> EchoReport {
-        if let Some(open_loop) = &mut report.open_loop {
-            let (window, now_ns) = (&mut self.window, self.now_ns);
-            for connection in &mut self.connections {
-                let unanswered = connection.in_flight();
-                connection.settle(unanswered, true, |sent_ns, count| {
-                    open_loop.unanswered += count;
-                    window.latency_ns.saturating_record_n(now_ns.saturating_sub(sent_ns), count);
-                });
-            }
+    fn count_unanswered(&mut self) {
+        let (window, now_ns) = (&mut self.window, self.now_ns);
+        for connection in &mut self.connections {
+            let unanswered = connection.in_flight();
+            connection.settle(unanswered, true, |sent_ns, count| {
+                window.unanswered += count;
+                window.latency_ns.saturating_record_n(now_ns.saturating_sub(sent_ns), count);
+            });
         }
-        report.latency_us = Latency::of(&self.window.latency_ns);
-        report
     }
 }
