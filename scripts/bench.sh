@@ -23,7 +23,7 @@
 # RINGWIRE_ARGS=...  further arguments of `serve` (default: --log warn)
 # SHARED_ECHO=path   the example of that name    (default: built here)
 # LOADTEST=path      the generator               (default: built here)
-# SECONDS_EACH=1     measured seconds of a run, at most
+# SECONDS_EACH=1     measured seconds of a run, at most; those at a fixed rate take 2
 # SCENARIOS="..."    of echo: connections,depth,bytes,kind; separated by spaces
 # FANOUTS="..."      of fanout: subscribers,bytes; separated by spaces
 # IDLE="10000 ..."   idle connections, each with servers just started; empty for none
@@ -69,12 +69,13 @@ warmup_s=0.3 warmup_ms=300
 if ((quick)); then
     rounds=${rounds:-3} seconds_s=${SECONDS_EACH:-0.5}
     scenarios=${SCENARIOS-"100,1,32,text 100,16,32,text 10,1,1048576,binary"}
+    open_ms=500
     control_sockets=10000 idle=${IDLE-1000} rates="50" fanouts=${FANOUTS-"100,64"}
 else
     rounds=${rounds:-5} seconds_s=${SECONDS_EACH:-1}
     scenarios=${SCENARIOS-"1,1,32,text 100,1,32,text 100,16,32,text 1000,1,512,text
         100,1,16384,text 10,1,1048576,binary 10,1,1048576,text 10,1,1048576,utf8 10000,1,64,text"}
-    control_sockets=100000
+    control_sockets=100000 open_ms=2000
     idle=${IDLE-"10000 100000 1000000"} rates="50 80"
     fanouts=${FANOUTS-"1000,64 1000,1024 10000,64 10000,1024"}
 fi
@@ -129,8 +130,10 @@ measure() {
     arguments+=(--server-pid "${pids[i]}" "$@")
     if [[ -z ${seen[$scenario]:-} && -z ${modes[i]} ]]; then
         seen[$scenario]=1
-        local shown=${arguments[*]}
-        printf '%s\tringwire-loadtest %s\n' "$scenario" "${shown/--server-pid ${pids[i]}/--server-pid PID}" \
+        local shown=${arguments[*]} where=''
+        ((shards == 1)) || where=" (server: --shards $shards"
+        ((destinations == 1)) || where+=", listening on 127.0.0.1 to 127.0.0.$destinations"
+        printf '%s\tringwire-loadtest %s\n' "$scenario${where:+$where)}" "${shown/--server-pid ${pids[i]}/--server-pid PID}" \
             >> "$commands"
     fi
     kill -CONT -- "-${pids[i]}"
@@ -196,9 +199,10 @@ echo_round() {
 }
 
 # Rates from the closed loop before: a share of the contender's own peak, and one for all, which
-# is half of the slowest one's peak.
+# is half of the slowest one's peak. What the system does besides stalls a core for milliseconds now
+# and then, about a hundredth of the time; in a short run that decides p99, so these are longer.
 open_rounds() {
-    local i round share rate name peak held=100 takes="$((100 + warmup_ms)) 1000"
+    local i round share rate name peak held=100 takes="$((100 + warmup_ms + open_ms)) 0"
     peaks_of "100 x 1, 32 B text" > "$scratch/peaks"
     rate=$(awk '{ if (!least || $2 < least) least = $2 } END { printf "%d", least / 2 }' \
         "$scratch/peaks")
@@ -221,7 +225,7 @@ open_rounds() {
 
 open_one() {
     measure "$1" "$2" echo /echo --rate "$3" --connections 100 --bytes 32 --kind text \
-        --seconds "$seconds_s" --warmup "$warmup_s"
+        --seconds "$((open_ms / 1000)).$((open_ms % 1000 / 100))" --warmup "$warmup_s"
 }
 
 # Contender and median of messages/s, a line each.
@@ -300,6 +304,7 @@ has_broadcast() {
 # A server that has held connections before has their memory still, so all are new ones.
 idle_rounds() {
     local count=$1 round i limit repeat=$((rounds < 3 ? rounds : 3)) left_out=()
+    local client_cores SERVER_CORE=$SERVER_CORE
     local hold=(--hold 0.2) takes="$((1400 + count / 15)) 0"
     # Long enough for a round of pings, and some who talk among the many who do not.
     ((count < 100000)) || hold=(--hold 30 --active 1000 --active-rate 10000)
@@ -310,12 +315,18 @@ idle_rounds() {
         return
     fi
     ((count < 100000)) || repeat=1
-    shards=$(((count + 2000) / (limit - 1000) + 1))
+    # A ring holds at most as many connections as a process may open files, less a reserve; several
+    # hold more. The kernel throws dice for the ring of each connection, and one that is full refuses
+    # it though others have room, so all have room to spare. Each address has its own dice. Many threads
+    # on one core would wait for each other, and the last of them for long: all may have both.
+    if ((count + 1100 > limit)); then
+        shards=$((count * 5 / (limit * 4) + 2)) destinations=$shards
+        SERVER_CORE=$ALL_CORES client_cores=$ALL_CORES
+    fi
     for ((round = 1; round <= repeat; round++)); do
         for i in "${!chosen[@]}"; do
             case ${chosen[i]} in
                 nchan) continue ;;
-                # A ring holds as many as a process may open; several rings hold more.
                 ringwire | *=*) ;;
                 *) if ((count + 100 > limit)); then
                     left_out+=("${chosen[i]}")
@@ -324,13 +335,14 @@ idle_rounds() {
             esac
             [[ -n ${usable[${chosen[i]%%=*}]:-} ]] || continue
             ((planning)) || start "$i" || continue
-            measure "$i" "idle: $count" idle /echo --connections "$count" "${hold[@]}"
+            measure "$i" "idle: $count" idle /echo --connections "$count" \
+                --destinations "$destinations" "${hold[@]}"
             ((planning)) || stop "$i"
         done
     done
     ((${#left_out[@]} == 0)) || note "left out, since a process may open $limit files here: idle:" \
         "$count connections to ${left_out[*]}"
-    shards=1
+    shards=1 destinations=1
 }
 
 # Whether two shards do nearly twice as much as one. Two cores cannot carry two shards and a
@@ -467,8 +479,8 @@ $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) of memory"
     fact commit "$(git describe --always --dirty 2>/dev/null || echo unknown)"
     fact date "$(date -u +%Y-%m-%d)"
     fact load "$(cut -d ' ' -f 1-3 /proc/loadavg) before the first run"
-    fact runs "$rounds rounds of $seconds_s s each, $warmup_s s of warm-up, servers on core \
-$SERVER_CORE, generator on core $CLIENT_CORE; in \`control\` all on both"
+    fact runs "$rounds rounds of $seconds_s s each (${open_ms} ms at fixed rates), $warmup_s s of warm-up, servers on core \
+$SERVER_CORE, generator on core $CLIENT_CORE; in \`control\` and with more idle connections than a shard takes, all on both"
     for i in "${!names[@]}"; do
         [[ -n ${usable[${names[i]}]:-} ]] || continue
         fact "version ${names[i]}" "$(version_of "${chosen[i]}" 2>/dev/null | head -n 1)"
@@ -529,7 +541,7 @@ walk() {
 }
 
 [[ $(nproc) -ge 2 ]] || die "two cores are needed, one for the servers and one for the generator"
-shards=1 example=''
+shards=1 destinations=1 example=''
 install_debian
 install_npm
 build

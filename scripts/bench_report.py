@@ -28,6 +28,8 @@ METRICS = [
     ('open', 'Open loop: latency p50, µs, from the intended time of sending', ['latency_us.p50'], True),
     ('open', 'Open loop: latency p99, µs', ['latency_us.p99'], True),
     ('open', 'Open loop: latency p99.9, µs', ['latency_us.p99_9'], True),
+    ('open', 'Open loop: how late the generator sent, p99, µs; it is part of the latency',
+     ['open_loop.lateness_us.p99'], True),
     ('churn', 'Connections per second: connect, upgrade, echo, close', ['connections_per_second'], False),
     ('churn', 'Server CPU per connection, ns', CPU, True),
     ('shards', 'Server CPU per echoed message, ns: one shard on one core, two on two', CPU, True),
@@ -44,6 +46,8 @@ METRICS = [
     ('idle', 'Server memory (RSS) per idle connection, bytes', ['server.rss_bytes_per_connection'], True),
     ('idle', 'Memory of the whole machine per idle connection, both ends, bytes',
      ['system.unavailable_bytes_per_connection'], True),
+    ('idle', 'Kernel memory in use per idle connection (objects in slabs), both ends, bytes',
+     ['system.object_bytes_per_connection'], True),
     ('idle', 'Server CPU while nobody speaks, pings answered, thousandths of a core',
      ['hold_server.cores_busy:1000'], True),
     ('idle', 'Handshakes per second', ['handshakes_per_second'], False),
@@ -52,9 +56,15 @@ METRICS = [
 ]
 
 
-# Metrics that are told and in which nobody loses: an idle server that happens to be pinged in the
-# few seconds of a run is no worse than one that is not.
-NO_CONTEST = ['hold_server.cores_busy:1000']
+# Metrics that are told and in which nobody loses. An idle server that happens to be pinged in the few
+# seconds of a run is no worse than one that is not. The machine's memory is small for whoever finds
+# the slabs of those before; what is in use in these, and the RSS, are compared. How late the generator
+# sent is not the server's.
+NO_CONTEST = [
+    ['hold_server.cores_busy:1000'],
+    ['system.unavailable_bytes_per_connection'],
+    ['open_loop.lateness_us.p99'],
+]
 
 
 class Series:
@@ -181,7 +191,7 @@ class Report:
             cells = [cell for row in matrix for cell in row[1:]] + [row[3] for row in others]
             missed = sum(bench_targets.MISSED in cell for cell in cells)
             beyond = sum(bench_targets.OUT_OF_REACH in cell for cell in cells)
-            met = sum(cell.endswith(bench_targets.MET) for cell in cells)
+            met = sum(cell.removesuffix(bench_targets.OVERLAP).endswith(bench_targets.MET) for cell in cells)
             print('## Targets\n')
             print(f'{met} met, {missed} missed, {len(cells) - met - missed} not measured. Ratios are medians over the '
                   f'rounds, with the lowest and the highest behind them. In {beyond} of the missed the raw floor, which '
@@ -218,7 +228,7 @@ class Report:
         print('## Where we lose\n')
         losses, above = [], []
         for metric in METRICS:
-            if metric[2] == NO_CONTEST:
+            if metric[2] in NO_CONTEST:
                 continue
             for scenario, row in self.series(metric).items():
                 for name in self.ours:
@@ -321,7 +331,8 @@ class Report:
         if bound:
             print('## Where the generator was the bottleneck\n')
             print('The server had time left, so messages per second say nothing about it there; its CPU per '
-                  'message still does.\n')
+                  'message still does. At a fixed rate (`open`) the server has time left by intention; what stands '
+                  'here then are runs in which the generator, for want of CPU, sent less than that.\n')
             print('\n'.join(bound) + '\n')
 
     def print_commands(self):

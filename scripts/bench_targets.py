@@ -26,6 +26,7 @@ MILLION = 'idle: 1000000'
 MET = 'met'
 MISSED = '**missed**'
 OUT_OF_REACH = 'floor too'
+OVERLAP = ', spreads overlap'
 MICRO = [('text-125x1', '125 B text', 60), ('text-32x16', '16 × 32 B text', 20)]
 IDLE_BYTES_MAX = 256
 HANDSHAKES_MIN = 50_000
@@ -107,7 +108,7 @@ def idle_rows(report, ours):
 
 
 def latency_rows(report, ours):
-    """At equal load, against the best of all contenders."""
+    """At equal load, against the best of all contenders. The medians decide; that spreads overlap is said beside."""
     found = []
     for scenario in report.scenarios:
         if not scenario.startswith('open: ') or not scenario.endswith('/s for each'):
@@ -117,9 +118,12 @@ def latency_rows(report, ours):
         if ours not in row or not others:
             continue
         best = min(others, key=lambda name: others[name].median())
-        found.append(judged(f'{scenario}: p99, µs, beside the best other ({best})',
-                            f'{others[best].median():,.0f}', row[ours].values, others[best].median(),
-                            text=lambda value: f'{value:,.0f}'))
+        low, middle, high = (f'{value:,.0f}' for value in (
+            min(others[best].values), others[best].median(), max(others[best].values)))
+        cells = judged(f'{scenario}: p99, µs, beside the best other ({best})', f'{middle} [{low} – {high}]',
+                       row[ours].values, others[best].median(), text=lambda value: f'{value:,.0f}')
+        cells[3] += OVERLAP if row[ours].overlaps(others[best]) else ''
+        found.append(cells)
     return found
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What scripts/bench.sh knows of its contenders: how they are installed, started, stopped and what
 # version they are. Sourced by it; uses its variables `chosen`, `here`, `target`, `out`, `port`,
-# `scratch`, `only`, `shards` and `example`, sets `load`, `ringwire` and `shared_echo`, and fills
-# `names`, `addresses`, `modes` and `pids`, all by index.
+# `scratch`, `only`, `shards`, `destinations` and `example`, sets `load`, `ringwire` and
+# `shared_echo`, and fills `names`, `addresses`, `modes` and `pids`, all by index.
 # shellcheck disable=SC2034,SC2154
 
 RUST=" fastwebsockets sockudo-ws tokio-tungstenite tokio-uring "
@@ -61,7 +61,7 @@ build() {
 
 # Puts the command line of contender $1 that is to listen on $2 into `server_command`.
 describe() {
-    local name=$1 address=$2 folder=$scratch/$1
+    local name=$1 address=$2 folder=$scratch/$1 number
     case $name in
         floor-epoll | floor-uring)
             server_command=("$load" floor --listen "$address" --driver "${name#floor-}") ;;
@@ -70,8 +70,10 @@ describe() {
             [[ $name != *=* ]] || program=${name#*=}
             # No contender writes a line for each connection. The arguments are words on purpose.
             # shellcheck disable=SC2206
-            server_command=("$program" serve --shards "$shards" --listen "$address" --admin off
-                ${RINGWIRE_ARGS:---log warn})
+            server_command=("$program" serve --shards "$shards" --admin off ${RINGWIRE_ARGS:---log warn})
+            for ((number = 1; number <= destinations; number++)); do
+                server_command+=(--listen "127.0.0.$number:${address#*:}")
+            done
             [[ -z $example ]] || server_command=("$example" "$address" "$shards") ;;
         bun) server_command=("$here/bun/node_modules/.bin/bun" "$here/bun/server.ts" "$address") ;;
         node-ws) server_command=(node "$here/node-ws/server.mjs" "$address") ;;

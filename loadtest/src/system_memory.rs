@@ -18,6 +18,8 @@ pub struct Snapshot {
     free_bytes: u64,
     available_bytes: u64,
     slab_bytes: u64,
+    /// Of the objects in all slabs that somebody uses.
+    object_bytes: u64,
     /// Bytes of every slab cache.
     caches: BTreeMap<String, u64>,
 }
@@ -31,6 +33,10 @@ pub struct Growth {
     pub unavailable_bytes_per_connection: f64,
     /// More `Slab`.
     pub slab_bytes_per_connection: f64,
+    /// More objects in use in slabs, whether or not these had room left from before, so that it
+    /// can be compared when connections are few; 0 if the kernel shows them to root alone.
+    #[serde(default)]
+    pub object_bytes_per_connection: f64,
     /// The slab caches that grew most; empty if the kernel shows them to root alone.
     pub slabs: Vec<Slab>,
 }
@@ -61,6 +67,7 @@ impl Snapshot {
             free_bytes: bytes("MemFree:"),
             available_bytes: bytes("MemAvailable:"),
             slab_bytes: bytes("Slab:"),
+            object_bytes: slabs.lines().filter_map(objects).sum(),
             caches: slabs.lines().filter_map(cache).collect(),
         }
     }
@@ -82,6 +89,7 @@ impl Snapshot {
             used_bytes_per_connection: each(before.free_bytes, self.free_bytes),
             unavailable_bytes_per_connection: each(before.available_bytes, self.available_bytes),
             slab_bytes_per_connection: each(self.slab_bytes, before.slab_bytes),
+            object_bytes_per_connection: each(self.object_bytes, before.object_bytes),
             slabs,
         }
     }
@@ -97,15 +105,24 @@ fn cache(line: &str) -> Option<(String, u64)> {
     Some((name.to_owned(), slabs * pages_per_slab * rustix::param::page_size() as u64))
 }
 
+/// Bytes of the objects in use of a line of `/proc/slabinfo`, version 2.1.
+fn objects(line: &str) -> Option<u64> {
+    let mut fields = line.split_once(": slabdata")?.0.split_whitespace().skip(1);
+    let in_use: u64 = fields.next()?.parse().ok()?;
+    let object_bytes: u64 = fields.nth(1)?.parse().ok()?;
+    Some(in_use * object_bytes)
+}
+
 impl Growth {
     /// Prints for people.
     pub fn print(&self) {
         println!(
             "machine   {:.0} bytes per connection by MemFree, both ends ({:.0} by MemAvailable), \
-             {:.0} of them slabs",
+             {:.0} of them slabs, {:.0} objects in these",
             self.used_bytes_per_connection,
             self.unavailable_bytes_per_connection,
-            self.slab_bytes_per_connection
+            self.slab_bytes_per_connection,
+            self.object_bytes_per_connection
         );
         for slab in &self.slabs {
             println!("{:<10}{:>8.0} bytes {}", "", slab.bytes_per_connection, slab.name);
@@ -124,18 +141,19 @@ mod tests {
                 "MemTotal: 9 kB\nMemFree: {free} kB\nMemAvailable:  {free} kB\nSlab: {slab} kB\n"
             )
         };
-        let slabs = |count: u32| {
+        let slabs = |count: u32, in_use: u32| {
             format!(
                 "slabinfo - version: 2.1\n# name <active_objs> : tunables : slabdata\n\
-                 TCP 5 13 2496 13 8 : tunables 0 0 0 : slabdata {count} {count} 0\n\
+                 TCP {in_use} 13 2496 13 8 : tunables 0 0 0 : slabdata {count} {count} 0\n\
                  tiny 5 13 8 512 1 : tunables 0 0 0 : slabdata 1 1 0\n"
             )
         };
-        let before = Snapshot::read(&memory(5_000, 100), &slabs(2));
-        let after = Snapshot::read(&memory(4_000, 600), &slabs(12));
+        let before = Snapshot::read(&memory(5_000, 100), &slabs(2, 5));
+        let after = Snapshot::read(&memory(4_000, 600), &slabs(12, 105));
         let growth = after.since(&before, 100.0);
         assert_eq!(growth.used_bytes_per_connection, 10_240.0);
         assert_eq!(growth.slab_bytes_per_connection, 5_120.0);
+        assert_eq!(growth.object_bytes_per_connection, 2_496.0);
         let page_bytes = rustix::param::page_size() as f64;
         let grown = 10.0 * 8.0 * page_bytes / 100.0;
         assert_eq!(growth.slabs, [Slab { name: "TCP".to_owned(), bytes_per_connection: grown }]);
