@@ -210,7 +210,8 @@ open_rounds() {
         for share in $rates same; do
             for i in "${!names[@]}"; do
                 name=${names[i]}
-                [[ $name != floor-* ]] || continue
+                # The floors only say what this machine does to everybody at that rate.
+                [[ $name != floor-* || $share = same ]] || continue
                 peak=$(awk -v name="$name" '$1 == name { printf "%d", $2 }' "$scratch/peaks")
                 [[ -n $peak ]] || ((planning)) || continue
                 if [[ $share = same ]]; then

@@ -214,9 +214,9 @@ class Report:
             print()
 
     def print_disturbed(self):
-        """Servers with several threads stand in each other's way, and so do all in `control`; only the others can tell."""
+        """Threads of one program that share a core stand in each other's way; only the other runs can tell."""
         alone = [run for (scenario, name), runs in self.runs.items()
-                 if (name in self.ours or name.startswith('floor')) and not scenario.startswith('control: ')
+                 if (name in self.ours or name.startswith('floor')) and not scenario.startswith(('control: ', 'shards: ', 'shared: '))
                  for run in runs]
         disturbed = sum(any((run.get(side) or {}).get('cores_queued', 0) > DISTURBED for side in ('client', 'server'))
                         for run in alone)

@@ -123,6 +123,9 @@ def latency_rows(report, ours):
         cells = judged(f'{scenario}: p99, µs, beside the best other ({best})', f'{middle} [{low} – {high}]',
                        row[ours].values, others[best].median(), text=lambda value: f'{value:,.0f}')
         cells[3] += OVERLAP if row[ours].overlaps(others[best]) else ''
+        floor = report.better_floor(row)
+        if cells[3].startswith(MISSED) and floor and floor.median() > others[best].median():
+            cells[3] += f', {OUT_OF_REACH}: {floor.median():,.0f}'
         found.append(cells)
     return found
 
