@@ -46,7 +46,7 @@ impl Payload<'_> {
             copied if copied.len() <= limits::OUTBOX_COPY_BYTES_MAX => {
                 Buffer::copy_of(copied.bytes())
             }
-            copied => Buffer::copy_with_headroom(copied.bytes()),
+            copied => Buffer::copy_with_headroom(copied.bytes(), 0),
         }
     }
 }
@@ -126,17 +126,16 @@ impl Outbox {
         payload: &[u8],
         high_water_bytes: usize,
     ) -> bool {
-        let bytes = payload.len() + 2;
-        let Some(buffer) = self.waiting.only_mut() else { return false };
-        if payload.len() > SMALL_BYTES_MAX
-            || bytes > buffer.room()
-            || self.waiting_bytes + self.flying_bytes >= high_water_bytes
-        {
+        if payload.len() > SMALL_BYTES_MAX || self.bytes() >= high_water_bytes {
             return false;
         }
-        buffer.append_frame([FIN | opcode as u8, payload.len() as u8], payload);
-        self.waiting_bytes += bytes;
-        true
+        let Some(buffer) = self.waiting.only_mut() else { return false };
+        let header = [FIN | opcode as u8, payload.len() as u8];
+        let appended = buffer.append_frame(header, payload);
+        if appended {
+            self.waiting_bytes += header.len() + payload.len();
+        }
+        appended
     }
 
     /// Adds bytes that are no frame: an HTTP answer.
@@ -195,8 +194,8 @@ impl Outbox {
     /// The send in flight has ended after `sent` bytes; the rest goes first next time.
     pub(super) fn sent(&mut self, sent: usize, mut data: SendData) {
         let rest_bytes = std::mem::take(&mut self.flying_bytes) - sent;
-        data.advance(sent);
         if rest_bytes > 0 {
+            data.advance(sent);
             data.append(std::mem::take(&mut self.waiting));
             self.waiting = data;
             self.waiting_bytes += rest_bytes;
@@ -245,9 +244,9 @@ mod tests {
 
     #[test]
     fn a_small_payload_of_its_own_is_sent_from_there_until_another_comes() {
-        let own = |text: &[u8]| Payload::Owned(Buffer::copy_with_headroom(text));
+        let own = |text: &[u8]| Payload::Owned(Buffer::copy_with_headroom(text, 0));
         let mut outbox = Outbox::new();
-        let first = Buffer::copy_with_headroom(b"first");
+        let first = Buffer::copy_with_headroom(b"first", 0);
         let address = first.as_ptr();
         outbox.push_frame(Opcode::Text, Payload::Owned(first));
         let data = outbox.take_for_send();

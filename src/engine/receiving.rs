@@ -25,12 +25,16 @@ impl Connection {
         bytes: &mut [u8],
         core: &Core,
     ) -> Option<Box<Request>> {
-        self.flags.clear(Flag::Pinged);
         self.count(Counted::BytesIn, bytes.len() as u64);
         count_more(&core.counters.bytes_in, bytes.len() as u64);
         match self.phase {
             Phase::Open(_) => {
                 self.phase = Phase::Open(core.now.get().into());
+                if self.flags.has(Flag::Pinged) {
+                    // The next Ping may be due before the wait for this answer would have ended.
+                    self.flags.clear(Flag::Pinged);
+                    self.reschedule(core);
+                }
                 self.handle_frames(bytes, core);
             }
             Phase::Closing(_) => self.handle_frames(bytes, core),
@@ -87,10 +91,15 @@ impl Connection {
 
     /// Acts on the end of the conversation that the session has found. Called when the batch is
     /// settled, so that the handler could answer the messages that came before it.
+    #[inline]
     pub(super) fn conclude(&mut self, core: &Core) {
-        if self.talk.verdict.is_none() {
-            return;
+        if self.talk.verdict.is_some() {
+            self.act_on_verdict(core);
         }
+    }
+
+    #[cold]
+    fn act_on_verdict(&mut self, core: &Core) {
         match self.talk.verdict.take() {
             Some(Verdict::Failed(error)) => self.fail(error.close_code(), error.reason(), core),
             Some(Verdict::Closed(code, reason)) => self.handle_close(code, reason, core),
@@ -160,7 +169,8 @@ impl Events for Sink<'_> {
     fn message(&mut self, kind: MessageKind, bytes: &[u8]) -> Result<(), Refused> {
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
         inbox.push(kind, bytes);
-        self.messages_in += 1;
+        // Fewer than there are bytes.
+        self.messages_in = self.messages_in.wrapping_add(1);
         if inbox.cost_bytes() > self.cost_bytes_max { Err(Refused) } else { Ok(()) }
     }
 

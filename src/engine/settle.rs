@@ -95,9 +95,9 @@ impl<R: Ring> Submit<'_, R> {
     /// Sends FIN once everything is sent, and declares the socket dead once the peer's FIN has
     /// come as well.
     fn finish(&mut self, held: &mut Held, connection: &mut Connection, core: &Core) {
-        let said_all = connection.talk.outbox.is_idle() && !held.sending;
         if !matches!(connection.phase, Phase::Lingering(_))
-            || !said_all
+            || !connection.talk.outbox.is_idle()
+            || held.sending
             || connection.flags.has(Flag::Dead)
         {
             return;

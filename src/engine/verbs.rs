@@ -375,7 +375,8 @@ impl Future for Read<'_> {
             return Poll::Ready(Err(ReadFailure::Timeout));
         }
         state.reading = Some(Reading::new(len, deadline));
-        state.reschedule(core);
+        // The wheel knows of the connection's other deadlines since they were set.
+        state.look_by(deadline, core);
         if state.flags.has(Flag::Paused) {
             state.mark_dirty(core);
         }
