@@ -187,10 +187,9 @@ impl Future for WriteMessage<'_, '_> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(kind) = self.kind
-            && self.port.append_small(kind, self.payload.bytes())
+            && self.port.write_small(kind, &mut self.payload)
         {
             self.kind = None;
-            self.payload = Payload::Borrowed(&[]);
             return Poll::Ready(Ok(()));
         }
         self.poll_slowly(context)

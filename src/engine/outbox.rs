@@ -4,7 +4,7 @@
 //! waits leaves as one send.
 
 use crate::proto::frame::{Opcode, server_header};
-use crate::proto::limits;
+use crate::proto::{MessageKind, limits};
 use crate::ring::{Buffer, SendData};
 
 /// Bytes of the first buffer for small frames, and of the largest.
@@ -48,6 +48,14 @@ impl Payload<'_> {
             }
             copied => Buffer::copy_with_headroom(copied.bytes(), 0),
         }
+    }
+}
+
+/// What a message is written as.
+pub(super) fn opcode(kind: MessageKind, binary_data: bool) -> Opcode {
+    match kind {
+        MessageKind::Text if !binary_data => Opcode::Text,
+        _ => Opcode::Binary,
     }
 }
 
@@ -116,26 +124,36 @@ impl Outbox {
         }
     }
 
-    /// Adds a small frame behind the others if that is all there is to it: they wait in one buffer
-    /// with room for it, and together are below the high-water mark. Said by `false` otherwise,
-    /// with nothing done.
+    /// Adds a small frame where that is short work: behind the others, if these wait in one buffer
+    /// with room for it; or as the first, if it is in memory of its own, which is taken. Said by
+    /// `false` otherwise, or if the high-water mark is reached, with nothing done.
     #[inline(always)]
-    pub(super) fn append_small(
+    pub(super) fn push_small(
         &mut self,
         opcode: Opcode,
-        payload: &[u8],
+        payload: &mut Payload<'_>,
         high_water_bytes: usize,
     ) -> bool {
-        if payload.len() > SMALL_BYTES_MAX || self.bytes() >= high_water_bytes {
+        let bytes = payload.bytes();
+        if bytes.len() > SMALL_BYTES_MAX || self.bytes() >= high_water_bytes {
             return false;
         }
-        let Some(buffer) = self.waiting.only_mut() else { return false };
-        let header = [FIN | opcode as u8, payload.len() as u8];
-        let appended = buffer.append_frame(header, payload);
-        if appended {
-            self.waiting_bytes += header.len() + payload.len();
+        let header = [FIN | opcode as u8, bytes.len() as u8];
+        let frame_bytes = header.len() + bytes.len();
+        let pushed = if let Some(others) = self.waiting.only_mut() {
+            others.append_frame(header, bytes)
+        } else if let Payload::Owned(buffer) = payload {
+            self.waiting.is_empty()
+                && buffer.capacity() < COPY_BUFFER_BYTES
+                && buffer.prepend(&header)
+                && self.waiting.push_first(std::mem::take(buffer))
+        } else {
+            false
+        };
+        if pushed {
+            self.waiting_bytes += frame_bytes;
         }
-        appended
+        pushed
     }
 
     /// Adds bytes that are no frame: an HTTP answer.

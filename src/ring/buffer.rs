@@ -22,7 +22,7 @@ pub const BUFFER_HEADROOM: usize = 16;
 const SHORT_BYTES_MAX: usize = 128;
 
 /// What stands in front of the bytes. `start <= end <= capacity`, always, so that their differences
-/// are taken without a check.
+/// are taken without a check; nor is there one when `end` moves into room that was seen.
 #[repr(C)]
 struct Head {
     /// Bytes behind the head; 0 only in [`EMPTY`].
@@ -195,10 +195,10 @@ impl Buffer {
         // SAFETY: there is room for both, seen just above.
         unsafe { self.write(end, &header) };
         // SAFETY: as above; the payload begins where the header ends.
-        unsafe { self.write(end + header.len(), payload) };
+        unsafe { self.write(end.wrapping_add(header.len()), payload) };
         // SAFETY: there was room for two bytes, so this is not `EMPTY` but a head of its own,
         // borrowed mutably with `self`. The bytes up to the new end are written.
-        unsafe { self.0.as_mut() }.end = end + bytes;
+        unsafe { self.0.as_mut() }.end = end.wrapping_add(bytes);
         true
     }
 
@@ -212,7 +212,7 @@ impl Buffer {
         if count > 0 {
             // SAFETY: there was room for a byte, so this is not `EMPTY` but a head of its own,
             // borrowed mutably with `self`. The bytes up to the new end are written.
-            unsafe { self.0.as_mut() }.end = end + count;
+            unsafe { self.0.as_mut() }.end = end.wrapping_add(count);
         }
     }
 
