@@ -1,6 +1,6 @@
 //! What can go wrong in a handler's verbs.
 
-use crate::engine::WriteFailure;
+use crate::engine::{ReadFailure, WriteFailure};
 use crate::proto::CloseCode;
 use std::fmt;
 
@@ -26,6 +26,17 @@ pub enum ReadError {
     /// Of a shared socket only: somebody else has taken it over.
     #[error("somebody else has taken the WebSocket over")]
     Fenced,
+}
+
+impl From<ReadFailure> for ReadError {
+    #[cold]
+    fn from(failure: ReadFailure) -> Self {
+        match failure {
+            ReadFailure::Timeout => Self::Timeout,
+            ReadFailure::Ended(ended) => Self::Closed { code: ended.code, reason: ended.reason },
+            ReadFailure::Fenced => Self::Fenced,
+        }
+    }
 }
 
 fn reason_suffix(reason: &str) -> String {

@@ -3,7 +3,7 @@
 use super::data::{Data, Message};
 use super::error::{Error, ReadError, WriteError};
 use super::session::Session;
-use crate::engine::{Payload, Port, Read, ReadFailure, WriteFailure};
+use crate::engine::{Incoming, Payload, Port, Read, ReadFailure, WriteFailure};
 use crate::proto::{CloseCode, MessageKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -156,24 +156,20 @@ impl Future for ReadData<'_> {
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.0.take_whole() {
-            Some(incoming) => Poll::Ready(Ok(Data::new(incoming))),
+        let read = match self.0.take_whole() {
+            Some(incoming) => Poll::Ready(Ok(incoming)),
             None => self.poll_slowly(context),
-        }
+        };
+        // The failure becomes the error of the API here, because that one is larger than the
+        // registers in which a function returns its result.
+        read.map(|result| result.map(Data::new).map_err(ReadError::from))
     }
 }
 
 impl ReadData<'_> {
     #[inline(never)]
-    fn poll_slowly(&mut self, context: &mut Context<'_>) -> Poll<Result<Data, ReadError>> {
-        Pin::new(&mut self.0).poll(context).map(|result| match result {
-            Ok(piece) => Ok(Data::new(piece.incoming)),
-            Err(ReadFailure::Timeout) => Err(ReadError::Timeout),
-            Err(ReadFailure::Ended(ended)) => {
-                Err(ReadError::Closed { code: ended.code, reason: ended.reason })
-            }
-            Err(ReadFailure::Fenced) => Err(ReadError::Fenced),
-        })
+    fn poll_slowly(&mut self, context: &mut Context<'_>) -> Poll<Result<Incoming, ReadFailure>> {
+        Pin::new(&mut self.0).poll(context).map(|result| result.map(|piece| piece.incoming))
     }
 }
 
@@ -191,10 +187,9 @@ impl Future for WriteMessage<'_, '_> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(kind) = self.kind
-            && self.port.append_small(kind, self.payload.bytes())
+            && self.port.write_small(kind, &mut self.payload)
         {
             self.kind = None;
-            self.payload = Payload::Borrowed(&[]);
             return Poll::Ready(Ok(()));
         }
         self.poll_slowly(context)

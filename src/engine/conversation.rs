@@ -65,16 +65,12 @@ impl Conversation {
     }
 
     /// Gives back what an idle conversation does not need.
+    #[inline]
     pub(super) fn rest(&mut self) {
         if self.0.as_ref().is_some_and(|busy| busy.is_idle())
-            && let Some(mut busy) = self.0.take()
+            && let Some(busy) = self.0.take()
         {
-            busy.inbox.rest();
-            STORE.with_borrow_mut(|store| {
-                if store.len() < STORE_ITEMS_MAX {
-                    store.push(busy);
-                }
-            });
+            keep_spare(busy);
         }
     }
 }
@@ -88,12 +84,34 @@ impl Deref for Conversation {
 }
 
 impl DerefMut for Conversation {
+    #[inline]
     fn deref_mut(&mut self) -> &mut Busy {
-        self.0.get_or_insert_with(|| {
-            let spare = STORE.with_borrow_mut(Vec::pop);
-            spare.unwrap_or_else(|| Box::new(Busy::new()))
-        })
+        match &mut self.0 {
+            Some(busy) => busy,
+            idle => idle.insert(take_spare()),
+        }
     }
+}
+
+/// Out of the store, or new. Apart, so that looking whether there is one is short code.
+#[inline(never)]
+fn take_spare() -> Box<Busy> {
+    STORE.with_borrow_mut(Vec::pop).unwrap_or_else(new_spare)
+}
+
+#[cold]
+fn new_spare() -> Box<Busy> {
+    Box::new(Busy::new())
+}
+
+#[inline(never)]
+fn keep_spare(mut busy: Box<Busy>) {
+    busy.inbox.rest();
+    STORE.with_borrow_mut(|store| {
+        if store.len() < STORE_ITEMS_MAX {
+            store.push(busy);
+        }
+    });
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! bytes out. The inbox owns the bytes, so that a read that times out or is dropped loses none.
 
 use crate::proto::{MessageKind, limits, utf8};
-use crate::ring::Buffer;
+use crate::ring::{Buffer, Queue};
 
 /// Bytes of a frame that must have arrived before the rest of it is believed and room for all of
 /// it is made: a header alone must not reserve memory.
@@ -15,15 +15,12 @@ const QUEUE_KEPT: usize = 32;
 
 /// Messages in order of arrival; the last one may be incomplete.
 pub(super) struct Inbox {
-    /// Those before `first` have been taken.
-    queue: Vec<Incoming>,
-    first: usize,
+    queue: Queue<Incoming>,
     cost_bytes: usize,
 }
 
 /// A message on its way in, or a part of one. What it is stands in the mark of the buffer and not
 /// beside it, so that it is one word wherever it goes.
-#[derive(Default)]
 pub(crate) struct Incoming(Buffer);
 
 const BINARY: u8 = 1;
@@ -38,7 +35,7 @@ pub(crate) struct Piece {
 
 impl Inbox {
     pub(super) const fn new() -> Self {
-        Self { queue: Vec::new(), first: 0, cost_bytes: 0 }
+        Self { queue: Queue::new(), cost_bytes: 0 }
     }
 
     /// What the messages cost: the memory they hold and something for each.
@@ -48,7 +45,7 @@ impl Inbox {
 
     /// Messages, the incomplete one included.
     pub(super) fn messages(&self) -> usize {
-        self.queue.len() - self.first
+        self.queue.len()
     }
 
     /// A whole message.
@@ -65,27 +62,13 @@ impl Inbox {
     #[inline(always)]
     fn enqueue(&mut self, incoming: Incoming) {
         self.cost_bytes += incoming.cost_bytes();
-        if self.queue.len() == self.queue.capacity() {
-            self.make_room();
-        }
-        self.queue.push(incoming);
-    }
-
-    /// Room for one more, by moving the others up if half of them have been taken.
-    #[inline(never)]
-    fn make_room(&mut self) {
-        if 2 * self.first > self.queue.len() {
-            self.queue.drain(..self.first);
-            self.first = 0;
-        } else {
-            self.queue.reserve(QUEUE_KEPT);
-        }
+        self.queue.push(incoming, QUEUE_KEPT);
     }
 
     /// More of the message that began last. `frame_remaining` bytes of its frame are still to
     /// come, and the reader wants at most `wanted_bytes` at once.
     pub(super) fn append(&mut self, bytes: &[u8], frame_remaining: u64, wanted_bytes: usize) {
-        let Some(Incoming(payload)) = self.queue.last_mut() else { return };
+        let Some(Incoming(payload)) = self.queue.back_mut() else { return };
         let before = payload.capacity();
         let arrived = payload.len() + bytes.len();
         if bytes.len() > payload.room() {
@@ -102,14 +85,14 @@ impl Inbox {
 
     /// The message that began last is complete.
     pub(super) fn end(&mut self) {
-        if let Some(Incoming(payload)) = self.queue.last_mut() {
+        if let Some(Incoming(payload)) = self.queue.back_mut() {
             payload.set_mark(payload.mark() | COMPLETE);
         }
     }
 
     /// Whether [`Inbox::take`] would take something.
     pub(super) fn is_readable(&self, len: usize, as_bytes: bool) -> bool {
-        let front = self.queue.get(self.first);
+        let front = self.queue.front();
         front.is_some_and(|front| front.is_complete() || front.cut(len, as_bytes).is_some())
     }
 
@@ -117,17 +100,12 @@ impl Inbox {
     /// characters: the usual case.
     #[inline(always)]
     pub(super) fn take_whole(&mut self, len: usize) -> Option<Incoming> {
-        let front = self.queue.get_mut(self.first)?;
+        let front = self.queue.front()?;
         if !front.is_complete() || front.0.len() > len {
             return None;
         }
-        self.cost_bytes -= front.cost_bytes();
-        let taken = std::mem::take(front);
-        self.first += 1;
-        if self.first == self.queue.len() {
-            self.queue.clear();
-            self.first = 0;
-        }
+        let taken = self.queue.pop_front()?;
+        self.cost_bytes -= taken.cost_bytes();
         Some(taken)
     }
 
@@ -141,7 +119,7 @@ impl Inbox {
     }
 
     fn take_part(&mut self, len: usize, as_bytes: bool) -> Option<Piece> {
-        let front = self.queue.get_mut(self.first)?;
+        let front = self.queue.front_mut()?;
         let cut = front.cut(len, as_bytes);
         if front.is_complete() && cut.is_none_or(|cut| cut == front.0.len()) {
             return self.take(usize::MAX, as_bytes);
@@ -152,24 +130,22 @@ impl Inbox {
 
     /// Gives back the memory of a queue that was long once.
     pub(super) fn rest(&mut self) {
-        self.queue.drain(..self.first);
-        self.first = 0;
         self.queue.shrink_to(QUEUE_KEPT);
     }
 
     /// Drops the message that is incomplete.
     pub(super) fn abandon(&mut self) {
-        if let Some(dropped) = self.queue.pop_if(|last| !last.is_complete()) {
+        if self.queue.back_mut().is_some_and(|last| !last.is_complete())
+            && let Some(dropped) = self.queue.pop_back()
+        {
             self.cost_bytes -= dropped.cost_bytes();
         }
     }
 }
 
 impl Incoming {
-    #[inline(always)]
     fn new(mut payload: Buffer, kind: MessageKind, complete: u8) -> Self {
-        let binary = if kind == MessageKind::Binary { BINARY } else { 0 };
-        payload.set_mark(binary | complete);
+        payload.set_mark(mark(kind) | complete);
         Self(payload)
     }
 
@@ -181,7 +157,7 @@ impl Incoming {
     /// A whole message, with room in front: it may be sent from where it is.
     #[inline(always)]
     pub(super) fn whole(kind: MessageKind, bytes: &[u8]) -> Self {
-        Self::new(Buffer::copy_with_headroom(bytes), kind, COMPLETE)
+        Self(Buffer::copy_with_headroom(bytes, mark(kind) | COMPLETE))
     }
 
     #[inline(always)]
@@ -206,7 +182,8 @@ impl Incoming {
 
     #[inline(always)]
     pub(super) fn cost_bytes(&self) -> usize {
-        self.0.capacity() + limits::MESSAGE_COST_BYTES
+        // No capacity comes near the end of the numbers.
+        self.0.capacity().wrapping_add(limits::MESSAGE_COST_BYTES)
     }
 
     /// Bytes of the first `len` characters (or bytes), if they are there.
@@ -233,9 +210,15 @@ impl Incoming {
 
 impl Clone for Incoming {
     fn clone(&self) -> Self {
-        let mut payload = Buffer::copy_with_headroom(&self.0);
-        payload.set_mark(self.0.mark());
-        Self(payload)
+        Self(Buffer::copy_with_headroom(&self.0, self.0.mark()))
+    }
+}
+
+#[inline(always)]
+fn mark(kind: MessageKind) -> u8 {
+    match kind {
+        MessageKind::Text => 0,
+        MessageKind::Binary => BINARY,
     }
 }
 

@@ -4,7 +4,7 @@
 //! waits leaves as one send.
 
 use crate::proto::frame::{Opcode, server_header};
-use crate::proto::limits;
+use crate::proto::{MessageKind, limits};
 use crate::ring::{Buffer, SendData};
 
 /// Bytes of the first buffer for small frames, and of the largest.
@@ -46,8 +46,16 @@ impl Payload<'_> {
             copied if copied.len() <= limits::OUTBOX_COPY_BYTES_MAX => {
                 Buffer::copy_of(copied.bytes())
             }
-            copied => Buffer::copy_with_headroom(copied.bytes()),
+            copied => Buffer::copy_with_headroom(copied.bytes(), 0),
         }
+    }
+}
+
+/// What a message is written as.
+pub(super) fn opcode(kind: MessageKind, binary_data: bool) -> Opcode {
+    match kind {
+        MessageKind::Text if !binary_data => Opcode::Text,
+        _ => Opcode::Binary,
     }
 }
 
@@ -116,27 +124,36 @@ impl Outbox {
         }
     }
 
-    /// Adds a small frame behind the others if that is all there is to it: they wait in one buffer
-    /// with room for it, and together are below the high-water mark. Said by `false` otherwise,
-    /// with nothing done.
+    /// Adds a small frame where that is short work: behind the others, if these wait in one buffer
+    /// with room for it; or as the first, if it is in memory of its own, which is taken. Said by
+    /// `false` otherwise, or if the high-water mark is reached, with nothing done.
     #[inline(always)]
-    pub(super) fn append_small(
+    pub(super) fn push_small(
         &mut self,
         opcode: Opcode,
-        payload: &[u8],
+        payload: &mut Payload<'_>,
         high_water_bytes: usize,
     ) -> bool {
-        let bytes = payload.len() + 2;
-        let Some(buffer) = self.waiting.only_mut() else { return false };
-        if payload.len() > SMALL_BYTES_MAX
-            || bytes > buffer.room()
-            || self.waiting_bytes + self.flying_bytes >= high_water_bytes
-        {
+        let bytes = payload.bytes();
+        if bytes.len() > SMALL_BYTES_MAX || self.bytes() >= high_water_bytes {
             return false;
         }
-        buffer.append_frame([FIN | opcode as u8, payload.len() as u8], payload);
-        self.waiting_bytes += bytes;
-        true
+        let header = [FIN | opcode as u8, bytes.len() as u8];
+        let frame_bytes = header.len() + bytes.len();
+        let pushed = if let Some(others) = self.waiting.only_mut() {
+            others.append_frame(header, bytes)
+        } else if let Payload::Owned(buffer) = payload {
+            self.waiting.is_empty()
+                && buffer.capacity() < COPY_BUFFER_BYTES
+                && buffer.prepend(&header)
+                && self.waiting.push_first(std::mem::take(buffer))
+        } else {
+            false
+        };
+        if pushed {
+            self.waiting_bytes += frame_bytes;
+        }
+        pushed
     }
 
     /// Adds bytes that are no frame: an HTTP answer.
@@ -195,8 +212,8 @@ impl Outbox {
     /// The send in flight has ended after `sent` bytes; the rest goes first next time.
     pub(super) fn sent(&mut self, sent: usize, mut data: SendData) {
         let rest_bytes = std::mem::take(&mut self.flying_bytes) - sent;
-        data.advance(sent);
         if rest_bytes > 0 {
+            data.advance(sent);
             data.append(std::mem::take(&mut self.waiting));
             self.waiting = data;
             self.waiting_bytes += rest_bytes;
@@ -245,9 +262,9 @@ mod tests {
 
     #[test]
     fn a_small_payload_of_its_own_is_sent_from_there_until_another_comes() {
-        let own = |text: &[u8]| Payload::Owned(Buffer::copy_with_headroom(text));
+        let own = |text: &[u8]| Payload::Owned(Buffer::copy_with_headroom(text, 0));
         let mut outbox = Outbox::new();
-        let first = Buffer::copy_with_headroom(b"first");
+        let first = Buffer::copy_with_headroom(b"first", 0);
         let address = first.as_ptr();
         outbox.push_frame(Opcode::Text, Payload::Owned(first));
         let data = outbox.take_for_send();

@@ -25,12 +25,16 @@ impl Connection {
         bytes: &mut [u8],
         core: &Core,
     ) -> Option<Box<Request>> {
-        self.flags.clear(Flag::Pinged);
         self.count(Counted::BytesIn, bytes.len() as u64);
         count_more(&core.counters.bytes_in, bytes.len() as u64);
         match self.phase {
             Phase::Open(_) => {
                 self.phase = Phase::Open(core.now.get().into());
+                if self.flags.has(Flag::Pinged) {
+                    // The next Ping may be due before the wait for this answer would have ended.
+                    self.flags.clear(Flag::Pinged);
+                    self.reschedule(core);
+                }
                 self.handle_frames(bytes, core);
             }
             Phase::Closing(_) => self.handle_frames(bytes, core),
@@ -64,8 +68,10 @@ impl Connection {
             inbox: open.then_some(&mut talk.inbox),
             outbox: &mut talk.outbox,
             messages_in: 0,
-            wanted_bytes: wanted_bytes(self.reading, core),
-            cost_bytes_max: cost_bytes_max(talk.excess_bytes as usize, core),
+            reading: self.reading,
+            excess_bytes: talk.excess_bytes,
+            inbox_bytes_max: core.settings.limits.inbox_bytes_max,
+            core,
             close: None,
         };
         let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
@@ -87,10 +93,15 @@ impl Connection {
 
     /// Acts on the end of the conversation that the session has found. Called when the batch is
     /// settled, so that the handler could answer the messages that came before it.
+    #[inline]
     pub(super) fn conclude(&mut self, core: &Core) {
-        if self.talk.verdict.is_none() {
-            return;
+        if self.talk.verdict.is_some() {
+            self.act_on_verdict(core);
         }
+    }
+
+    #[cold]
+    fn act_on_verdict(&mut self, core: &Core) {
         match self.talk.verdict.take() {
             Some(Verdict::Failed(error)) => self.fail(error.close_code(), error.reason(), core),
             Some(Verdict::Closed(code, reason)) => self.handle_close(code, reason, core),
@@ -111,32 +122,44 @@ impl Connection {
     }
 }
 
-/// Bytes the reader wants at once, at most: what the inbox may make room for.
-fn wanted_bytes(reading: Option<Reading>, core: &Core) -> usize {
-    let limits = &core.settings.limits;
-    let message = usize::try_from(limits.message_bytes_max).unwrap_or(usize::MAX);
-    // A character has up to four bytes.
-    let asked = reading.map_or(0, |read| read.len().saturating_mul(4)).min(message);
-    asked.max(limits.inbox_bytes_max)
-}
-
-/// What this inbox may cost, given how much the others of the shard have grown.
-fn cost_bytes_max(own_bytes: usize, core: &Core) -> usize {
-    let limits = &core.settings.limits;
-    let others = core.inbox_growth_bytes.get() - own_bytes;
-    let growth = limits.inbox_growth_bytes_max.saturating_sub(others);
-    limits.inbox_bytes_max.saturating_add(growth)
-}
-
 /// Where the session puts what it finds.
 struct Sink<'a> {
     /// Absent when messages are dropped.
     inbox: Option<&'a mut Inbox>,
     outbox: &'a mut Outbox,
     messages_in: u64,
-    wanted_bytes: usize,
-    cost_bytes_max: usize,
+    /// The read that waits.
+    reading: Option<Reading>,
+    /// What the inbox has in the growth account of the shard.
+    excess_bytes: u32,
+    /// Up to this cost no account is looked at.
+    inbox_bytes_max: usize,
+    core: &'a Core,
     close: Option<(CloseCode, Box<str>)>,
+}
+
+impl Sink<'_> {
+    /// Bytes the reader wants at once, at most: what the inbox may make room for.
+    fn wanted_bytes(&self) -> usize {
+        let limits = &self.core.settings.limits;
+        let message = usize::try_from(limits.message_bytes_max).unwrap_or(usize::MAX);
+        // A character has up to four bytes.
+        let asked = self.reading.map_or(0, |read| read.len().saturating_mul(4)).min(message);
+        asked.max(limits.inbox_bytes_max)
+    }
+
+    /// Whether the inbox may cost so much.
+    #[inline(always)]
+    fn allows(&self, cost_bytes: usize) -> bool {
+        cost_bytes <= self.inbox_bytes_max || cost_bytes <= self.cost_bytes_max()
+    }
+
+    /// What the inbox may cost, given how much the others of the shard have grown.
+    fn cost_bytes_max(&self) -> usize {
+        let others = self.core.inbox_growth_bytes.get() - self.excess_bytes as usize;
+        let growth = self.core.settings.limits.inbox_growth_bytes_max.saturating_sub(others);
+        self.inbox_bytes_max.saturating_add(growth)
+    }
 }
 
 impl Events for Sink<'_> {
@@ -147,21 +170,27 @@ impl Events for Sink<'_> {
     }
 
     fn message_data(&mut self, bytes: &[u8], frame_remaining: u64) -> Result<(), Refused> {
+        let wanted_bytes = self.wanted_bytes();
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
-        inbox.append(bytes, frame_remaining, self.wanted_bytes);
-        if inbox.cost_bytes() > self.cost_bytes_max {
-            inbox.abandon();
-            return Err(Refused);
+        inbox.append(bytes, frame_remaining, wanted_bytes);
+        let cost_bytes = inbox.cost_bytes();
+        if self.allows(cost_bytes) {
+            return Ok(());
         }
-        Ok(())
+        if let Some(inbox) = &mut self.inbox {
+            inbox.abandon();
+        }
+        Err(Refused)
     }
 
     #[inline(always)]
     fn message(&mut self, kind: MessageKind, bytes: &[u8]) -> Result<(), Refused> {
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
         inbox.push(kind, bytes);
-        self.messages_in += 1;
-        if inbox.cost_bytes() > self.cost_bytes_max { Err(Refused) } else { Ok(()) }
+        // Fewer than there are bytes.
+        self.messages_in = self.messages_in.wrapping_add(1);
+        let cost_bytes = inbox.cost_bytes();
+        if self.allows(cost_bytes) { Ok(()) } else { Err(Refused) }
     }
 
     fn message_end(&mut self) {

@@ -95,9 +95,9 @@ impl<R: Ring> Submit<'_, R> {
     /// Once everything is sent, declares the socket dead if the peer has said that it is done, and
     /// sends FIN otherwise.
     fn finish(&mut self, held: &mut Held, connection: &mut Connection) {
-        let said_all = connection.talk.outbox.is_idle() && !held.sending;
         if !matches!(connection.phase, Phase::Lingering(_))
-            || !said_all
+            || !connection.talk.outbox.is_idle()
+            || held.sending
             || connection.flags.has(Flag::Dead)
         {
             return;

@@ -7,10 +7,9 @@ use super::connection::{Connection, Counts, Ended, Phase, Reading};
 use super::core::{Core, count};
 use super::flags::{Flag, Flags};
 use super::inbox::{Inbox, Incoming, Piece};
-use super::outbox::Payload;
+use super::outbox::{Payload, opcode};
 use super::registry::SlotId;
 use crate::clock::Moment;
-use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, Refusal};
 use crate::sessions::{SocketKey, Visit};
 use std::cell::RefMut;
@@ -126,26 +125,29 @@ impl Port {
         self.wait(&mut state, context);
     }
 
-    /// Adds a small message to what is to be sent already: the usual case of [`Port::write`] when
-    /// there are several. `false` if it is no such case, with nothing done.
+    /// Adds a small message to what is to be sent: the usual case of [`Port::write`] in a batch in
+    /// which something has come. `false` if it is no such case, with nothing done.
     #[inline(always)]
-    pub(crate) fn append_small(&self, kind: MessageKind, payload: &[u8]) -> bool {
+    pub(crate) fn write_small(&self, kind: MessageKind, payload: &mut Payload<'_>) -> bool {
         let mut state = self.state();
         let state = &mut *state;
+        let limits = &self.core.settings.limits;
         let Some(talk) = state.talk.busy() else { return false };
         const DIRTY: Flags = Flags::of(&[Flag::Dirty]);
         const ASKED: Flags = Flags::of(&[Flag::Dirty, Flag::Fenced, Flag::BinaryData]);
-        if state.flags.among(ASKED) != DIRTY || !matches!(state.phase, Phase::Open(_)) {
+        if state.flags.among(ASKED) != DIRTY
+            || !matches!(state.phase, Phase::Open(_))
+            || payload.len() as u64 > limits.message_bytes_max
+        {
             return false;
         }
         let opcode = opcode(kind, false);
-        let high_water_bytes = self.core.settings.limits.outbox_high_water_bytes;
-        let appended = talk.outbox.append_small(opcode, payload, high_water_bytes);
-        if appended {
+        let pushed = talk.outbox.push_small(opcode, payload, limits.outbox_high_water_bytes);
+        if pushed {
             state.flags.clear(Flag::Writing);
             state.count_message_out();
         }
-        appended
+        pushed
     }
 
     /// Adds a message to what is to be sent, if there is room.
@@ -293,13 +295,6 @@ impl Port {
     }
 }
 
-fn opcode(kind: MessageKind, binary_data: bool) -> Opcode {
-    match kind {
-        MessageKind::Text if !binary_data => Opcode::Text,
-        _ => Opcode::Binary,
-    }
-}
-
 /// The handler is gone. Nobody will read what has arrived, and it must not count any more; unless
 /// the socket is shared, and somebody else will.
 impl Drop for Port {
@@ -375,7 +370,8 @@ impl Future for Read<'_> {
             return Poll::Ready(Err(ReadFailure::Timeout));
         }
         state.reading = Some(Reading::new(len, deadline));
-        state.reschedule(core);
+        // The wheel knows of the connection's other deadlines since they were set.
+        state.look_by(deadline, core);
         if state.flags.has(Flag::Paused) {
             state.mark_dirty(core);
         }

@@ -21,7 +21,8 @@ pub const BUFFER_HEADROOM: usize = 16;
 /// Up to this many bytes are copied where they are; for more a call of `memcpy` pays.
 const SHORT_BYTES_MAX: usize = 128;
 
-/// What stands in front of the bytes.
+/// What stands in front of the bytes. `start <= end <= capacity`, always, so that their differences
+/// are taken without a check; nor is there one when `end` moves into room that was seen.
 #[repr(C)]
 struct Head {
     /// Bytes behind the head; 0 only in [`EMPTY`].
@@ -70,14 +71,17 @@ impl Buffer {
         buffer
     }
 
-    /// A buffer of these bytes with [`BUFFER_HEADROOM`] in front.
+    /// A buffer of these bytes with [`BUFFER_HEADROOM`] in front and this [`Buffer::mark`].
     #[inline(always)]
-    pub fn copy_with_headroom(bytes: &[u8]) -> Self {
-        let mut buffer = Self::with_capacity(bytes.len() + BUFFER_HEADROOM);
-        buffer.append(&[0; BUFFER_HEADROOM]);
-        buffer.append(bytes);
-        let end = buffer.head().end;
-        buffer.set(BUFFER_HEADROOM, end);
+    pub fn copy_with_headroom(bytes: &[u8], mark: u8) -> Self {
+        let end = BUFFER_HEADROOM + bytes.len();
+        let mut buffer = Self::with_capacity(end);
+        // SAFETY: `with_capacity` never gives `EMPTY`, so this is a head of its own. That all bytes
+        // up to `end` have been written is made true before anybody can look.
+        let head = unsafe { buffer.0.as_mut() };
+        (head.start, head.end, head.mark) = (BUFFER_HEADROOM, end, mark);
+        // SAFETY: the capacity is `end` or more.
+        unsafe { buffer.write(BUFFER_HEADROOM, bytes) };
         buffer
     }
 
@@ -126,9 +130,11 @@ impl Buffer {
     #[inline(always)]
     fn at(&self, place: usize) -> *mut u8 {
         debug_assert!(place <= self.head().capacity);
+        // SAFETY: behind the head, which is at most the end of its allocation.
+        let bytes = unsafe { self.0.as_ptr().add(1) }.cast::<u8>();
         // SAFETY: the memory is `capacity` bytes behind the head, in one allocation, and every
         // place asked for is not behind their end.
-        unsafe { self.0.as_ptr().cast::<u8>().add(size_of::<Head>() + place) }
+        unsafe { bytes.add(place) }
     }
 
     /// One byte that the owner may use to remember what the bytes are; 0 at first.
@@ -150,7 +156,7 @@ impl Buffer {
     /// Bytes that can be appended without moving the others.
     #[inline(always)]
     pub fn room(&self) -> usize {
-        self.head().capacity - self.head().end
+        self.head().capacity.wrapping_sub(self.head().end)
     }
 
     /// Bytes of memory this buffer holds, used or not.
@@ -162,13 +168,13 @@ impl Buffer {
     /// Bytes.
     #[inline(always)]
     pub fn len(&self) -> usize {
-        self.head().end - self.head().start
+        self.head().end.wrapping_sub(self.head().start)
     }
 
     /// Whether there are none.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.head().start == self.head().end
     }
 
     /// Appends `bytes`, moving to larger memory (of the store) where they do not fit.
@@ -179,15 +185,21 @@ impl Buffer {
         self.append(bytes);
     }
 
-    /// Appends a frame whose header has two bytes.
-    ///
-    /// # Panics
-    ///
-    /// If there is no room.
+    /// Appends a frame whose header has two bytes. `false`, and nothing done, without room.
     #[inline(always)]
-    pub fn append_frame(&mut self, header: [u8; 2], payload: &[u8]) {
-        self.append(&header);
-        self.append(payload);
+    pub fn append_frame(&mut self, header: [u8; 2], payload: &[u8]) -> bool {
+        let (end, bytes) = (self.head().end, header.len() + payload.len());
+        if bytes > self.room() {
+            return false;
+        }
+        // SAFETY: there is room for both, seen just above.
+        unsafe { self.write(end, &header) };
+        // SAFETY: as above; the payload begins where the header ends.
+        unsafe { self.write(end.wrapping_add(header.len()), payload) };
+        // SAFETY: there was room for two bytes, so this is not `EMPTY` but a head of its own,
+        // borrowed mutably with `self`. The bytes up to the new end are written.
+        unsafe { self.0.as_mut() }.end = end.wrapping_add(bytes);
+        true
     }
 
     /// Appends what there is room for.
@@ -195,9 +207,26 @@ impl Buffer {
     fn append(&mut self, bytes: &[u8]) {
         let (end, count) = (self.head().end, bytes.len());
         assert!(count <= self.room(), "no room for what is appended");
-        let (from, to) = (bytes.as_ptr(), self.at(end));
-        // SAFETY: `count` bytes from `end` on are inside the memory (asserted above), which
-        // `self` owns, so they are not those of `bytes`. No copy below leaves either range.
+        // SAFETY: asserted above.
+        unsafe { self.write(end, bytes) };
+        if count > 0 {
+            // SAFETY: there was room for a byte, so this is not `EMPTY` but a head of its own,
+            // borrowed mutably with `self`. The bytes up to the new end are written.
+            unsafe { self.0.as_mut() }.end = end.wrapping_add(count);
+        }
+    }
+
+    /// Writes `bytes` to `place` of the memory, and leaves to the caller to say that they are there.
+    ///
+    /// # Safety
+    ///
+    /// The memory ends no sooner than they do.
+    #[inline(always)]
+    // SAFETY: stated above; the callers compare with the room or have just made it.
+    unsafe fn write(&mut self, place: usize, bytes: &[u8]) {
+        let (from, to, count) = (bytes.as_ptr(), self.at(place), bytes.len());
+        // SAFETY: `count` bytes from `place` on are inside the memory, which `self` owns, so they
+        // are not those of `bytes`. No copy below leaves either range.
         #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one range for all of them")]
         unsafe {
             match count {
@@ -206,13 +235,9 @@ impl Buffer {
                 16..32 => copy_ends::<16>(from, to, count),
                 8..16 => copy_ends::<8>(from, to, count),
                 4..8 => copy_ends::<4>(from, to, count),
+                2..4 => copy_ends::<2>(from, to, count),
                 _ => ptr::copy_nonoverlapping(from, to, count),
             }
-        }
-        if count > 0 {
-            // SAFETY: there was room for a byte, so this is not `EMPTY` but a head of its own,
-            // borrowed mutably with `self`. The bytes up to the new end are written.
-            unsafe { self.0.as_mut() }.end = end + count;
         }
     }
 
@@ -242,11 +267,12 @@ impl Buffer {
     }
 
     /// Puts `header` directly in front of the bytes. `false`, and nothing done, without room.
+    #[inline]
     pub fn prepend(&mut self, header: &[u8]) -> bool {
         let (start, end) = (self.head().start, self.head().end);
         let Some(place) = start.checked_sub(header.len()) else { return false };
-        // SAFETY: `place..start` is inside the memory, which `self` owns.
-        unsafe { ptr::copy_nonoverlapping(header.as_ptr(), self.at(place), header.len()) };
+        // SAFETY: they end at `start`, which is inside the memory.
+        unsafe { self.write(place, header) };
         self.set(place, end);
         true
     }
@@ -269,8 +295,7 @@ impl Buffer {
 
     /// Moves the first `count` bytes out into a buffer of their own, with headroom and mark.
     pub fn split_to(&mut self, count: usize) -> Self {
-        let mut front = Self::copy_with_headroom(&self[..count]);
-        front.set_mark(self.mark());
+        let front = Self::copy_with_headroom(&self[..count], self.mark());
         self.advance(count);
         front
     }
@@ -280,9 +305,12 @@ impl Buffer {
     fn free(&mut self) {
         let capacity = self.head().capacity;
         if capacity > 0 {
+            let bytes = size_of::<Head>().wrapping_add(capacity);
+            // SAFETY: `allocate` has found that this is a layout.
+            let layout = unsafe { Layout::from_size_align_unchecked(bytes, align_of::<Head>()) };
             // SAFETY: `allocate` made it with this layout. Called by `drop` only, and nothing of
             // the kernel's points to it: what is being sent is in a `SendTable`.
-            unsafe { dealloc(self.0.as_ptr().cast(), layout(capacity)) };
+            unsafe { dealloc(self.0.as_ptr().cast(), layout) };
         }
     }
 }

@@ -19,6 +19,7 @@ mod kernel;
 mod lease_pool;
 mod pool;
 pub mod probe;
+mod queue;
 mod selftest;
 mod sends;
 mod setup;
@@ -30,6 +31,7 @@ pub use kernel::KernelRing;
 #[doc(hidden)]
 pub use lease_pool::LeasePool;
 pub use pool::Lease;
+pub use queue::Queue;
 pub use rustix::io::Errno;
 pub use selftest::receive_mode_that_works;
 pub use sends::SendData;

@@ -29,6 +29,16 @@ impl SendData {
         }
     }
 
+    /// As [`SendData::push`] where there is nothing yet; `false`, and `buffer` is dropped, otherwise.
+    #[inline(always)]
+    pub fn push_first(&mut self, buffer: Buffer) -> bool {
+        let is_first = self.first.is_empty();
+        if is_first {
+            self.first = buffer;
+        }
+        is_first
+    }
+
     /// Appends all of `other`.
     pub fn append(&mut self, other: Self) {
         self.push(other.first);

@@ -97,18 +97,22 @@ fn xor_ends<const N: usize>(bytes: &mut [u8], key: [u8; 4]) -> u64 {
     let (Some(mut first), Some(mut last)) = ends else { return xor(bytes, key) };
     xor_words(&mut first, u32::from_ne_bytes(key));
     xor_words(&mut last, u32::from_ne_bytes(rotated(key, bytes.len() - N)));
-    let mut seen = 0;
-    let words = first.as_chunks::<4>().0.iter().zip(last.as_chunks::<4>().0);
-    for (one, other) in words {
-        seen |= u32::from_ne_bytes(*one) | u32::from_ne_bytes(*other);
-    }
     if let Some(place) = bytes.first_chunk_mut() {
         *place = first;
     }
     if let Some(place) = bytes.last_chunk_mut() {
         *place = last;
     }
-    u64::from(seen)
+    // In four lanes, which are put together at the end: the compiler makes one register of them,
+    // and only here, behind the writing.
+    let mut seen = [0; 4];
+    for (one, other) in first.as_chunks::<16>().0.iter().zip(last.as_chunks::<16>().0) {
+        let words = one.as_chunks::<4>().0.iter().zip(other.as_chunks::<4>().0);
+        for (lane, (one, other)) in seen.iter_mut().zip(words) {
+            *lane |= u32::from_ne_bytes(*one) | u32::from_ne_bytes(*other);
+        }
+    }
+    u64::from(seen[0] | seen[1] | seen[2] | seen[3])
 }
 
 #[inline(always)]

@@ -25,19 +25,18 @@ impl Session {
     ) -> Result<usize, ProtocolError> {
         let payload_bytes_max =
             usize::try_from(limits.message_bytes_max).map_or(BLOCK_BYTES, |m| m.min(BLOCK_BYTES));
-        let mut consumed = 0;
-        while let Some((kind, key, header_bytes, payload)) =
-            split_whole(&mut input[consumed..], payload_bytes_max)
-        {
-            let frame_bytes = header_bytes + payload.len();
+        let all_bytes = input.len();
+        let (mut rest, mut rest_bytes) = (input, all_bytes);
+        while let Some(message) = split_whole(rest, payload_bytes_max) {
+            let Whole { kind, key, payload, after } = message;
             let ascii = unmask_seeing_ascii(payload, key, 0);
             if kind == MessageKind::Text && !ascii {
                 self.check_whole(kind, payload, events)?;
             }
             events.message(kind, payload)?;
-            consumed += frame_bytes;
+            (rest_bytes, rest) = (after.len(), after);
         }
-        Ok(consumed)
+        Ok(all_bytes - rest_bytes)
     }
 
     /// The same events as the long way has, also before an error.
@@ -56,13 +55,19 @@ impl Session {
     }
 }
 
-/// The message that `input` begins with: its kind, the mask, the bytes of its header, and the
-/// payload. `None` if it begins with something else, or with a part of a message.
+/// A message at the beginning of an input.
+struct Whole<'a> {
+    kind: MessageKind,
+    key: [u8; 4],
+    payload: &'a mut [u8],
+    /// What follows it.
+    after: &'a mut [u8],
+}
+
+/// The message that `input` begins with. `None` if it begins with something else, or with a part
+/// of a message.
 #[inline(always)]
-fn split_whole(
-    input: &mut [u8],
-    payload_bytes_max: usize,
-) -> Option<(MessageKind, [u8; 4], usize, &mut [u8])> {
+fn split_whole(input: &mut [u8], payload_bytes_max: usize) -> Option<Whole<'_>> {
     let (&mut [first, second], rest) = input.split_first_chunk_mut()?;
     let kind = match first {
         WHOLE_TEXT => MessageKind::Text,
@@ -70,13 +75,13 @@ fn split_whole(
         _ => return None,
     };
     // Without a mask this is over 127.
-    let (payload_bytes, header_bytes, rest) = match second ^ MASKED {
-        short @ 0..126 => (usize::from(short), 6, rest),
+    let (payload_bytes, rest) = match second ^ MASKED {
+        short @ 0..126 => (usize::from(short), rest),
         126 => {
             let (&mut length, rest) = rest.split_first_chunk_mut()?;
             let length = usize::from(u16::from_be_bytes(length));
             // Shorter ones have the other form (RFC 6455 §5.2).
-            (Some(length).filter(|length| *length >= 126)?, 8, rest)
+            (Some(length).filter(|length| *length >= 126)?, rest)
         }
         _ => return None,
     };
@@ -84,5 +89,6 @@ fn split_whole(
     if payload_bytes > payload_bytes_max {
         return None;
     }
-    Some((kind, key, header_bytes, rest.get_mut(..payload_bytes)?))
+    let (payload, after) = rest.split_at_mut_checked(payload_bytes)?;
+    Some(Whole { kind, key, payload, after })
 }
