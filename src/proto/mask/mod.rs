@@ -35,12 +35,11 @@ pub fn unmask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
 #[inline(always)]
 pub fn unmask_seeing_ascii(bytes: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     let key = rotated(key, offset);
-    let seen = match bytes.len() {
+    match bytes.len() {
         32..64 => xor_ends::<32>(bytes, key),
         64..=SHORT_BYTES_MAX => xor_ends::<64>(bytes, key),
-        _ => xor_loop(bytes, key),
-    };
-    seen & HIGH_BITS == 0
+        _ => xor_loop(bytes, key) & HIGH_BITS == 0,
+    }
 }
 
 /// Any length. Not inlined, so that the short cases stay short code.
@@ -92,9 +91,9 @@ fn xor(bytes: &mut [u8], key: [u8; 4]) -> u64 {
 /// either is written, so that it does not matter how far they overlap. In words of four bytes,
 /// because the compiler makes vector code of these here, and of longer ones does not.
 #[inline(always)]
-fn xor_ends<const N: usize>(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+fn xor_ends<const N: usize>(bytes: &mut [u8], key: [u8; 4]) -> bool {
     let ends = (bytes.first_chunk::<N>().copied(), bytes.last_chunk::<N>().copied());
-    let (Some(mut first), Some(mut last)) = ends else { return xor(bytes, key) };
+    let (Some(mut first), Some(mut last)) = ends else { return xor(bytes, key) & HIGH_BITS == 0 };
     xor_words(&mut first, u32::from_ne_bytes(key));
     xor_words(&mut last, u32::from_ne_bytes(rotated(key, bytes.len() - N)));
     if let Some(place) = bytes.first_chunk_mut() {
@@ -103,16 +102,20 @@ fn xor_ends<const N: usize>(bytes: &mut [u8], key: [u8; 4]) -> u64 {
     if let Some(place) = bytes.last_chunk_mut() {
         *place = last;
     }
-    // In four lanes, which are put together at the end: the compiler makes one register of them,
-    // and only here, behind the writing.
+    is_ascii(&first) & is_ascii(&last)
+}
+
+/// Whether no byte has its highest bit set. In four lanes, which are put together at the end: this
+/// the compiler keeps in one register, and longer words it does not.
+#[inline(always)]
+fn is_ascii<const N: usize>(bytes: &[u8; N]) -> bool {
     let mut seen = [0; 4];
-    for (one, other) in first.as_chunks::<16>().0.iter().zip(last.as_chunks::<16>().0) {
-        let words = one.as_chunks::<4>().0.iter().zip(other.as_chunks::<4>().0);
-        for (lane, (one, other)) in seen.iter_mut().zip(words) {
-            *lane |= u32::from_ne_bytes(*one) | u32::from_ne_bytes(*other);
+    for part in bytes.as_chunks::<16>().0 {
+        for (lane, word) in seen.iter_mut().zip(part.as_chunks::<4>().0) {
+            *lane |= u32::from_ne_bytes(*word);
         }
     }
-    u64::from(seen[0] | seen[1] | seen[2] | seen[3])
+    u64::from(seen[0] | seen[1] | seen[2] | seen[3]) & HIGH_BITS == 0
 }
 
 #[inline(always)]
