@@ -95,7 +95,8 @@ impl Outbox {
 
     /// Adds a frame; before a Close, the Pong that waits, because nothing may come behind it. Small
     /// payloads are copied behind each other; large ones stay where they are, with the header in
-    /// front of them if there is room, and so does a small one that is the first.
+    /// front of them if there is room. A small one that is the first is in memory of its own, for
+    /// often it stays alone, and a Ping for each of many connections is not to take a page for each.
     #[inline]
     pub(super) fn push_frame(&mut self, opcode: Opcode, payload: Payload<'_>) {
         if opcode == Opcode::Close {
@@ -103,6 +104,14 @@ impl Outbox {
         }
         let (header, header_bytes) = server_header(opcode, true, payload.len() as u64);
         let header = &header[..header_bytes];
+        let payload = match payload {
+            Payload::Borrowed(bytes)
+                if bytes.len() <= SMALL_BYTES_MAX && self.waiting.is_empty() =>
+            {
+                Payload::Owned(Buffer::copy_with_headroom(bytes, 0))
+            }
+            other => other,
+        };
         match payload {
             Payload::Owned(mut buffer) if buffer.len() > limits::OUTBOX_COPY_BYTES_MAX => {
                 if !buffer.prepend(header) {
@@ -258,6 +267,14 @@ mod tests {
         let piece = data.iter().next().unwrap();
         assert_eq!(piece[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
         assert_eq!(piece[10..].as_ptr(), address);
+    }
+
+    #[test]
+    fn a_small_frame_that_stays_alone_takes_little_memory() {
+        let mut outbox = Outbox::new();
+        outbox.push_frame(Opcode::Ping, Payload::Borrowed(b""));
+        assert!(outbox.waiting.last_mut().capacity() < 64);
+        assert_eq!(bytes(&outbox.take_for_send()), [0x89, 0]);
     }
 
     #[test]

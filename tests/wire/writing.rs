@@ -47,6 +47,27 @@ fn a_write_waits_for_a_peer_that_does_not_read_and_goes_on_when_it_does() {
 }
 
 #[test]
+fn the_limit_of_a_message_holds_for_small_ones_behind_others() {
+    let mut settings = quick();
+    settings.limits.message_bytes_max = 100;
+    let server = Server::with(settings, async |ws| {
+        ws.read(100, LONG).await?;
+        for bytes in [100, 101] {
+            let taken = ws.write("x".repeat(bytes)).await;
+            ws.write(format!("{bytes}: {taken:?}")).await?;
+        }
+        Ok(())
+    });
+    let mut client = connect(server.address, "/");
+    client.send(Message::text("go")).unwrap();
+    assert_eq!(text(&mut client), "x".repeat(100));
+    assert_eq!(text(&mut client), "100: Ok(())");
+    assert_eq!(text(&mut client), "101: Err(TooLong)");
+    drop(client);
+    server.finish();
+}
+
+#[test]
 fn try_write_says_full_and_takes_again_when_the_peer_has_read() {
     let mut settings = quick();
     settings.limits.socket_send_buffer_bytes = 16 * 1024;
