@@ -100,6 +100,7 @@ start() {
     for ((tries = 0; tries < 100; tries++)); do
         kill -0 "${pids[$1]}" 2>/dev/null || break
         if (exec 3<> "/dev/tcp/${address%:*}/${address#*:}") 2>/dev/null; then
+            await_rest "${pids[$1]}"
             kill -STOP -- "-${pids[$1]}"
             return 0
         fi
@@ -108,6 +109,18 @@ start() {
     note "left out: ${names[$1]} (does not listen on $address: $(tail -n 1 "$log"))"
     stop "$1"
     return 1
+}
+
+# A server listens before all its threads have made what they need, which would count as the memory
+# of connections.
+await_rest() {
+    local before='' now tries
+    for ((tries = 0; tries < 50; tries++)); do
+        now=$(awk '/^VmRSS/ { print $2 }' "/proc/$1/status")
+        [[ $now != "$before" ]] || return 0
+        before=$now
+        sleep 0.2
+    done
 }
 
 # A stopped process hears nothing but KILL until it goes on.
