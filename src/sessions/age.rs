@@ -11,7 +11,7 @@ use super::store::StoreError;
 use std::time::{Duration, Instant};
 
 /// How the WebSockets of a session are told that it is too old.
-const TOO_OLD: &str = "the session is too old";
+pub(super) const TOO_OLD: &str = "the session is too old";
 
 /// When a session ends although it is used; `None`: never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

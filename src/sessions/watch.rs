@@ -1,11 +1,12 @@
 //! Looks after the sessions of open WebSockets: they live on, and those that somebody else has
 //! ended are closed.
 
-use super::age::End;
+use super::age::{End, TOO_OLD};
 use super::id::SessionId;
 use super::keeper::SessionKeeper;
 use super::store::StoreError;
 use crate::proto::limits::SESSION_CHECK_INTERVAL;
+use std::collections::BTreeMap;
 use std::sync::Weak;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -68,6 +69,7 @@ impl SessionKeeper {
         extend: bool,
     ) -> Result<(), StoreError> {
         let lifetime = self.settings.lifetime;
+        let ends: BTreeMap<SessionId, End> = sessions.iter().copied().collect();
         let (last, others): (Vec<_>, Vec<_>) =
             sessions.into_iter().partition(|(_, end)| extend && end.comes_within(lifetime));
         let ids = others.into_iter().map(|(id, _)| id).collect();
@@ -81,9 +83,12 @@ impl SessionKeeper {
         }
         for id in missing {
             // A rotation may have begun since: the old id is missing, and nothing is wrong.
-            if !self.live.is_rotating(id) {
-                self.end(id, "the session has ended");
+            if self.live.is_rotating(id) {
+                continue;
             }
+            // It may have come of age since, and the store drops it at that very moment.
+            let too_old = ends.get(&id).is_some_and(|end| end.is_over());
+            self.end(id, if too_old { TOO_OLD } else { "the session has ended" });
         }
         Ok(())
     }
