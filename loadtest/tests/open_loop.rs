@@ -97,12 +97,14 @@ fn a_generator_that_cannot_keep_a_rate_says_so() {
     let run = |rate| report(&echo(&url, &[&watched[..], &["--rate", rate]].concat()));
     let slow = run("200");
     assert_eq!(slow["generator_bound"], false, "{slow}");
-    // 41 GB/s: more than goes through a loopback.
+    // More than goes through a loopback, but the kernel may still take it all into its queues.
     let fast = run("10000000");
     let sent = fast["open_loop"]["sent_per_second"].as_f64().expect("a rate");
-    assert!(sent < 0.99 * 10e6, "{fast}");
     let is_full = |side| fast[side]["busiest_thread"].as_f64().expect("a share") >= 0.95;
-    assert_eq!(fast["generator_bound"], is_full("client") && !is_full("server"), "{fast}");
+    let falls_behind = sent < 0.99 * 10e6;
+    let bound = falls_behind && is_full("client") && !is_full("server");
+    assert_eq!(fast["generator_bound"], bound, "{fast}");
+    assert_eq!(fast["open_loop"]["reached"], false, "{fast}");
 }
 
 #[test]
