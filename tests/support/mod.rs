@@ -185,15 +185,22 @@ pub fn text(client: &mut Client) -> String {
 
 /// The code and the reason of the Close frame that comes next, and that it is the end.
 pub fn close_of(client: &mut Client) -> (u16, String) {
+    texts_and_close(client).1
+}
+
+/// The same, and the texts in front of it.
+pub fn texts_and_close(client: &mut Client) -> (Vec<String>, (u16, String)) {
+    let mut texts = Vec::new();
     loop {
         match client.read() {
-            Ok(tungstenite::Message::Close(None)) => return (1005, String::new()),
+            Ok(tungstenite::Message::Close(None)) => return (texts, (1005, String::new())),
             Ok(tungstenite::Message::Close(Some(frame))) => {
                 let said = (frame.code.into(), frame.reason.as_str().to_owned());
                 // Flushes the answer and waits for the end of the stream.
                 assert!(client.read().is_err());
-                return said;
+                return (texts, said);
             }
+            Ok(tungstenite::Message::Text(text)) => texts.push(text.as_str().to_owned()),
             Ok(_) => {}
             Err(error) => panic!("no Close frame: {error}"),
         }
