@@ -53,6 +53,7 @@ fn masks(criterion: &mut Criterion) {
     }
 }
 
+/// The name alone is what the session calls: from some length on AVX-512 where there is any.
 fn texts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("utf8");
     for (name, pattern) in [("ascii", "Straight-line code. "), ("mixed", "aé€😀")] {
@@ -64,6 +65,9 @@ fn texts(criterion: &mut Criterion) {
             group.throughput(Throughput::Bytes(text.len() as u64));
             group.bench_function(BenchmarkId::new(name, size), |b| {
                 b.iter(|| checked(black_box(text.as_bytes())));
+            });
+            group.bench_function(BenchmarkId::new(format!("{name}, simdutf8"), size), |b| {
+                b.iter(|| simdutf8::basic::from_utf8(black_box(text.as_bytes())).is_ok());
             });
             group.bench_function(BenchmarkId::new(format!("{name}, std"), size), |b| {
                 b.iter(|| std::str::from_utf8(black_box(text.as_bytes())).is_ok());

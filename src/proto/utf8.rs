@@ -1,9 +1,12 @@
 //! Text that arrives in pieces: is it UTF-8 so far, and where do its characters end.
 //!
 //! The session asks with every block, `read` asks where to cut. A message is refused at the first
-//! byte that no continuation could repair, not at its end. The bulk is left to `simdutf8`, which
-//! sees each byte once: a character cut by the end of a block is taken off before and carried over
-//! as three bytes of state.
+//! byte that no continuation could repair, not at its end. The bulk is left to `simdutf8`, or to
+//! `wide` where it is long and the CPU has AVX-512: a character cut by the end of a block is taken
+//! off before and carried over as three bytes of state.
+
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use thiserror::Error;
 
@@ -43,9 +46,9 @@ impl Utf8Validator {
             rest = after;
         }
         let (whole, tail) = rest.split_at(rest.len() - incomplete_tail_bytes(rest));
-        // Below 64 bytes this is the standard library's check; it gives no position, and none is
-        // needed, because the error ends the connection.
-        simdutf8::basic::from_utf8(whole).map_err(|_| Utf8Error)?;
+        if !is_utf8(whole) {
+            return Err(Utf8Error);
+        }
         if let Some((&lead, continuations)) = tail.split_first() {
             self.push_lead(lead)?;
             for &byte in continuations {
@@ -93,6 +96,18 @@ impl Utf8Validator {
         *self = Self { missing: self.missing - 1, low: 0x80, high: 0xBF };
         Ok(())
     }
+}
+
+/// Whether the piece is UTF-8 and ends with a whole character. Where it is not is not asked for,
+/// because the error ends the connection.
+#[inline]
+fn is_utf8(bytes: &[u8]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if bytes.len() >= wide::BYTES_MIN {
+        return wide::is_utf8(bytes);
+    }
+    // Below 64 bytes this is the standard library's check.
+    simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
 /// Length in bytes of the first `chars` characters of `bytes`.
