@@ -17,6 +17,8 @@ const QUEUE_KEPT: usize = 32;
 pub(super) struct Inbox {
     queue: Queue<Incoming>,
     cost_bytes: usize,
+    /// Whole messages that have come and were not asked for yet.
+    arrived: u64,
 }
 
 /// A message on its way in, or a part of one. What it is stands in the mark of the buffer and not
@@ -35,7 +37,7 @@ pub(crate) struct Piece {
 
 impl Inbox {
     pub(super) const fn new() -> Self {
-        Self { queue: Queue::new(), cost_bytes: 0 }
+        Self { queue: Queue::new(), cost_bytes: 0, arrived: 0 }
     }
 
     /// What the messages cost: the memory they hold and something for each.
@@ -48,10 +50,17 @@ impl Inbox {
         self.queue.len()
     }
 
+    /// Whole messages that have come since this was asked last.
+    pub(super) fn take_arrived(&mut self) -> u64 {
+        std::mem::take(&mut self.arrived)
+    }
+
     /// A whole message.
     #[inline(always)]
     pub(super) fn push(&mut self, kind: MessageKind, bytes: &[u8]) {
         self.enqueue(Incoming::whole(kind, bytes));
+        // Fewer than there are bytes.
+        self.arrived = self.arrived.wrapping_add(1);
     }
 
     /// A message begins.
@@ -61,8 +70,10 @@ impl Inbox {
 
     #[inline(always)]
     fn enqueue(&mut self, incoming: Incoming) {
-        self.cost_bytes += incoming.cost_bytes();
+        let cost_bytes = incoming.cost_bytes();
         self.queue.push(incoming, QUEUE_KEPT);
+        // Their sum does not come near the end of the numbers either.
+        self.cost_bytes = self.cost_bytes.wrapping_add(cost_bytes);
     }
 
     /// More of the message that began last. `frame_remaining` bytes of its frame are still to
@@ -87,6 +98,7 @@ impl Inbox {
     pub(super) fn end(&mut self) {
         if let Some(Incoming(payload)) = self.queue.back_mut() {
             payload.set_mark(payload.mark() | COMPLETE);
+            self.arrived += 1;
         }
     }
 
@@ -105,7 +117,8 @@ impl Inbox {
             return None;
         }
         let taken = self.queue.pop_front()?;
-        self.cost_bytes -= taken.cost_bytes();
+        // It was in the sum.
+        self.cost_bytes = self.cost_bytes.wrapping_sub(taken.cost_bytes());
         Some(taken)
     }
 

@@ -39,14 +39,11 @@ impl Payload<'_> {
         self.bytes().len()
     }
 
-    /// The bytes in memory of their own, with room for a header where they will be sent from it.
+    /// The bytes in memory of their own, with room for a header in front of what is copied here.
     pub(crate) fn into_owned(self) -> Buffer {
         match self {
             Self::Owned(buffer) => buffer,
-            copied if copied.len() <= limits::OUTBOX_COPY_BYTES_MAX => {
-                Buffer::copy_of(copied.bytes())
-            }
-            copied => Buffer::copy_with_headroom(copied.bytes(), 0),
+            Self::Borrowed(bytes) => Buffer::copy_with_headroom(bytes, 0),
         }
     }
 }
@@ -62,7 +59,8 @@ pub(super) fn opcode(kind: MessageKind, binary_data: bool) -> Opcode {
 /// Bytes waiting, and the count of those in flight.
 pub(super) struct Outbox {
     waiting: SendData,
-    waiting_bytes: usize,
+    /// Those in flight included.
+    bytes: usize,
     flying_bytes: usize,
     /// The answer to the newest Ping (RFC 6455 §5.5.3 lets older ones go unanswered).
     pong: Option<Box<[u8]>>,
@@ -70,27 +68,27 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) const fn new() -> Self {
-        Self { waiting: SendData::new(), waiting_bytes: 0, flying_bytes: 0, pong: None }
+        Self { waiting: SendData::new(), bytes: 0, flying_bytes: 0, pong: None }
     }
 
     /// Bytes that have not been sent.
     pub(super) fn bytes(&self) -> usize {
-        self.waiting_bytes + self.flying_bytes
+        self.bytes
     }
 
     /// Whether a write has to wait.
     pub(super) fn is_full(&self, high_water_bytes: usize) -> bool {
-        self.bytes() >= high_water_bytes || self.waiting.pieces() >= limits::OUTBOX_ITEMS_MAX
+        self.bytes >= high_water_bytes || self.waiting.pieces() >= limits::OUTBOX_ITEMS_MAX
     }
 
     /// Whether everything was sent.
     pub(super) fn is_idle(&self) -> bool {
-        self.bytes() == 0 && self.pong.is_none()
+        self.bytes == 0 && self.pong.is_none()
     }
 
     /// Whether something waits and nothing is in flight.
     pub(super) fn wants_send(&self) -> bool {
-        self.flying_bytes == 0 && (self.waiting_bytes > 0 || self.pong.is_some())
+        self.flying_bytes == 0 && (self.bytes > 0 || self.pong.is_some())
     }
 
     /// Adds a frame; before a Close, the Pong that waits, because nothing may come behind it. Small
@@ -104,38 +102,30 @@ impl Outbox {
         }
         let (header, header_bytes) = server_header(opcode, true, payload.len() as u64);
         let header = &header[..header_bytes];
-        let payload = match payload {
-            Payload::Borrowed(bytes)
-                if bytes.len() <= SMALL_BYTES_MAX && self.waiting.is_empty() =>
-            {
-                Payload::Owned(Buffer::copy_with_headroom(bytes, 0))
-            }
-            other => other,
+        let first = self.waiting.is_empty();
+        let payload = if first && payload.len() <= SMALL_BYTES_MAX {
+            Payload::Owned(payload.into_owned())
+        } else {
+            payload
         };
         match payload {
-            Payload::Owned(mut buffer) if buffer.len() > limits::OUTBOX_COPY_BYTES_MAX => {
+            Payload::Owned(mut buffer)
+                if buffer.len() > limits::OUTBOX_COPY_BYTES_MAX
+                    || first && buffer.capacity() < COPY_BUFFER_BYTES =>
+            {
                 if !buffer.prepend(header) {
                     self.copy(header, &[]);
                 }
-                self.waiting_bytes += buffer.len();
+                self.bytes += buffer.len();
                 self.waiting.push(buffer);
             }
-            Payload::Owned(mut buffer) => {
-                let first = self.waiting.is_empty() && buffer.capacity() < COPY_BUFFER_BYTES;
-                if first && buffer.prepend(header) {
-                    self.waiting_bytes = buffer.len();
-                    self.waiting.push(buffer);
-                } else {
-                    self.copy(header, &buffer);
-                }
-            }
-            Payload::Borrowed(bytes) => self.copy(header, bytes),
+            copied => self.copy(header, copied.bytes()),
         }
     }
 
-    /// Adds a small frame where that is short work: behind the others, if these wait in one buffer
-    /// with room for it; or as the first, if it is in memory of its own, which is taken. Said by
-    /// `false` otherwise, or if the high-water mark is reached, with nothing done.
+    /// Adds a small frame where that is short work: behind the others, if these wait in one buffer;
+    /// or as the first, if it is in memory of its own, which is taken. Said by `false` otherwise, or
+    /// if the high-water mark is reached, with nothing done.
     #[inline(always)]
     pub(super) fn push_small(
         &mut self,
@@ -144,30 +134,33 @@ impl Outbox {
         high_water_bytes: usize,
     ) -> bool {
         let bytes = payload.bytes();
-        if bytes.len() > SMALL_BYTES_MAX || self.bytes() >= high_water_bytes {
+        if bytes.len() > SMALL_BYTES_MAX || self.bytes >= high_water_bytes {
             return false;
         }
         let header = [FIN | opcode as u8, bytes.len() as u8];
         let frame_bytes = header.len() + bytes.len();
-        let pushed = if let Some(others) = self.waiting.only_mut() {
-            others.append_frame(header, bytes)
-        } else if let Payload::Owned(buffer) = payload {
-            self.waiting.is_empty()
-                && buffer.capacity() < COPY_BUFFER_BYTES
-                && buffer.prepend(&header)
-                && self.waiting.push_first(std::mem::take(buffer))
+        if let Some(others) = self.waiting.only_mut() {
+            if !others.append_frame(header, bytes) {
+                // Another array, so that the usual one stays in a register.
+                let [first, second] = header;
+                self.copy(&[first, second], bytes);
+                return true;
+            }
         } else {
-            false
-        };
-        if pushed {
-            self.waiting_bytes += frame_bytes;
+            let Payload::Owned(buffer) = payload else { return false };
+            let stays = self.waiting.is_empty() && buffer.capacity() < COPY_BUFFER_BYTES;
+            if !stays || !buffer.prepend(&header) {
+                return false;
+            }
+            self.waiting.push_first(std::mem::take(buffer));
         }
-        pushed
+        self.bytes += frame_bytes;
+        true
     }
 
     /// Adds bytes that are no frame: an HTTP answer.
     pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
-        self.waiting_bytes += bytes.len();
+        self.bytes += bytes.len();
         self.waiting.push(Buffer::copy_of(bytes));
     }
 
@@ -180,10 +173,10 @@ impl Outbox {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn copy(&mut self, header: &[u8], payload: &[u8]) {
         let bytes = header.len() + payload.len();
-        self.waiting_bytes += bytes;
+        self.bytes += bytes;
         let last = self.waiting.last_mut();
         if bytes <= last.room() && !last.is_empty() {
             last.extend_from_slice(header);
@@ -214,25 +207,24 @@ impl Outbox {
     /// Takes all that waits, for one send.
     pub(super) fn take_for_send(&mut self) -> SendData {
         self.push_pending_pong();
-        self.flying_bytes = std::mem::take(&mut self.waiting_bytes);
+        self.flying_bytes = self.bytes;
         std::mem::take(&mut self.waiting)
     }
 
     /// The send in flight has ended after `sent` bytes; the rest goes first next time.
     pub(super) fn sent(&mut self, sent: usize, mut data: SendData) {
-        let rest_bytes = std::mem::take(&mut self.flying_bytes) - sent;
-        if rest_bytes > 0 {
+        self.bytes -= sent;
+        if sent < std::mem::take(&mut self.flying_bytes) {
             data.advance(sent);
             data.append(std::mem::take(&mut self.waiting));
             self.waiting = data;
-            self.waiting_bytes += rest_bytes;
         }
     }
 
     /// Drops what waits: nobody will take it.
     pub(super) fn clear(&mut self) {
         self.waiting = SendData::new();
-        self.waiting_bytes = 0;
+        self.bytes = self.flying_bytes;
         self.pong = None;
     }
 }

@@ -67,7 +67,6 @@ impl Connection {
         let mut sink = Sink {
             inbox: open.then_some(&mut talk.inbox),
             outbox: &mut talk.outbox,
-            messages_in: 0,
             reading: self.reading,
             excess_bytes: talk.excess_bytes,
             inbox_bytes_max: core.settings.limits.inbox_bytes_max,
@@ -75,12 +74,13 @@ impl Connection {
             close: None,
         };
         let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
-        let Sink { messages_in, close, .. } = sink;
+        let close = sink.close;
         match (result, close) {
             (Err(error), _) => talk.verdict = Some(Verdict::Failed(error)),
             (Ok(()), Some((code, reason))) => talk.verdict = Some(Verdict::Closed(code, reason)),
             (Ok(()), None) => {}
         }
+        let messages_in = talk.inbox.take_arrived();
         self.count(Counted::MessagesIn, messages_in);
         count_more(&core.counters.messages_in, messages_in);
         self.account(core);
@@ -127,7 +127,6 @@ struct Sink<'a> {
     /// Absent when messages are dropped.
     inbox: Option<&'a mut Inbox>,
     outbox: &'a mut Outbox,
-    messages_in: u64,
     /// The read that waits.
     reading: Option<Reading>,
     /// What the inbox has in the growth account of the shard.
@@ -187,8 +186,6 @@ impl Events for Sink<'_> {
     fn message(&mut self, kind: MessageKind, bytes: &[u8]) -> Result<(), Refused> {
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
         inbox.push(kind, bytes);
-        // Fewer than there are bytes.
-        self.messages_in = self.messages_in.wrapping_add(1);
         let cost_bytes = inbox.cost_bytes();
         if self.allows(cost_bytes) { Ok(()) } else { Err(Refused) }
     }
@@ -196,7 +193,6 @@ impl Events for Sink<'_> {
     fn message_end(&mut self) {
         if let Some(inbox) = &mut self.inbox {
             inbox.end();
-            self.messages_in += 1;
         }
     }
 

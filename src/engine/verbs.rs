@@ -134,7 +134,8 @@ impl Port {
         let limits = &self.core.settings.limits;
         let Some(talk) = state.talk.busy() else { return false };
         const DIRTY: Flags = Flags::of(&[Flag::Dirty]);
-        const ASKED: Flags = Flags::of(&[Flag::Dirty, Flag::Fenced, Flag::BinaryData]);
+        const ASKED: Flags =
+            Flags::of(&[Flag::Dirty, Flag::Writing, Flag::Fenced, Flag::BinaryData]);
         if state.flags.among(ASKED) != DIRTY
             || !matches!(state.phase, Phase::Open(_))
             || payload.len() as u64 > limits.message_bytes_max
@@ -144,7 +145,6 @@ impl Port {
         let opcode = opcode(kind, false);
         let pushed = talk.outbox.push_small(opcode, payload, limits.outbox_high_water_bytes);
         if pushed {
-            state.flags.clear(Flag::Writing);
             state.count_message_out();
         }
         pushed
@@ -325,19 +325,19 @@ pub(crate) struct Read<'a> {
 }
 
 impl Read<'_> {
-    /// The first message if it is whole and not longer than asked for: the usual case of a poll.
+    /// The first message if it is whole and not longer than asked for, and the last one was read to
+    /// its end as well: the usual case of a poll.
     #[inline(always)]
     pub(crate) fn take_whole(&self) -> Option<Incoming> {
         let mut state = self.port.state();
         let state = &mut *state;
-        const SPECIAL: Flags = Flags::of(&[Flag::Paused, Flag::Fenced]);
-        if state.flags.among(SPECIAL) != Flags::default() {
+        const AT_END: Flags = Flags::of(&[Flag::AtEnd]);
+        const ASKED: Flags = Flags::of(&[Flag::AtEnd, Flag::Paused, Flag::Fenced]);
+        if state.flags.among(ASKED) != AT_END {
             return None;
         }
         let talk = state.talk.busy().filter(|talk| talk.excess_bytes == 0)?;
-        let taken = talk.inbox.take_whole(self.len)?;
-        state.flags.set(Flag::AtEnd);
-        Some(taken)
+        talk.inbox.take_whole(self.len)
     }
 }
 

@@ -29,14 +29,11 @@ impl SendData {
         }
     }
 
-    /// As [`SendData::push`] where there is nothing yet; `false`, and `buffer` is dropped, otherwise.
+    /// As [`SendData::push`] for who has seen that there is nothing yet.
     #[inline(always)]
-    pub fn push_first(&mut self, buffer: Buffer) -> bool {
-        let is_first = self.first.is_empty();
-        if is_first {
-            self.first = buffer;
-        }
-        is_first
+    pub fn push_first(&mut self, buffer: Buffer) {
+        debug_assert!(self.is_empty());
+        self.first = buffer;
     }
 
     /// Appends all of `other`.

@@ -38,13 +38,13 @@ pub fn unmask_seeing_ascii(bytes: &mut [u8], key: [u8; 4], offset: usize) -> boo
     match bytes.len() {
         32..64 => xor_ends::<32>(bytes, key),
         64..=SHORT_BYTES_MAX => xor_ends::<64>(bytes, key),
-        _ => xor_loop(bytes, key) & HIGH_BITS == 0,
+        _ => xor_loop(bytes, key),
     }
 }
 
 /// Any length. Not inlined, so that the short cases stay short code.
 #[inline(never)]
-fn xor_loop(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+fn xor_loop(bytes: &mut [u8], key: [u8; 4]) -> bool {
     match bytes.len() {
         #[cfg(target_arch = "x86_64")]
         WIDE_BYTES_MIN.. => simd::xor_wide(bytes, key),
@@ -55,7 +55,7 @@ fn xor_loop(bytes: &mut [u8], key: [u8; 4]) -> u64 {
 /// As [`unmask`] at offset 0, always by the loop that is compiled for every CPU; for measurements.
 #[doc(hidden)]
 pub fn unmask_by_words(bytes: &mut [u8], key: [u8; 4]) -> bool {
-    xor(bytes, key) & HIGH_BITS == 0
+    xor(bytes, key)
 }
 
 /// The key as it is at `offset`. As a number, because turning an array calls `memcpy`.
@@ -68,9 +68,9 @@ fn rotated(key: [u8; 4], offset: usize) -> [u8; 4] {
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// The loop itself, inlined into each caller so that it is compiled for the caller's CPU features.
-/// Returns all resulting words, or-ed together.
+/// Says whether the resulting bytes are all ASCII.
 #[inline(always)]
-fn xor(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+fn xor(bytes: &mut [u8], key: [u8; 4]) -> bool {
     let half = u64::from(u32::from_ne_bytes(key));
     let word = half | half << 32;
     let mut seen = 0;
@@ -84,7 +84,7 @@ fn xor(bytes: &mut [u8], key: [u8; 4]) -> u64 {
         *byte ^= key;
         seen |= u64::from(*byte);
     }
-    seen
+    seen & HIGH_BITS == 0
 }
 
 /// The same for `N` to `2 * N` bytes, as their first `N` and their last `N`: both are read before
@@ -93,7 +93,7 @@ fn xor(bytes: &mut [u8], key: [u8; 4]) -> u64 {
 #[inline(always)]
 fn xor_ends<const N: usize>(bytes: &mut [u8], key: [u8; 4]) -> bool {
     let ends = (bytes.first_chunk::<N>().copied(), bytes.last_chunk::<N>().copied());
-    let (Some(mut first), Some(mut last)) = ends else { return xor(bytes, key) & HIGH_BITS == 0 };
+    let (Some(mut first), Some(mut last)) = ends else { return xor(bytes, key) };
     xor_words(&mut first, u32::from_ne_bytes(key));
     xor_words(&mut last, u32::from_ne_bytes(rotated(key, bytes.len() - N)));
     if let Some(place) = bytes.first_chunk_mut() {

@@ -10,7 +10,7 @@ use super::xor;
 
 /// The XOR for payloads that are long enough for AVX2 to pay. `std` caches what the CPU can do,
 /// so the question costs one load.
-pub(super) fn xor_wide(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+pub(super) fn xor_wide(bytes: &mut [u8], key: [u8; 4]) -> bool {
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the only requirement of `xor_avx2` is a CPU with AVX2, asked for just above.
         // Its body is safe code on an ordinary slice.
@@ -21,6 +21,6 @@ pub(super) fn xor_wide(bytes: &mut [u8], key: [u8; 4]) -> u64 {
 }
 
 #[target_feature(enable = "avx2")]
-fn xor_avx2(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+fn xor_avx2(bytes: &mut [u8], key: [u8; 4]) -> bool {
     xor(bytes, key)
 }
