@@ -8,19 +8,33 @@ use std::time::{Duration, Instant};
 
 use support::{Floor, complaint, echo, load, report, server};
 
+/// A run of 0.2 s at 500 messages per second. The machine may stand still for much of one, which
+/// then says that it was not reached; not for much of each.
+fn run_at_500(url: &str, extra: &[&str]) -> serde_json::Value {
+    for _ in 0..10 {
+        let run = report(&echo(url, &[extra, &["--rate", "500"]].concat()));
+        let messages = run["messages"].as_u64().expect("a count");
+        // What was owed when the measured time began may come on top.
+        assert!(messages <= 130, "{run}");
+        if messages >= 50 {
+            return run;
+        }
+        assert_eq!(run["open_loop"]["reached"], false, "{run}");
+    }
+    panic!("never half of the rate");
+}
+
 #[test]
 fn a_rate_is_kept_and_mixed_lengths_are_compared() {
     let floor = Floor::start("epoll");
     let url = format!("tcp://{}", floor.address);
     for bytes in ["32", "16-1024", "5,300,20000"] {
         for verify in ["full", "length"] {
-            let extra = ["--raw", "--connections", "7", "--rate", "500", "--bytes", bytes];
-            let run = report(&echo(&url, &[&extra[..], &["--verify", verify]].concat()));
+            let extra = ["--raw", "--connections", "7", "--bytes", bytes, "--verify", verify];
+            let run = run_at_500(&url, &extra);
             assert_eq!(run["schema"], 1);
             assert_eq!(run["scenario"], "echo");
             assert_eq!(run["payload"], bytes);
-            let messages = run["messages"].as_u64().expect("a count");
-            assert!((50..=130).contains(&messages), "{bytes}: {messages} of 100");
             assert_eq!(run["open_loop"]["offered_per_second"], 500.0);
             assert_eq!(run["open_loop"]["unanswered"], 0);
             let sent = run["open_loop"]["sent_per_second"].as_f64().expect("a rate");
@@ -36,10 +50,8 @@ fn threads_share_connections_and_rate() {
     let floor = Floor::start("epoll");
     let url = format!("tcp://{}", floor.address);
     let extra = ["--raw", "--connections", "7", "--threads", "3", "--verify", "full"];
-    let open = report(&echo(&url, &[&extra[..], &["--rate", "500"]].concat()));
+    let open = run_at_500(&url, &extra);
     assert_eq!((&open["threads"], &open["connections"]), (&3.into(), &7.into()));
-    let messages = open["messages"].as_u64().expect("a count");
-    assert!((50..=130).contains(&messages), "{messages} of 100");
     assert_eq!(open["open_loop"]["unanswered"], 0);
     let closed = report(&echo(&url, &[&extra[..], &["--depth", "4"]].concat()));
     assert!(closed["messages"].as_u64() > Some(100), "{closed}");

@@ -73,8 +73,6 @@ impl SessionKeeper {
 
     /// Ends a session that is too old.
     pub(super) async fn end_of_age(&self, id: SessionId) -> Result<(), StoreError> {
-        let removed = self.ask(move |store| store.remove(id)).await;
-        self.end(id, TOO_OLD);
-        removed.map(drop)
+        self.remove_and_end(id, TOO_OLD).await.0.map(drop)
     }
 }

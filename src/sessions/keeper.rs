@@ -3,14 +3,13 @@
 use super::age::End;
 use super::cookie::set_cookie;
 use super::id::{SessionId, Token};
-use super::live::{Live, SocketKey};
+use super::live::{Changing, Live, SocketKey};
 use super::memory::MemoryStore;
 use super::record::SessionRecord;
 use super::settings::SessionSettings;
 use super::store::{SessionStore, StoreCall, StoreError};
 use super::visit::Visit;
 use crate::proto::limits::SESSION_STORE_TIMEOUT;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -160,13 +159,13 @@ impl SessionKeeper {
         let (old, new) = (place.id, token.id());
         let lifetime = place.end.cut(self.settings.lifetime);
         let _turn = place.turn.lock().await;
-        let rotating = Rotating::begin(&place.rotating);
+        let changing = Changing::begin(Arc::clone(&place));
         if !self.ask(move |store| store.rename(old, new, lifetime)).await? {
             return Err(NotAdmitted::Revoked);
         }
         let (moved, others) = self.live.rotate(&place, new, visit.socket);
         visit.move_to(moved);
-        drop(rotating);
+        drop(changing);
         self.close(&others, "the session has a new cookie");
         Ok(set_cookie(&self.settings, &token))
     }
@@ -187,11 +186,21 @@ impl SessionKeeper {
     /// Ends a session: its WebSockets in this process are closed with 1008 now, those of others
     /// when they look. How many were closed here; `None` if there was no such session.
     pub(crate) async fn revoke(&self, id: SessionId) -> Result<Option<usize>, StoreError> {
-        let live = self.live.knows(id);
+        let is_live = self.live.place(id).is_some();
+        let (removed, closed) = self.remove_and_end(id, "the session was revoked").await;
+        Ok((removed? || is_live).then_some(closed))
+    }
+
+    /// Removes a session from the store and closes its WebSockets here; how many those were. They
+    /// are closed when the store fails as well: better here than nowhere.
+    pub(super) async fn remove_and_end(
+        &self,
+        id: SessionId,
+        reason: &'static str,
+    ) -> (Result<bool, StoreError>, usize) {
+        let _changing = self.live.place(id).map(Changing::begin);
         let removed = self.ask(move |store| store.remove(id)).await;
-        // Also when the store fails: better closed here than nowhere.
-        let closed = self.end(id, "the session was revoked");
-        Ok((removed? || live).then_some(closed))
+        (removed, self.end(id, reason))
     }
 
     /// The session is no more: closes its WebSockets here.
@@ -237,22 +246,6 @@ impl SessionKeeper {
             ))),
             Err(_) => Err(StoreError::new("it has panicked, or the engine has ended")),
         }
-    }
-}
-
-/// While it lives, a session that the store does not have is not taken for revoked.
-struct Rotating<'a>(&'a AtomicBool);
-
-impl<'a> Rotating<'a> {
-    fn begin(flag: &'a AtomicBool) -> Self {
-        flag.store(true, Ordering::SeqCst);
-        Self(flag)
-    }
-}
-
-impl Drop for Rotating<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
     }
 }
 

@@ -4,7 +4,7 @@ use super::age::End;
 use super::id::SessionId;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Names a WebSocket of this process: a shard, and a slot in it with its generation.
@@ -24,8 +24,9 @@ pub(super) struct Place {
     /// Held while its values are changed, so that its own WebSockets never conflict with each
     /// other.
     pub(super) turn: tokio::sync::Mutex<()>,
-    /// It is being given another id: what is missing in the store is no revocation.
-    pub(super) rotating: AtomicBool,
+    /// How many are ending it or giving it another id. That the store does not have it is no news
+    /// then: they tell its WebSockets what has happened.
+    changing: AtomicU32,
     revoked: AtomicBool,
 }
 
@@ -35,13 +36,29 @@ impl Place {
             id,
             end,
             turn: tokio::sync::Mutex::new(()),
-            rotating: AtomicBool::new(false),
+            changing: AtomicU32::new(0),
             revoked: AtomicBool::new(false),
         })
     }
 
     pub(super) fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::SeqCst)
+    }
+}
+
+/// While it lives, a session that the store does not have is not taken for ended elsewhere.
+pub(super) struct Changing(Arc<Place>);
+
+impl Changing {
+    pub(super) fn begin(place: Arc<Place>) -> Self {
+        place.changing.fetch_add(1, Ordering::SeqCst);
+        Self(place)
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.0.changing.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -118,15 +135,14 @@ impl Live {
         (place, others)
     }
 
-    /// Whether a session has sockets here.
-    pub(super) fn knows(&self, id: SessionId) -> bool {
-        self.sessions().contains_key(&id)
+    /// A session that has sockets here.
+    pub(super) fn place(&self, id: SessionId) -> Option<Arc<Place>> {
+        self.sessions().get(&id).map(|members| Arc::clone(&members.place))
     }
 
-    /// Whether a session is being given another id.
-    pub(super) fn is_rotating(&self, id: SessionId) -> bool {
-        let sessions = self.sessions();
-        sessions.get(&id).is_some_and(|members| members.place.rotating.load(Ordering::SeqCst))
+    /// Whether a session is being ended or given another id.
+    pub(super) fn is_changing(&self, id: SessionId) -> bool {
+        self.place(id).is_some_and(|place| place.changing.load(Ordering::SeqCst) > 0)
     }
 
     /// Up to `count` sessions after this one, and when each is too old.

@@ -82,8 +82,9 @@ impl SessionKeeper {
             missing.extend(self.ask(move |s| s.extend(vec![id], end.cut(lifetime))).await?);
         }
         for id in missing {
-            // A rotation may have begun since: the old id is missing, and nothing is wrong.
-            if self.live.is_rotating(id) {
+            // A rotation may have begun since: the old id is missing, and nothing is wrong. Or
+            // somebody here ends it and says why.
+            if self.live.is_changing(id) {
                 continue;
             }
             // It may have come of age since, and the store drops it at that very moment.

@@ -3,8 +3,8 @@
 use crate::support::load::{Descriptors, in_threads};
 use crate::support::program::Program;
 use crate::support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
-use crate::support::{Server, echo, eventually, on, quick};
-use ringwire::WebSocket;
+use crate::support::{PATIENCE, Server, echo, eventually, on, quick};
+use ringwire::{Settings, WebSocket};
 use rustix::net::{RecvFlags, recv};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -153,17 +153,20 @@ fn a_head_that_dribbles_for_ever_ends_at_its_limit() {
     let program = Program::serve(&["--shards=1"]);
     let mut raw = Raw::connect(program.address);
     let before = program.cpu();
-    raw.send(b"GET /echo HTTP/1.1\r\nHost: localhost\r\nX: ");
-    let mut sent = 42;
-    raw.stream.set_nonblocking(true).unwrap();
-    while recv(&raw.stream, &mut [0_u8; 1][..], RecvFlags::PEEK).is_err() && sent < 1 << 20 {
-        assert_eq!(raw.stream.write(b"y").expect("it takes a byte"), 1);
+    let begun = b"GET /echo HTTP/1.1\r\nHost: localhost\r\nX: ";
+    raw.send(begun);
+    let (mut sent, limit) = (begun.len(), Settings::default().limits.request_head_bytes_max);
+    let answered = |stream: &TcpStream| {
+        recv(stream, &mut [0_u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok()
+    };
+    while sent < limit {
+        assert!(!answered(&raw.stream), "{sent} bytes were too many");
+        raw.send(b"y");
         sent += 1;
     }
-    raw.stream.set_nonblocking(false).unwrap();
+    // One more is one too many, if none was before.
+    raw.try_send(b"y");
     assert_eq!(raw.reply().status, 431);
-    // The answer takes its time; what is sent meanwhile is beyond the limit.
-    assert!((8_192..40_000).contains(&sent), "{sent}");
     let cpu = program.cpu() - before;
     println!("{sent} bytes, one by one: {cpu:?} of CPU time");
     assert!(cpu < Duration::from_secs(1), "{cpu:?}");
@@ -204,7 +207,11 @@ fn connections_beyond_the_limit_are_told_when_to_come_back() {
             assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 503 "), "{said:?}");
         }
     });
-    assert_eq!(http(server.address, upgrade("/", "").as_bytes()).status, 503);
+    eventually("others are told again", || {
+        let mut raw = Raw::connect(server.address);
+        raw.try_send(upgrade("/", "").as_bytes());
+        raw.read_rest().starts_with(b"HTTP/1.1 503 ")
+    });
     for raw in &mut welcome {
         raw.send(&frame(FIN | TEXT, b"still here"));
         assert_eq!(raw.read_frame().expect("an echo").payload, b"still here");
@@ -240,7 +247,7 @@ fn fifteen_thousand_silent_connections_are_cut_in_time_and_in_nobodys_way() {
     let connected = started.elapsed();
     let mut slowest = Duration::ZERO;
     let mut dribbled = Duration::ZERO;
-    while started.elapsed() < Duration::from_millis(9_000) {
+    while started.elapsed() < Duration::from_secs(8) {
         for raw in live.iter_mut().step_by(10) {
             let sent = Instant::now();
             raw.send(&frame(FIN | TEXT, b"quick"));
@@ -263,20 +270,17 @@ fn fifteen_thousand_silent_connections_are_cut_in_time_and_in_nobodys_way() {
         crowd.iter().filter(silent).count()
     };
     assert_eq!(untouched(&crowd), silent, "cut before their time");
-    let due = connected + HEAD_TIMEOUT + Duration::from_secs(2);
+    let due = connected + HEAD_TIMEOUT;
     thread::sleep(due.saturating_sub(started.elapsed()));
-    let left = untouched(&crowd);
-    println!(
-        "{silent} silent: {grown} bytes each, slowest echo {slowest:?}, {left} not cut in time"
-    );
+    println!("{silent} silent: {grown} bytes each, slowest echo {slowest:?}");
     // A connection that found the queue of the listener full was accepted some seconds later.
-    assert!(left <= silent / 100, "{left} left");
+    eventually("they are cut", || untouched(&crowd) <= silent / 100);
     for stream in &mut crowd {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408 "), "{answer:?}");
     }
-    assert!(started.elapsed() < due + Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(started.elapsed() < due + PATIENCE, "{:?}", started.elapsed());
     for raw in &mut live {
         raw.send(&frame(FIN | TEXT, b"alive"));
         assert_eq!(raw.read_frame().expect("an echo").payload, b"alive");

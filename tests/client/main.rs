@@ -272,11 +272,10 @@ async fn a_lease_is_kept_until_the_socket_is_dropped() {
     .await
     .expect("it is renewed");
     drop(socket);
-    // One may be under way.
-    sleep(SOON).await;
     let last = renewals();
     sleep(Duration::from_millis(300)).await;
-    assert_eq!(renewals(), last);
+    // One may have been under way.
+    assert!(renewals() <= last + 1);
     // What was read and not acknowledged is for the next one.
     plane.socket("a", plane::Socket::drop_lease);
     let mut next = client.open_server("a").await.expect("free");

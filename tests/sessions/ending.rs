@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const SOON: Duration = Duration::from_secs(2);
 
 fn short() -> SessionSettings {
-    SessionSettings { lifetime: Duration::from_secs(1), ..SessionSettings::default() }
+    SessionSettings { lifetime: Duration::from_secs(2), ..SessionSettings::default() }
 }
 
 #[test]
@@ -94,16 +94,18 @@ fn what_is_removed_from_the_store_is_closed_soon() {
 
 #[test]
 fn a_session_expires_without_activity() {
-    let server = serve(short(), |builder| builder);
+    let lifetime = Duration::from_secs(3);
+    let settings = SessionSettings { lifetime, ..SessionSettings::default() };
+    let server = serve(settings, |builder| builder);
     let mut browser = Browser::default();
     let (client, _) = browser.connect(server.address, "/?login");
     drop(client);
-    thread::sleep(Duration::from_millis(400));
+    thread::sleep(lifetime / 3);
     // Coming back is activity.
     let (client, came) = browser.connect(server.address, "/");
     assert!(!came);
     drop(client);
-    thread::sleep(Duration::from_millis(1_400));
+    thread::sleep(lifetime + Duration::from_millis(400));
     let (mut client, came) = browser.connect(server.address, "/");
     assert!(came && ask(&mut client, "get user") == "-");
     server.finish();
@@ -112,7 +114,7 @@ fn a_session_expires_without_activity() {
 /// Neither an open WebSocket nor coming back, changing values or another cookie makes it live on.
 #[test]
 fn a_session_ends_at_its_age_although_it_is_used() {
-    let age_max = Duration::from_secs(4);
+    let age_max = Duration::from_secs(5);
     let settings = SessionSettings { age_max: Some(age_max), ..short() };
     let store = Arc::new(MemoryStore::new(100));
     let server = serve(settings, |builder| builder.session_store(Arc::clone(&store)));
@@ -127,7 +129,7 @@ fn a_session_ends_at_its_age_although_it_is_used() {
     let (mut client, came) = busy.connect(server.address, "/");
     assert!(came && ask(&mut client, "id") != id);
     assert_eq!(close_of(&mut first).0, 1008);
-    while made.elapsed() < age_max - Duration::from_millis(1_500) {
+    while made.elapsed() < age_max - Duration::from_millis(2_500) {
         assert!(!busy.connect(server.address, "/").1);
         assert!(["ada", "grace"].contains(&ask(&mut client, "set user grace").as_str()));
         thread::sleep(Duration::from_millis(200));
@@ -180,7 +182,7 @@ fn an_open_websocket_keeps_its_session() {
     let server = serve(short(), |builder| builder);
     let mut browser = Browser::default();
     let (mut client, _) = browser.connect(server.address, "/?login");
-    thread::sleep(Duration::from_millis(3_500));
+    thread::sleep(Duration::from_secs(5));
     let (mut second, came) = browser.connect(server.address, "/");
     assert!(!came && ask(&mut second, "get user") == "ada");
     assert_eq!(ask(&mut client, "get user"), "ada");

@@ -46,7 +46,8 @@ fn the_store_in_memory_is_bounded() {
     assert_eq!(store.sessions(), 3);
 }
 
-/// Says no, keeps silent, or panics, as it is told; otherwise a store in memory.
+/// Says no, keeps silent, panics, or is slow to say what it has removed, as it is told; otherwise a
+/// store in memory.
 struct Failing {
     kept: MemoryStore,
     how: AtomicU8,
@@ -56,6 +57,7 @@ const WELL: u8 = 0;
 const REFUSING: u8 = 1;
 const SILENT: u8 = 2;
 const PANICKING: u8 = 3;
+const SLOW_TO_SAY: u8 = 4;
 
 impl Failing {
     fn call<'a, T: Send + 'a>(&self, call: StoreCall<'a, T>) -> StoreCall<'a, T> {
@@ -98,7 +100,15 @@ impl SessionStore for Failing {
     }
 
     fn remove(&self, id: SessionId) -> StoreCall<'_, bool> {
-        self.call(self.kept.remove(id))
+        let removed = self.kept.remove(id);
+        if self.how.load(Ordering::SeqCst) != SLOW_TO_SAY {
+            return self.call(removed);
+        }
+        StoreCall::new(async move {
+            let removed = removed.await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            removed
+        })
     }
 
     fn missing(&self, ids: Vec<SessionId>) -> StoreCall<'_, Vec<SessionId>> {
@@ -139,5 +149,32 @@ fn a_store_that_fails_costs_the_handshake_and_nothing_else() {
     let failed = wait(server.handle().revoke_session(&id)).expect_err("the store fails");
     assert_eq!(failed.to_string(), "session store: on purpose");
     assert_eq!(close_of(&mut client).0, 1008);
+    server.finish();
+}
+
+/// Other looks at the store come between: they must not say why it ends.
+#[test]
+fn who_ends_a_session_tells_its_websockets_why() {
+    let store = Arc::new(Failing { kept: MemoryStore::new(100), how: AtomicU8::new(SLOW_TO_SAY) });
+    // Looked at twice a second.
+    let lifetime = Duration::from_secs(2);
+    let settings = SessionSettings { lifetime, ..SessionSettings::default() };
+    let server = serve(settings, |builder| builder.session_store(Arc::clone(&store)));
+    let mut browser = Browser::default();
+    let mut clients: Vec<_> = (0..3).map(|_| browser.connect(server.address, "/").0).collect();
+    let id = ask(&mut clients[0], "id");
+    assert_eq!(wait(server.handle().revoke_session(&id)), Ok(3));
+    for client in &mut clients {
+        assert_eq!(close_of(client), (1008, "the session was revoked".into()));
+    }
+    // The same if a handshake finds that it is too old.
+    let (mut client, _) = browser.connect(server.address, "/");
+    let id: SessionId = ask(&mut client, "id").parse().expect("an id");
+    let before = wait(store.kept.load(id, lifetime)).expect("it answers").expect("it is there");
+    let old = SessionRecord { created_unix_s: 1, ..before.clone() };
+    let replaced = wait(store.kept.replace(id, before, old, lifetime));
+    assert_eq!(replaced, Ok(Replaced::Done));
+    assert!(browser.connect(server.address, "/").1);
+    assert_eq!(close_of(&mut client), (1008, "the session is too old".into()));
     server.finish();
 }

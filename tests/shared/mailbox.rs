@@ -33,10 +33,11 @@ fn a_full_mailbox_stops_reading_and_nothing_is_lost() {
         }
         assert!(sent < 64 << 20, "the server reads on although nobody holds it");
     }
+    eventually("it is full", || waiting(&handle, &id).1 >= 64 * 1024);
     let (messages, bytes, dropped) = waiting(&handle, &id);
     assert_eq!(dropped, 0);
     // What had been received when it was full: at most a pool of buffers more.
-    assert!((64 * 1024..(1 << 20) + (128 << 10)).contains(&bytes), "{bytes}");
+    assert!(bytes < (1 << 20) + (128 << 10), "{bytes}");
     assert!(messages * 1_000 <= bytes, "{messages}");
     let whole = sent / message.len();
     let mut socket = wait(handle.open_server(&id)).unwrap();
@@ -127,7 +128,7 @@ fn the_last_words_of_a_peer_that_has_gone_are_read_and_then_its_close() {
 fn pings_are_answered_while_nobody_holds_it() {
     let mut settings = quick();
     settings.timeouts.ping_interval = Duration::from_millis(100);
-    settings.timeouts.pong = Duration::from_millis(300);
+    settings.timeouts.pong = Duration::from_secs(2);
     let shared = Shared::start(settings, options(MailboxPolicy::StopReading));
     let (mut client, id) = shared.client();
     client.send(Message::Ping("are you there".into())).unwrap();

@@ -1,7 +1,7 @@
 //! How conversations end, and that `on_post_server` hears of each end once.
 
 use crate::support::raw::{CLOSE, FIN, Raw, TEXT, close_payload, frame, upgrade};
-use crate::support::{LONG, Server, close_of, connect, quick, told};
+use crate::support::{LONG, PATIENCE, Server, close_of, connect, quick, told};
 use ringwire::{
     CloseCode, Closer, Closing, EngineBuilder, Error, Opening, ReadError, Refusal, WebSocket,
     WebSocketServer,
@@ -189,7 +189,9 @@ fn a_code_that_must_not_be_sent_is_an_error_and_the_socket_lives() {
 #[test]
 fn end_server_waits_for_the_answer() {
     let (sender, waits) = channel();
-    let server = Server::with(quick(), async move |ws| {
+    let mut settings = quick();
+    settings.timeouts.drain = PATIENCE / 2;
+    let server = Server::with(settings, async move |ws| {
         let started = Instant::now();
         ws.end_server().await?;
         sender.send(started.elapsed()).unwrap();

@@ -1,8 +1,9 @@
 //! Handlers that fail, handlers that use the rest of the world, and the end of the engine.
 
 use crate::support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
+use crate::support::visitor::wait;
 use crate::support::{
-    LONG, ON_PURPOSE, Server, close_of, connect, echo, eventually, on, quick, text, told,
+    LONG, ON_PURPOSE, PATIENCE, Server, close_of, connect, echo, eventually, on, quick, text, told,
 };
 use ringwire::{Closing, Error, Opening, Refusal, WebSocket, WebSocketServer};
 use std::sync::mpsc::channel;
@@ -54,7 +55,9 @@ impl WebSocketServer for Panicking {
 
 #[test]
 fn a_panic_in_any_callback_ends_one_socket_and_no_other() {
-    let server = Server::start(quick(), |builder| {
+    let mut settings = quick();
+    settings.timeouts.drain = PATIENCE / 2;
+    let server = Server::start(settings, |builder| {
         builder.route("/*", || Panicking { place: String::new() }).route("/echo", on(echo))
     });
     let mut witness = connect(server.address, "/echo");
@@ -164,14 +167,18 @@ fn a_drain_says_1001_to_everybody_in_the_time_it_may_take() {
     settings.timeouts.drain_spread = Duration::from_millis(800);
     settings.timeouts.drain = Duration::from_secs(10);
     let server = Server::with(settings, echo);
+    let mut half = Raw::connect(server.address);
+    half.send(b"GET / HTTP/1.1\r\nHo");
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(server.address, "/")).collect();
     for client in &mut clients {
         client.send(Message::text("before")).unwrap();
     }
-    let mut half = Raw::connect(server.address);
-    half.send(b"GET / HTTP/1.1\r\nHo");
-    let address = server.address;
-    thread::sleep(Duration::from_millis(50));
+    let (address, handle) = (server.address, server.handle());
+    eventually("all are there and answered", || {
+        let status = wait(handle.status());
+        let there = status.connections as usize == CLIENTS + 1;
+        there && status.totals.messages_out == CLIENTS as u64
+    });
     let started = Instant::now();
     server.handle().drain();
     let ends: Vec<_> = clients
@@ -197,7 +204,9 @@ fn a_drain_says_1001_to_everybody_in_the_time_it_may_take() {
 #[test]
 fn a_drain_cuts_what_does_not_go() {
     let (sender, started) = channel();
-    let server = Server::start(quick(), |builder| {
+    let mut settings = quick();
+    settings.timeouts.drain = Duration::from_secs(2);
+    let server = Server::start(settings, |builder| {
         let never = on(async move |ws: &mut WebSocket| {
             sender.send(ws.at_end()).unwrap();
             std::future::pending::<()>().await;
@@ -213,7 +222,7 @@ fn a_drain_cuts_what_does_not_go() {
     assert_eq!(close_of(&mut polite).0, 1001);
     drop(polite);
     let totals = server.join();
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < PATIENCE);
     assert_eq!(totals.cut, 1);
     assert_eq!(deaf.close_code(), Some(1001));
 }
@@ -223,7 +232,7 @@ fn a_drain_cuts_what_does_not_go() {
 fn a_draining_engine_refuses_connections() {
     let mut settings = quick();
     settings.shards = 2;
-    settings.timeouts.drain = Duration::from_secs(5);
+    settings.timeouts.drain = PATIENCE / 2;
     let server = Server::with(settings, echo);
     let mut client = connect(server.address, "/");
     server.handle().drain();

@@ -171,7 +171,7 @@ fn a_read_that_loses_a_select_loses_no_message() {
     const MESSAGES: u32 = 2_000;
     let (sender, ticks) = channel();
     let server = Server::with(quick(), async move |ws| {
-        let (mut next, mut dropped) = (0, 0);
+        let (mut next, mut dropped, mut lost_at) = (0, 0, None);
         while next < MESSAGES {
             tokio::select! {
                 // Whichever is ready: the branches are tried in a random order.
@@ -180,7 +180,10 @@ fn a_read_that_loses_a_select_loses_no_message() {
                     next += 1;
                 }
                 () = tokio::time::sleep(Duration::from_micros(50)) => dropped += 1,
-                () = std::future::ready(()), if next % 3 == 0 && dropped % 2 == 0 => dropped += 1,
+                () = std::future::ready(()), if next % 3 == 0 && lost_at != Some(next) => {
+                    lost_at = Some(next);
+                    dropped += 1;
+                }
             }
         }
         sender.send(dropped).unwrap();
