@@ -6,7 +6,7 @@ use super::stand::{ROUTE, Running, Stand, ids_of};
 use super::support::load::Random;
 use super::support::raw::{FIN, Frame, Raw, TEXT, frame};
 use super::support::{LONG, quick};
-use ringwire::client::{Client, OpenOptions};
+use ringwire::client::{Client, OpenOptions, ReadError, RemoteSocket, WriteError};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -24,11 +24,27 @@ async fn owner() {
     let Ok(address) = std::env::var("OWNER_OF_ADDRESS") else { return };
     let id = std::env::var("OWNER_OF_ID").expect("set with the address");
     let client = Client::connect(&address).await.expect("it listens");
-    let options = OpenOptions { steal: true, ..OpenOptions::default() };
-    let mut socket = client.open_server_with(&id, options).await.expect("it lives");
-    while let Ok(data) = socket.read(99, LONG).await {
+    loop {
+        let options = OpenOptions { steal: true, ..OpenOptions::default() };
+        let socket = client.open_server_with(&id, options).await.expect("it lives");
+        if !answers_until_fenced(socket).await {
+            return;
+        }
+    }
+}
+
+/// `false`: it ended otherwise. The one who fences is an owner before this one that was killed on
+/// its way: its request to open may still be in the control plane's socket, and be the later one.
+async fn answers_until_fenced(mut socket: RemoteSocket) -> bool {
+    loop {
+        let data = match socket.read(99, LONG).await {
+            Ok(data) => data,
+            Err(error) => return matches!(error, ReadError::Fenced),
+        };
         let number = data.as_text().expect("text").parse().expect("a number");
-        let Ok(()) = socket.write(answer_to(number)).await else { return };
+        if let Err(error) = socket.write(answer_to(number)).await {
+            return matches!(error, WriteError::Fenced);
+        }
     }
 }
 
