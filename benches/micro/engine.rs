@@ -1,9 +1,11 @@
-//! The shard's own machinery: deadlines, the executor, wakes from other threads.
+//! The shard's own machinery: deadlines, the executor, wakes and commands from other threads.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use ringwire::clock::Moment;
-use ringwire::engine::bench::{Tasks, Wheel};
+use ringwire::engine::bench::{Mailbox, MailboxReader, Tasks, Wheel};
 use std::hint::black_box;
+use std::thread;
+use std::time::Instant;
 
 /// Deadlines ahead: the next bucket, and the ping interval.
 const DELAYS_MS: [u64; 2] = [5, 25_000];
@@ -11,6 +13,7 @@ const DELAYS_MS: [u64; 2] = [5, 25_000];
 pub fn benches(criterion: &mut Criterion) {
     timers(criterion);
     tasks(criterion);
+    mailbox(criterion);
 }
 
 fn timers(criterion: &mut Criterion) {
@@ -58,4 +61,33 @@ fn tasks(criterion: &mut Criterion) {
             });
         });
     }
+}
+
+/// Commands on their way to a shard that does not sleep, so that no doorbell is rung.
+fn mailbox(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("mailbox");
+    let (mailbox, mut reader) = (Mailbox::default(), MailboxReader::default());
+    for count in [1, 16, 1_000] {
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(BenchmarkId::new("send and take", count), |b| {
+            b.iter(|| {
+                (0..count).for_each(|_| mailbox.send());
+                assert_eq!(reader.take(&mailbox), count);
+            });
+        });
+    }
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("another thread sends, this one takes", |b| {
+        b.iter_custom(|commands| {
+            let started = Instant::now();
+            thread::scope(|scope| {
+                scope.spawn(|| (0..commands).for_each(|_| mailbox.send()));
+                let mut taken = 0;
+                while taken < commands {
+                    taken += reader.take(&mailbox) as u64;
+                }
+            });
+            started.elapsed()
+        });
+    });
 }

@@ -1,6 +1,7 @@
 //! What `benches/` see of the engine's insides. Not API: it changes with any commit, and nothing
 //! else may call it.
 
+use super::command::Command;
 use super::connection::Connection;
 use super::core::{Core, CoreParts};
 use super::events::Events;
@@ -66,6 +67,30 @@ impl Wheel {
         self.due.clear();
         self.timers.expire(now, &mut self.due);
         self.due.len()
+    }
+}
+
+/// What other threads hand a shard, without the shard.
+#[derive(Default)]
+pub struct Mailbox(Remote);
+
+impl Mailbox {
+    /// Hands over a command.
+    pub fn send(&self) {
+        let id = SlotId { slot: 0, generation: 0 };
+        self.0.send(Command::EndSession(id, "it is a benchmark"));
+    }
+}
+
+/// The shard's end of a [`Mailbox`].
+#[derive(Default)]
+pub struct MailboxReader(Taken);
+
+impl MailboxReader {
+    /// Takes all commands that are there, and says how many those were.
+    pub fn take(&mut self, mailbox: &Mailbox) -> usize {
+        mailbox.0.take(&mut self.0, |_| {});
+        self.0.commands.drain(..).count()
     }
 }
 
