@@ -6,7 +6,6 @@ use super::id::SessionId;
 use super::keeper::SessionKeeper;
 use super::store::StoreError;
 use crate::proto::limits::SESSION_CHECK_INTERVAL;
-use std::collections::BTreeMap;
 use std::sync::Weak;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -69,7 +68,6 @@ impl SessionKeeper {
         extend: bool,
     ) -> Result<(), StoreError> {
         let lifetime = self.settings.lifetime;
-        let ends: BTreeMap<SessionId, End> = sessions.iter().copied().collect();
         let (last, others): (Vec<_>, Vec<_>) =
             sessions.into_iter().partition(|(_, end)| extend && end.comes_within(lifetime));
         let ids = others.into_iter().map(|(id, _)| id).collect();
@@ -88,7 +86,7 @@ impl SessionKeeper {
                 continue;
             }
             // It may have come of age since, and the store drops it at that very moment.
-            let too_old = ends.get(&id).is_some_and(|end| end.is_over());
+            let too_old = self.live.place(id).is_some_and(|place| place.end.is_over());
             self.end(id, if too_old { TOO_OLD } else { "the session has ended" });
         }
         Ok(())
