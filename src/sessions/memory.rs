@@ -90,7 +90,7 @@ impl SessionStore for MemoryStore {
         let mut kept = self.kept();
         StoreCall::ready(Ok(match kept.find(id, now).map(|session| &session.record) {
             None => Replaced::Missing,
-            Some(record) if record.values != before.values => Replaced::Conflict,
+            Some(record) if record.values != before.values => Replaced::Conflict(record.clone()),
             Some(_) => {
                 kept.put(id, after, now + lifetime);
                 Replaced::Done

@@ -19,10 +19,11 @@ const ROTATE: &str = "ringwire.rotate";
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// KEYS: session. ARGV: lifetime in ms, count and pairs of the values before, count and keys to
-/// remove, pairs to set. 1 done, 2 conflict, 0 missing.
+/// remove, pairs to set. Returns whether it is done, and if not the fields, of which a session that
+/// is missing has none.
 const REPLACE: &str = r"
 local fields = redis.call('HGETALL', KEYS[1])
-if #fields == 0 then return 0 end
+if #fields == 0 then return {0, fields} end
 local at = 2
 local count, before = tonumber(ARGV[at]), {}
 for i = 1, count do
@@ -31,11 +32,11 @@ for i = 1, count do
 end
 for i = 1, #fields, 2 do
   if string.sub(fields[i], 1, 9) ~= 'ringwire.' then
-    if before[fields[i]] ~= fields[i + 1] then return 2 end
+    if before[fields[i]] ~= fields[i + 1] then return {0, fields} end
     count = count - 1
   end
 end
-if count ~= 0 then return 2 end
+if count ~= 0 then return {0, fields} end
 at = at + 1
 for i = 1, tonumber(ARGV[at]) do
   at = at + 1
@@ -43,7 +44,7 @@ for i = 1, tonumber(ARGV[at]) do
 end
 for i = at + 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return 1";
+return {1, {}}";
 
 /// KEYS: the session, its new name. ARGV: lifetime in ms. 1 done, 0 missing.
 const RENAME: &str = r"
@@ -167,10 +168,11 @@ impl SessionStore for RedisStore {
             replace.arg(ROTATE).arg(1);
         }
         StoreCall::new(async move {
-            Ok(match self.ask::<u8>(replace).await? {
-                1 => Replaced::Done,
-                2 => Replaced::Conflict,
-                _ => Replaced::Missing,
+            let (done, fields): (bool, BTreeMap<String, String>) = self.ask(replace).await?;
+            Ok(match record(fields) {
+                _ if done => Replaced::Done,
+                Some(now) => Replaced::Conflict(now),
+                None => Replaced::Missing,
             })
         })
     }

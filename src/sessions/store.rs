@@ -29,7 +29,8 @@ pub trait SessionStore: Send + Sync + 'static {
     fn load(&self, id: SessionId, lifetime: Duration) -> StoreCall<'_, Option<SessionRecord>>;
 
     /// Puts `after` in the place of `before`, and lets the session live for another `lifetime`;
-    /// does nothing if the values are not those of `before` any more.
+    /// does nothing if the values are not those of `before` any more, and says what they are: who
+    /// was late then asks once where the next one asks twice, and is first the next time.
     fn replace(
         &self,
         id: SessionId,
@@ -100,12 +101,12 @@ impl<S: SessionStore + ?Sized> SessionStore for Arc<S> {
 }
 
 /// What became of a [`SessionStore::replace`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replaced {
     /// It is done.
     Done,
-    /// The values have changed meanwhile.
-    Conflict,
+    /// The values have changed meanwhile, and the session is this.
+    Conflict(SessionRecord),
     /// There is no such session.
     Missing,
 }

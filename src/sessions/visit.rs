@@ -98,13 +98,13 @@ impl Visit {
         let place = self.place();
         let lifetime = place.end.cut(keeper.settings.lifetime);
         let _turn = place.turn.lock().await;
+        let id = place.id;
+        let loaded = keeper.ask(move |store| store.load(id, lifetime)).await?;
+        let mut before = loaded.ok_or(VisitError::Gone)?;
         for _ in 0..ATTEMPTS_MAX {
-            let id = place.id;
             if place.is_revoked() || place.end.is_over() {
                 return Err(VisitError::Gone);
             }
-            let before = keeper.ask(move |store| store.load(id, lifetime)).await?;
-            let before = before.ok_or(VisitError::Gone)?;
             let mut after = before.clone();
             let (result, fits) = change(&mut after)?;
             if after == before {
@@ -116,7 +116,7 @@ impl Visit {
             let replace = keeper.ask(move |store| store.replace(id, before, after, lifetime));
             match replace.await? {
                 Replaced::Done => return Ok(result),
-                Replaced::Conflict => {}
+                Replaced::Conflict(now) => before = now,
                 Replaced::Missing => return Err(VisitError::Gone),
             }
         }

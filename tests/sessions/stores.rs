@@ -7,8 +7,10 @@ use ringwire::{
     MemoryStore, Replaced, SessionId, SessionRecord, SessionSettings, SessionStore, StoreCall,
     StoreError,
 };
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -46,8 +48,16 @@ fn the_store_in_memory_is_bounded() {
     assert_eq!(store.sessions(), 3);
 }
 
-/// Says no, keeps silent, panics, or is slow to say what it has removed, as it is told; otherwise a
-/// store in memory.
+/// The answer of a store in memory, which never waits.
+fn now<T>(call: StoreCall<'_, T>) -> Result<T, StoreError> {
+    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// Says no, keeps silent, panics, is slow to say what it has removed, or is changed by others after
+/// each look at it, as it is told; otherwise a store in memory.
 struct Failing {
     kept: MemoryStore,
     how: AtomicU8,
@@ -58,6 +68,7 @@ const REFUSING: u8 = 1;
 const SILENT: u8 = 2;
 const PANICKING: u8 = 3;
 const SLOW_TO_SAY: u8 = 4;
+const BUSY: u8 = 5;
 
 impl Failing {
     fn call<'a, T: Send + 'a>(&self, call: StoreCall<'a, T>) -> StoreCall<'a, T> {
@@ -76,13 +87,29 @@ impl Failing {
     }
 }
 
+impl Failing {
+    /// As another process does that is always faster.
+    fn change_in_between(&self, id: SessionId, life: Duration) {
+        let Ok(Some(before)) = now(self.kept.load(id, life)) else { return };
+        let mut after = before.clone();
+        let others =
+            before.values.get("others").map_or(0, |count| count.parse().expect("a number"));
+        after.values.set("others", format!("{}", others + 1));
+        assert_eq!(now(self.kept.replace(id, before, after, life)), Ok(Replaced::Done));
+    }
+}
+
 impl SessionStore for Failing {
     fn create(&self, id: SessionId, record: SessionRecord, life: Duration) -> StoreCall<'_, ()> {
         self.call(self.kept.create(id, record, life))
     }
 
     fn load(&self, id: SessionId, life: Duration) -> StoreCall<'_, Option<SessionRecord>> {
-        self.call(self.kept.load(id, life))
+        let loaded = self.kept.load(id, life);
+        if self.how.load(Ordering::SeqCst) == BUSY {
+            self.change_in_between(id, life);
+        }
+        self.call(loaded)
     }
 
     fn replace(
@@ -176,5 +203,18 @@ fn who_ends_a_session_tells_its_websockets_why() {
     assert_eq!(replaced, Ok(Replaced::Done));
     assert!(browser.connect(server.address, "/").1);
     assert_eq!(close_of(&mut client), (1008, "the session is too old".into()));
+    server.finish();
+}
+
+/// Somebody who is faster each time does not keep others from changing a session for ever: they
+/// are told what it is now, and need not ask for it.
+#[test]
+fn a_change_gets_in_between_those_of_others() {
+    let store = Arc::new(Failing { kept: MemoryStore::new(100), how: AtomicU8::new(BUSY) });
+    let server =
+        serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
+    let (mut client, _) = Browser::default().connect(server.address, "/");
+    assert_eq!(ask(&mut client, "add 50"), "ok");
+    assert_eq!([ask(&mut client, "get count"), ask(&mut client, "get others")], ["50", "51"]);
     server.finish();
 }

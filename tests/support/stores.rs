@@ -41,14 +41,16 @@ async fn replace_what_was_read(store: &dyn SessionStore) {
     let replace = |before: &SessionRecord, after: &SessionRecord| {
         store.replace(id(10), before.clone(), after.clone(), LIFE)
     };
-    // Another value, one fewer, one more: all of it is a conflict, and changes nothing.
+    // Another value, one fewer, one more: all of it is a conflict, says what is there, and changes
+    // nothing.
     for other in [
         record(&[("a", "1"), ("b", "x")]),
         record(&[("a", "1")]),
         record(&[("a", "1"), ("b", "2"), ("c", "")]),
         record(&[]),
     ] {
-        assert_eq!(replace(&other, &after).await, Ok(Replaced::Conflict), "{other:?}");
+        let conflict = Replaced::Conflict(before.clone());
+        assert_eq!(replace(&other, &after).await, Ok(conflict), "{other:?}");
         assert_eq!(store.load(id(10), LIFE).await, Ok(Some(before.clone())));
     }
     assert_eq!(replace(&before, &after).await, Ok(Replaced::Done));
