@@ -142,7 +142,8 @@ impl Live {
 
     /// Whether a session is being ended or given another id.
     pub(super) fn is_changing(&self, id: SessionId) -> bool {
-        self.place(id).is_some_and(|place| place.changing.load(Ordering::SeqCst) > 0)
+        let sessions = self.sessions();
+        sessions.get(&id).is_some_and(|members| members.place.changing.load(Ordering::SeqCst) > 0)
     }
 
     /// Up to `count` sessions after this one, and when each is too old.
