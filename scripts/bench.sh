@@ -305,7 +305,7 @@ has_broadcast() {
 # A server that has held connections before has their memory still, so all are new ones.
 idle_rounds() {
     local count=$1 round i limit repeat=$((rounds < 3 ? rounds : 3)) left_out=()
-    local client_cores SERVER_CORE=$SERVER_CORE
+    local client_cores SERVER_CORE=$SERVER_CORE openers=4
     local hold=(--hold 0.2) takes="$((1400 + count / 15)) 0"
     # Long enough for a round of pings, and some who talk among the many who do not.
     ((count < 100000)) || hold=(--hold 30 --active 1000 --active-rate 10000)
@@ -319,10 +319,11 @@ idle_rounds() {
     # A ring holds at most as many connections as a process may open files, less a reserve; several
     # hold more. The kernel throws dice for the ring of each connection, and one that is full refuses
     # it though others have room, so all have room to spare. Each address has its own dice. Many threads
-    # on one core would wait for each other, and the last of them for long: all may have both.
+    # on one core would wait for each other, and the last of them for long: all may have both. All
+    # threads of the generator open at once, so that each shard finds many to answer when it wakes.
     if ((count + 1100 > limit)); then
         shards=$((count * 5 / (limit * 4) + 2)) destinations=$shards
-        SERVER_CORE=$ALL_CORES client_cores=$ALL_CORES
+        SERVER_CORE=$ALL_CORES client_cores=$ALL_CORES openers=64
     fi
     for ((round = 1; round <= repeat; round++)); do
         for i in "${!chosen[@]}"; do
@@ -337,7 +338,7 @@ idle_rounds() {
             [[ -n ${usable[${chosen[i]%%=*}]:-} ]] || continue
             ((planning)) || start "$i" || continue
             measure "$i" "idle: $count" idle /echo --connections "$count" \
-                --destinations "$destinations" "${hold[@]}"
+                --destinations "$destinations" --openers "$openers" "${hold[@]}"
             ((planning)) || stop "$i"
         done
     done

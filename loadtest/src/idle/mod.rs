@@ -37,7 +37,7 @@ pub struct Plan {
     /// Time to hold the connections, in seconds; pings are answered.
     #[arg(long, default_value = "1", value_parser = subject::seconds)]
     pub hold: Duration,
-    /// Threads that open connections at a time, in waves of 128.
+    /// Threads that open connections at a time, each in waves of 128.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub openers: u32,
     /// Loopback addresses to connect to, from that of the URL on; the server must listen on all.
