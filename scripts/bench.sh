@@ -20,7 +20,7 @@
 # --plan     installs, builds, checks, says how long it would take, and ends
 #
 # RINGWIRE=path      the program of `ringwire`  (default: target/release/ringwire, built here)
-# RINGWIRE_ARGS=...  further arguments of `serve` (default: --log warn)
+# SERVE_ARGS=...  further arguments of `serve` (default: --log warn)
 # SHARED_ECHO=path   the example of that name    (default: built here)
 # LOADTEST=path      the generator               (default: built here)
 # SECONDS_EACH=1     measured seconds of a run, at most; those at a fixed rate take 2
@@ -419,9 +419,9 @@ shared_one() {
 # WebSocket clients together.
 control_rounds() {
     local i round repeat=$((rounds < 3 ? rounds : 3)) client_cores=$ALL_CORES SERVER_CORE=$ALL_CORES
-    local socket=$out/control.sock RINGWIRE_ARGS
+    local socket=$out/control.sock SERVE_ARGS
     printf '[[route]]\npath = "/feed"\nmode = "shared"\n' > "$out/control.toml"
-    RINGWIRE_ARGS="--log warn --config $out/control.toml --control $socket"
+    SERVE_ARGS="--log warn --config $out/control.toml --control $socket"
     for ((round = 1; round <= repeat; round++)); do
         for i in "${!chosen[@]}"; do
             case ${chosen[i]} in ringwire | *=*) ;; *) continue ;; esac

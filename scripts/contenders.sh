@@ -70,7 +70,7 @@ describe() {
             [[ $name != *=* ]] || program=${name#*=}
             # No contender writes a line for each connection. The arguments are words on purpose.
             # shellcheck disable=SC2206
-            server_command=("$program" serve --shards "$shards" --admin off ${RINGWIRE_ARGS:---log warn})
+            server_command=("$program" serve --shards "$shards" --admin off ${SERVE_ARGS:---log warn})
             for ((number = 1; number <= destinations; number++)); do
                 server_command+=(--listen "127.0.0.$number:${address#*:}")
             done

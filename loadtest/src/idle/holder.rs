@@ -79,7 +79,9 @@ impl<'s> Holder<'s> {
             }
             self.opened += count;
             self.shared.opened.fetch_add(count, Ordering::AcqRel);
-            self.serve(Duration::ZERO)?;
+            // The kernel hands out some twenty completions at a time, and pings may be as many as
+            // connections by now.
+            while self.serve(Duration::ZERO)? {}
         }
         Ok(())
     }
@@ -112,14 +114,17 @@ impl<'s> Holder<'s> {
         Ok(())
     }
 
-    fn serve(&mut self, timeout: Duration) -> Result<()> {
+    /// Takes what has come until then; `false` if nothing has.
+    fn serve(&mut self, timeout: Duration) -> Result<bool> {
         self.ring.wait(Some(timeout))?;
+        let mut any = false;
         while let Some(completion) = self.ring.next() {
+            any = true;
             if completion.token.op == Op::Stream {
                 self.on_stream(completion)?;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     fn on_stream(&mut self, completion: Completion) -> Result<()> {
