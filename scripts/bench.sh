@@ -305,7 +305,7 @@ has_broadcast() {
 # A server that has held connections before has their memory still, so all are new ones.
 idle_rounds() {
     local count=$1 round i limit repeat=$((rounds < 3 ? rounds : 3)) left_out=()
-    local client_cores SERVER_CORE=$SERVER_CORE openers=4
+    local client_cores policy SERVER_CORE=$SERVER_CORE openers=4
     local hold=(--hold 0.2) takes="$((1400 + count / 15)) 0"
     # Long enough for a round of pings, and some who talk among the many who do not.
     ((count < 100000)) || hold=(--hold 30 --active 1000 --active-rate 10000)
@@ -319,11 +319,12 @@ idle_rounds() {
     # A ring holds at most as many connections as a process may open files, less a reserve; several
     # hold more. The kernel throws dice for the ring of each connection, and one that is full refuses
     # it though others have room, so all have room to spare. Each address has its own dice. Many threads
-    # on one core would wait for each other, and the last of them for long: all may have both. All
-    # threads of the generator open at once, so that each shard finds many to answer when it wakes.
+    # on one core would wait for each other, and the last of them for long: all may have both. A
+    # server whose threads wait for their turn (SCHED_BATCH, sched(7)) finds many connections when it
+    # comes; otherwise each of these would push the generator off its core, and be the only one.
     if ((count + 1100 > limit)); then
         shards=$((count * 5 / (limit * 4) + 2)) destinations=$shards
-        SERVER_CORE=$ALL_CORES client_cores=$ALL_CORES openers=64
+        SERVER_CORE=$ALL_CORES client_cores=$ALL_CORES policy=--batch openers=16
     fi
     for ((round = 1; round <= repeat; round++)); do
         for i in "${!chosen[@]}"; do
@@ -485,7 +486,7 @@ $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) of memory"
     fact date "$(date -u +%Y-%m-%d)"
     fact load "$(cut -d ' ' -f 1-3 /proc/loadavg) before the first run"
     fact runs "$rounds rounds of $seconds_s s each (${open_ms} ms at fixed rates), $warmup_s s of warm-up, servers on core \
-$SERVER_CORE, generator on core $CLIENT_CORE; in \`control\` and with more idle connections than a shard takes, all on both"
+$SERVER_CORE, generator on core $CLIENT_CORE; all on both in \`control\` and, servers under SCHED_BATCH, with more idle connections than a shard takes"
     for i in "${!names[@]}"; do
         [[ -n ${usable[${names[i]}]:-} ]] || continue
         fact "version ${names[i]}" "$(version_of "${chosen[i]}" 2>/dev/null | head -n 1)"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What scripts/bench.sh knows of its contenders: how they are installed, started, stopped and what
 # version they are. Sourced by it; uses its variables `chosen`, `here`, `target`, `out`, `port`,
-# `scratch`, `only`, `shards`, `destinations` and `example`, sets `load`, `ringwire` and
+# `scratch`, `only`, `shards`, `destinations`, `policy` and `example`, sets `load`, `ringwire` and
 # `shared_echo`, and fills `names`, `addresses`, `modes` and `pids`, all by index.
 # shellcheck disable=SC2034,SC2154
 
@@ -95,7 +95,7 @@ start() {
         note "left out: ${names[$1]} (${server_command[0]} is not there)"
         return 1
     fi
-    setsid taskset -c "$SERVER_CORE" "${server_command[@]}" > "$log" 2>&1 &
+    setsid chrt "${policy:---other}" 0 taskset -c "$SERVER_CORE" "${server_command[@]}" > "$log" 2>&1 &
     pids[$1]=$!
     for ((tries = 0; tries < 100; tries++)); do
         kill -0 "${pids[$1]}" 2>/dev/null || break
