@@ -21,7 +21,7 @@ use crate::handshake::{Target, check_response};
 /// Connections opened at once.
 pub const WAVE: u32 = 128;
 /// Connections to one destination that leave the choice of the source to the kernel: less than half
-/// of the 28,232 ports that it gives away, because it tries the even ones first (ip(7)).
+/// of the 28,232 ports of `net.ipv4.ip_local_port_range`, because it tries those of one parity first.
 const UNBOUND: u32 = 12_000;
 /// Connections from one source address after these.
 const PER_SOURCE: u32 = 4_000;
