@@ -20,7 +20,7 @@
 # --plan     installs, builds, checks, says how long it would take, and ends
 #
 # RINGWIRE=path      the program of `ringwire`  (default: target/release/ringwire, built here)
-# SERVE_ARGS=...  further arguments of `serve` (default: --log warn)
+# SERVE_ARGS=...     further arguments of `serve` (default: --log warn)
 # SHARED_ECHO=path   the example of that name    (default: built here)
 # LOADTEST=path      the generator               (default: built here)
 # SECONDS_EACH=1     measured seconds of a run, at most; those at a fixed rate take 2
@@ -133,6 +133,7 @@ measure() {
         local shown=${arguments[*]} where=''
         ((shards == 1)) || where=" (server: --shards $shards"
         ((destinations == 1)) || where+=", listening on 127.0.0.1 to 127.0.0.$destinations"
+        [[ -z ${policy:-} ]] || where+=", under chrt $policy 0"
         printf '%s\tringwire-loadtest %s\n' "$scenario${where:+$where)}" "${shown/--server-pid ${pids[i]}/--server-pid PID}" \
             >> "$commands"
     fi
@@ -565,13 +566,14 @@ echo "$(minutes "$planned_ms") to go"
 clock_start
 run_all
 
-[[ -s $results || -s $micro ]] || die "no run succeeded"
+# The micro-benchmarks alone have no runs.
+[[ -s $results || ($only == " micro " && -s $micro) ]] || die "no run succeeded"
 report=$out/BENCHMARKS.md page=$out/benchmarks.html
 ((!is_whole)) || report=BENCHMARKS.md page=docs/benchmarks.html
 python3 scripts/bench_report.py "$out" "$page" > "$scratch/report"
 said="the report is $report"
-# The micro-benchmarks alone have no runs to draw.
 if [[ -s $results ]]; then
+    # A look for the terminal. It has nothing to say of some scenarios alone; that is no failure.
     "$load" compare "$results" || true
     "$load" report "$results" --facts "$facts" > "$scratch/page"
     cp "$scratch/page" "$page"

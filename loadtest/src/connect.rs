@@ -6,7 +6,7 @@
 //! connection itself.
 //!
 //! The kernel finds a port in `connect` as long as one address is enough, because it is dearer in
-//! `bind`: 8 % of the whole handshake among a million sockets, since a port that is bound must
+//! `bind`: 8 % of the generator's time among a million sockets, since a port that is bound must
 //! be free for all destinations.
 
 use std::io::{ErrorKind, Read, Write};

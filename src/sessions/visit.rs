@@ -99,12 +99,19 @@ impl Visit {
         let lifetime = place.end.cut(keeper.settings.lifetime);
         let _turn = place.turn.lock().await;
         let id = place.id;
-        let loaded = keeper.ask(move |store| store.load(id, lifetime)).await?;
-        let mut before = loaded.ok_or(VisitError::Gone)?;
+        // What a conflict has told.
+        let mut known = None;
         for _ in 0..ATTEMPTS_MAX {
             if place.is_revoked() || place.end.is_over() {
                 return Err(VisitError::Gone);
             }
+            let before = match known.take() {
+                Some(record) => record,
+                None => {
+                    let loaded = keeper.ask(move |store| store.load(id, lifetime)).await?;
+                    loaded.ok_or(VisitError::Gone)?
+                }
+            };
             let mut after = before.clone();
             let (result, fits) = change(&mut after)?;
             if after == before {
@@ -116,7 +123,7 @@ impl Visit {
             let replace = keeper.ask(move |store| store.replace(id, before, after, lifetime));
             match replace.await? {
                 Replaced::Done => return Ok(result),
-                Replaced::Conflict(now) => before = now,
+                Replaced::Conflict(now) => known = Some(now),
                 Replaced::Missing => return Err(VisitError::Gone),
             }
         }

@@ -7,10 +7,8 @@ use ringwire::{
     MemoryStore, Replaced, SessionId, SessionRecord, SessionSettings, SessionStore, StoreCall,
     StoreError,
 };
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -48,14 +46,6 @@ fn the_store_in_memory_is_bounded() {
     assert_eq!(store.sessions(), 3);
 }
 
-/// The answer of a store in memory, which never waits.
-fn now<T>(call: StoreCall<'_, T>) -> Result<T, StoreError> {
-    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => answer,
-        Poll::Pending => panic!("it waits"),
-    }
-}
-
 /// Says no, keeps silent, panics, is slow to say what it has removed, or is changed by others after
 /// each look at it, as it is told; otherwise a store in memory.
 struct Failing {
@@ -85,17 +75,15 @@ impl Failing {
             }
         })
     }
-}
 
-impl Failing {
     /// As another process does that is always faster.
-    fn change_in_between(&self, id: SessionId, life: Duration) {
-        let Ok(Some(before)) = now(self.kept.load(id, life)) else { return };
+    async fn change_in_between(&self, id: SessionId, life: Duration) {
+        let Ok(Some(before)) = self.kept.load(id, life).await else { return };
         let mut after = before.clone();
         let others =
             before.values.get("others").map_or(0, |count| count.parse().expect("a number"));
         after.values.set("others", format!("{}", others + 1));
-        assert_eq!(now(self.kept.replace(id, before, after, life)), Ok(Replaced::Done));
+        assert_eq!(self.kept.replace(id, before, after, life).await, Ok(Replaced::Done));
     }
 }
 
@@ -105,11 +93,13 @@ impl SessionStore for Failing {
     }
 
     fn load(&self, id: SessionId, life: Duration) -> StoreCall<'_, Option<SessionRecord>> {
-        let loaded = self.kept.load(id, life);
-        if self.how.load(Ordering::SeqCst) == BUSY {
-            self.change_in_between(id, life);
-        }
-        self.call(loaded)
+        self.call(StoreCall::new(async move {
+            let loaded = self.kept.load(id, life).await;
+            if self.how.load(Ordering::SeqCst) == BUSY {
+                self.change_in_between(id, life).await;
+            }
+            loaded
+        }))
     }
 
     fn replace(

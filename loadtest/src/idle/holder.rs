@@ -81,7 +81,7 @@ impl<'s> Holder<'s> {
             self.shared.opened.fetch_add(count, Ordering::AcqRel);
             // The kernel hands out some twenty completions at a time, and pings may be as many as
             // connections by now.
-            while self.serve(Duration::ZERO)? {}
+            while self.serve(Duration::ZERO)? && !is_over(&self.shared.enough) {}
         }
         Ok(())
     }
