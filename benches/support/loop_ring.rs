@@ -38,15 +38,24 @@ pub struct LoopRing {
 
 struct Peer {
     receive: Option<Token>,
+    /// Its receive ends with its first shot, which has so many bytes at most.
+    once: Option<usize>,
     open: bool,
     /// Bytes of this round that were sent to the server, and that have come back.
     sent: usize,
     echoed: usize,
 }
 
+impl Peer {
+    /// The server receives what it sends.
+    fn listen(&mut self, token: Token, once: Option<usize>) {
+        (self.receive, self.once) = (Some(token), once);
+    }
+}
+
 impl LoopRing {
     pub fn new(scenario: &Scenario) -> Self {
-        let peer = |_| Peer { receive: None, open: false, sent: 0, echoed: 0 };
+        let peer = |_| Peer { receive: None, once: None, open: false, sent: 0, echoed: 0 };
         let peers: Vec<Peer> = (0..scenario.connections).map(peer).collect();
         Self {
             pool: LeasePool::new(BUFFERS, BUFFER_BYTES),
@@ -88,11 +97,17 @@ impl LoopRing {
         let peer = &mut self.peers[index];
         let Some(token) = peer.receive else { return };
         let bytes = if peer.open { &self.frames[..] } else { REQUEST };
-        for part in bytes[peer.sent..].chunks(RECEIVE_BYTES_MAX).take(RECEIVES_MAX) {
+        let once = peer.once;
+        let shot_bytes = once.map_or(RECEIVE_BYTES_MAX, |most| most.min(RECEIVE_BYTES_MAX));
+        let shots = if once.is_some() { 1 } else { RECEIVES_MAX };
+        for part in bytes[peer.sent..].chunks(shot_bytes).take(shots) {
             let Some(lease) = self.pool.fill(part) else { return };
             peer.sent += part.len();
-            let outcome = Outcome::Received(lease);
-            self.completions.push_back(Completion { token, outcome, more: true });
+            if once.is_some() {
+                peer.receive = None;
+            }
+            let (outcome, more) = (Outcome::Received(lease), once.is_none());
+            self.completions.push_back(Completion { token, outcome, more });
         }
     }
 
@@ -136,7 +151,10 @@ impl Ring for LoopRing {
                     self.complete(token, Outcome::Accepted(slot), true);
                 }
             }
-            Submission::Receive => self.peers[index].receive = Some(token),
+            Submission::Receive => self.peers[index].listen(token, None),
+            Submission::ReceiveOnce { bytes_max } => {
+                self.peers[index].listen(token, Some(bytes_max as usize));
+            }
             Submission::Cancel(Operation::Receive) => {
                 if let Some(receive) = self.peers[index].receive.take() {
                     self.complete(receive, Outcome::Failed(Errno::CANCELED), false);

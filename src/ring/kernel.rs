@@ -124,6 +124,7 @@ impl KernelRing {
                 opcode::AcceptMulti::new(listener).allocate_file_index(true).build()
             }
             Submission::Receive => opcode::RecvMulti::new(socket, BUFFER_GROUP).build(),
+            Submission::ReceiveOnce { bytes_max } => receive_once(socket, bytes_max),
             Submission::Send(data) => match self.sends.begin(token.slot, data) {
                 SendRange::One(start, bytes) => {
                     opcode::Send::new(socket, start, bytes).flags(self.send_flags).build()
@@ -315,6 +316,13 @@ impl Drop for KernelRing {
             self.addresses.leak();
         }
     }
+}
+
+/// A receive that takes its buffer from the group when there is something to receive. With a length
+/// of 0 it would take all the room of one, which may be 128 KiB.
+fn receive_once(socket: Fixed, bytes_max: u32) -> squeue::Entry {
+    let receive = opcode::Recv::new(socket, std::ptr::null_mut(), bytes_max.max(1));
+    receive.buf_group(BUFFER_GROUP).build().flags(squeue::Flags::BUFFER_SELECT)
 }
 
 /// `SO_LINGER` of no time: a close sends a reset (socket(7)).

@@ -47,8 +47,20 @@ pub enum Submission {
     /// Accept connections into free slots until told otherwise (multishot). The token's slot is
     /// the index of the listener.
     Accept,
-    /// Receive until told otherwise (multishot), into buffers the ring provides.
+    /// Receive until told otherwise (multishot), into buffers the ring provides. While there is
+    /// something to receive it takes one buffer after the other, up to all of them within one wait,
+    /// and then ends with ENOBUFS.
     Receive,
+    /// Receive once, into one buffer the ring provides: at most so many bytes, and no more than
+    /// that buffer has room for. The first completion is terminal: bytes, the end of the stream,
+    /// or a failure; ENOBUFS, and nothing is lost, where something is to be received and no buffer
+    /// is free. Those pushed in one batch that find something to receive get buffers in the order
+    /// of their pushes, before any receive that was armed already. Its token is that of
+    /// [`Operation::Receive`], and so is its cancel; of both kinds a slot has one at most.
+    ReceiveOnce {
+        /// At least one.
+        bytes_max: u32,
+    },
     /// Send all of it, in order. At most one send may be in flight per slot.
     Send(SendData),
     /// Half-close: send FIN after what was sent.

@@ -37,6 +37,15 @@ fn check(receive: ReceiveMode) -> Result<(), Errno> {
         send_waitall: true,
     };
     let mut ring = KernelRing::new(&options, Vec::new()).map_err(|error| error.errno)?;
+    // One after the other through the same buffers: after an end they are where we think they are.
+    for once in [None, Some(3_000)] {
+        check_stream(&mut ring, once)?;
+    }
+    Ok(())
+}
+
+/// A stream to its end, received in shots of at most so many bytes or by a multishot receive.
+fn check_stream(ring: &mut KernelRing, once: Option<u32>) -> Result<(), Errno> {
     let (near, far) = socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -45,16 +54,16 @@ fn check(receive: ReceiveMode) -> Result<(), Errno> {
     )?;
     ring.install(0, &near)?;
     drop(near);
-    let mut stream = Stream { sent: 0, received: 0 };
-    ring.push(Token::new(Operation::Receive, 0, 0), Submission::Receive);
+    let mut stream = Stream { once, sent: 0, received: 0 };
+    stream.arm(ring);
     for piece in PIECES {
         stream.send(&far, piece)?;
         while stream.received < stream.sent {
-            stream.receive(&mut ring)?;
+            stream.receive(ring)?;
         }
     }
     drop(far);
-    while !stream.receive(&mut ring)? {}
+    while !stream.receive(ring)? {}
     ring.push(Token::new(Operation::Close, 0, 0), Submission::Close);
     ring.submit_and_wait(None)?;
     while ring.next_completion().is_some() {}
@@ -63,6 +72,7 @@ fn check(receive: ReceiveMode) -> Result<(), Errno> {
 
 /// A stream in which every byte is a function of its position.
 struct Stream {
+    once: Option<u32>,
     sent: usize,
     received: usize,
 }
@@ -70,6 +80,14 @@ struct Stream {
 impl Stream {
     fn byte(position: usize) -> u8 {
         (position.wrapping_mul(167) >> 3) as u8
+    }
+
+    fn arm(&self, ring: &mut KernelRing) {
+        let receive = match self.once {
+            Some(bytes_max) => Submission::ReceiveOnce { bytes_max },
+            None => Submission::Receive,
+        };
+        ring.push(Token::new(Operation::Receive, 0, 0), receive);
     }
 
     fn send(&mut self, far: &OwnedFd, bytes: usize) -> Result<(), Errno> {
@@ -83,7 +101,7 @@ impl Stream {
     }
 
     /// Waits once and takes what is there; `true` at the end of the stream. EIO for bytes that
-    /// are wrong, ETIME for bytes that do not come.
+    /// are wrong, EOVERFLOW for too many in a shot, ETIME for bytes that do not come.
     fn receive(&mut self, ring: &mut KernelRing) -> Result<bool, Errno> {
         ring.submit_and_wait(Some(ring.now() + Duration::from_secs(1)))?;
         let (mut progress, mut ended, mut rearm) = (false, false, false);
@@ -91,6 +109,10 @@ impl Stream {
             progress = true;
             match completion.outcome {
                 Outcome::Received(lease) => {
+                    if self.once.is_some_and(|most| completion.more || lease.len() > most as usize)
+                    {
+                        return Err(Errno::OVERFLOW);
+                    }
                     let right =
                         lease.iter().zip(self.received..).all(|(b, at)| *b == Self::byte(at));
                     if !right {
@@ -106,7 +128,7 @@ impl Stream {
             }
         }
         if rearm {
-            ring.push(Token::new(Operation::Receive, 0, 0), Submission::Receive);
+            self.arm(ring);
         }
         if progress { Ok(ended) } else { Err(Errno::TIME) }
     }

@@ -6,7 +6,8 @@
 pub enum Operation {
     /// [`Submission::Accept`](super::Submission::Accept).
     Accept = 1,
-    /// [`Submission::Receive`](super::Submission::Receive).
+    /// [`Submission::Receive`](super::Submission::Receive) and
+    /// [`Submission::ReceiveOnce`](super::Submission::ReceiveOnce).
     Receive = 2,
     /// [`Submission::Send`](super::Submission::Send).
     Send = 3,

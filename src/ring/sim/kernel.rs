@@ -74,8 +74,15 @@ pub(super) struct InFlight {
 /// A submission, without what the send table keeps.
 pub(super) enum Request {
     Accept,
-    Receive,
-    Send { range: SendRange, total: usize, sent: usize },
+    /// Until it is told otherwise, or once and at most so many bytes.
+    Receive {
+        once: Option<u32>,
+    },
+    Send {
+        range: SendRange,
+        total: usize,
+        sent: usize,
+    },
     ShutdownWrite,
     Cancel(Operation),
     AwaitHangup,

@@ -37,7 +37,8 @@ impl Kernel {
     fn request(&mut self, token: Token, submission: Submission) -> Request {
         match submission {
             Submission::Accept => Request::Accept,
-            Submission::Receive => Request::Receive,
+            Submission::Receive => Request::Receive { once: None },
+            Submission::ReceiveOnce { bytes_max } => Request::Receive { once: Some(bytes_max) },
             Submission::Send(data) => self.request_send(token, data),
             Submission::ShutdownWrite => Request::ShutdownWrite,
             Submission::Cancel(operation) => Request::Cancel(operation),
@@ -136,9 +137,10 @@ impl Kernel {
             (Request::Send { .. }, None) => self.complete(id, Answer::Sent(Err(Errno::BADF))),
             (Request::PeerAddress, None) => self.complete(id, Answer::Address(None)),
             (_, None) => self.complete(id, Answer::Plain(Err(Errno::BADF))),
-            (Request::Receive, Some(socket)) => {
+            (Request::Receive { once }, Some(socket)) => {
+                let at_once = once.is_some();
                 self.sockets[socket].receive = Some(id);
-                self.wake_receive(socket);
+                self.begin_receive(socket, at_once);
             }
             (Request::Send { .. }, Some(socket)) => {
                 self.sockets[socket].send = Some(id);

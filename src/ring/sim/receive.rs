@@ -1,12 +1,22 @@
 //! Receives and the wait for a hang-up.
 
 use super::super::Errno;
-use super::kernel::{Answer, Event, Kernel};
+use super::kernel::{Answer, Event, Kernel, Request};
 
 /// Shots that a receive makes before others have their turn, as in the real kernel.
 const SHOTS_MAX: usize = 32;
 
 impl Kernel {
+    /// A receive was submitted. As in the real kernel, one that ends with its first shot takes what
+    /// is there before those that were armed earlier have their turn, unless it is late.
+    pub(super) fn begin_receive(&mut self, socket: usize, at_once: bool) {
+        if at_once && self.sockets[socket].readable() && !self.dice.chance(self.faults.delay) {
+            self.check_receive(socket);
+        } else {
+            self.wake_receive(socket);
+        }
+    }
+
     pub(super) fn wake_receive(&mut self, socket: usize) {
         let place = &mut self.sockets[socket];
         if !place.checking_receive && place.receive.is_some() && place.readable() {
@@ -27,12 +37,13 @@ impl Kernel {
             if !self.sockets[socket].readable() {
                 return;
             }
-            self.receive_once(socket, receive);
+            self.receive_shot(socket, receive);
         }
         self.wake_receive(socket);
     }
 
-    fn receive_once(&mut self, socket: usize, receive: u64) {
+    /// One shot of the armed receive of a socket.
+    fn receive_shot(&mut self, socket: usize, receive: u64) {
         let place = &mut self.sockets[socket];
         if place.received.is_empty() {
             let end = match place.error.take() {
@@ -41,7 +52,11 @@ impl Kernel {
             };
             return self.post(receive, end, false);
         }
-        let waiting = place.received.len();
+        let once = match self.operations[&receive].request {
+            Request::Receive { once } => once,
+            _ => None,
+        };
+        let waiting = place.received.len().min(once.map_or(usize::MAX, |most| most as usize));
         let most = match self.dice.chance(self.faults.short_receive) {
             true => self.dice.part(waiting),
             false => waiting,
@@ -54,7 +69,8 @@ impl Kernel {
             return self.post(receive, Answer::Plain(Err(Errno::NOBUFS)), false);
         };
         place.flow();
-        let more = !self.completions_full() && !self.dice.chance(self.faults.early_end);
+        let ends = once.is_some() || self.completions_full();
+        let more = !ends && !self.dice.chance(self.faults.early_end);
         self.post(receive, Answer::Received(written), more);
         self.wake_hangup(socket);
     }

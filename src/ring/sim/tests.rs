@@ -49,6 +49,10 @@ fn receive(ring: &mut SimRing) {
     ring.push(token(Operation::Receive, 0, 1), Submission::Receive);
 }
 
+fn receive_once(ring: &mut SimRing, bytes_max: u32) {
+    ring.push(token(Operation::Receive, 0, 1), Submission::ReceiveOnce { bytes_max });
+}
+
 fn send(ring: &mut SimRing, bytes: &[u8]) {
     ring.push(token(Operation::Send, 0, 1), Submission::Send(send_of(bytes)));
 }

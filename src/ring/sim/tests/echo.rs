@@ -132,7 +132,12 @@ impl Echo {
         let idle = !connection.receiving && !connection.starved && !connection.finished;
         if idle && !connection.ending {
             connection.receiving = true;
-            return self.push(Operation::Receive, slot, Submission::Receive);
+            // Every other connection receives shot by shot.
+            let receive = match slot % 2 {
+                0 => Submission::Receive,
+                _ => Submission::ReceiveOnce { bytes_max: 1_000 },
+            };
+            return self.push(Operation::Receive, slot, receive);
         }
         if connection.finished && connection.outgoing.is_empty() && !connection.sending {
             connection.ending = true;

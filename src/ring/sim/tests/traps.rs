@@ -50,6 +50,61 @@ fn a_receive_without_a_buffer_ends_and_is_not_restarted() {
 }
 
 #[test]
+fn a_receive_of_one_shot_takes_one_buffer_and_ends() {
+    let options = SimOptions { buffer_count: 2, buffer_bytes: 512, ..SimOptions::default() };
+    let (mut ring, net, peer) = connected(2, options);
+    net.peer_write(peer, &[7; 1_300]);
+    // As many as asked for, the rest of the first buffer, the beginning of the second.
+    for expected in [400, 112, 400, 112] {
+        receive_once(&mut ring, 400);
+        let done = turn(&mut ring);
+        assert!(matches!(&done[..], [Completion { more: false, .. }]), "{done:?}");
+        assert_eq!(bytes(&done).len(), expected);
+        assert!(turn(&mut ring).is_empty(), "it has ended");
+    }
+    let mut held = Vec::new();
+    net.peer_write(peer, &[8; 1_300]);
+    while !held.iter().any(|done: &Completion| matches!(done.outcome, Outcome::Failed(_))) {
+        receive_once(&mut ring, 512);
+        held.extend(turn(&mut ring));
+    }
+    let last = held.pop().unwrap();
+    assert!(matches!(last.outcome, Outcome::Failed(Errno::NOBUFS)) && !last.more);
+    let received = bytes(&held).len();
+    held.clear();
+    let mut left = 0;
+    while received + left < 276 + 1_300 {
+        receive_once(&mut ring, 512);
+        left += bytes(&turn(&mut ring)).len();
+    }
+    assert!(left > 0, "what found no buffer is still there");
+    receive_once(&mut ring, 512);
+    assert!(turn(&mut ring).is_empty(), "it waits for something to come");
+    net.peer_shutdown(peer);
+    assert!(matches!(of(&turn(&mut ring), Operation::Receive).outcome, Outcome::EndOfStream));
+}
+
+#[test]
+fn of_two_receives_the_one_pushed_now_has_the_first_buffer() {
+    let options = SimOptions {
+        buffer_count: 1,
+        buffer_bytes: 512,
+        receive: ReceiveMode::Classic,
+        ..SimOptions::default()
+    };
+    let (mut ring, net, greedy) = connected(3, options);
+    let patient = net.connect(0);
+    turn(&mut ring);
+    receive(&mut ring);
+    turn(&mut ring);
+    net.peer_write(greedy, &[7; 5_000]);
+    net.peer_write(patient, b"mine");
+    let once = Submission::ReceiveOnce { bytes_max: 512 };
+    ring.push(token(Operation::Receive, 1, 1), once);
+    assert_eq!(bytes(&turn(&mut ring)), b"mine");
+}
+
+#[test]
 fn incremental_buffers_hold_many_receives() {
     let options = SimOptions { buffer_count: 2, buffer_bytes: 512, ..SimOptions::default() };
     let (mut ring, net, peer) = connected(3, options);
