@@ -2,6 +2,8 @@
 
 #[path = "control/doors.rs"]
 mod doors;
+#[path = "control/draining.rs"]
+mod draining;
 #[path = "control/events.rs"]
 mod events;
 #[path = "control/http.rs"]

@@ -181,7 +181,8 @@ impl EngineHandle {
         self.reach.is_ready()
     }
 
-    /// Whether every shard has gone round within the last 2 s, or waits for something to do.
+    /// Whether every shard has gone round within the last 2 s, or waits for something to do, or has
+    /// ended in a drain.
     pub fn is_healthy(&self) -> bool {
         self.reach.is_healthy()
     }

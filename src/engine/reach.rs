@@ -205,7 +205,11 @@ impl Reach {
 
     /// Whether every shard goes round, or waits.
     pub(crate) fn is_healthy(&self) -> bool {
-        let fine = |remote: &Arc<Remote>| !remote.is_closed() && remote.tick_age() <= TICK_AGE_MAX;
+        let draining = self.draining.load(Ordering::Relaxed);
+        let fine = |remote: &Arc<Remote>| match remote.is_closed() {
+            true => draining,
+            false => remote.tick_age() <= TICK_AGE_MAX,
+        };
         self.remotes.iter().all(fine)
     }
 
