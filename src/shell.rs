@@ -10,6 +10,7 @@ mod watch;
 use crate::cli::{Command, Reach};
 use crate::{EXIT_CONFIG, EXIT_OUTPUT, Failure};
 use ringwire::client::{Client, ClientError, OpenError, ReadError, WriteError};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, stat};
 use std::env;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
@@ -178,6 +179,23 @@ fn show(bytes: &[u8]) -> Result<bool, Failure> {
             ),
         }),
     }
+}
+
+/// Nobody saw a message, which is not acknowledged then.
+fn unseen(cause: &'static str) -> Failure {
+    let remedy = "the message can be read again; redirect to /dev/null what is not wanted";
+    failure(EXIT_OUTPUT, &cause, remedy)
+}
+
+/// Whether the standard output was closed when this process began (`>&-`). Rust then opens /dev/null
+/// in its place, for reading and writing; `>/dev/null` opens it for writing alone, and says that
+/// nobody wants to see.
+fn is_output_closed() -> bool {
+    let output = io::stdout();
+    let (Ok(flags), Ok(mine)) = (fcntl_getfl(&output), fstat(&output)) else { return true };
+    let is_null = stat("/dev/null").is_ok_and(|null| null.st_rdev == mine.st_rdev);
+    let is_device = FileType::from_raw_mode(mine.st_mode) == FileType::CharacterDevice;
+    is_null && is_device && flags & OFlags::ACCMODE == OFlags::RDWR
 }
 
 /// The same, with a line break behind, for a value in JSON.

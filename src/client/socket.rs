@@ -9,7 +9,7 @@ use super::renewal::Renewal;
 use super::transport::{Answer, Request};
 use crate::api::{Data, Message};
 use crate::engine::Incoming;
-use crate::proto::limits::CLOSE_REASON_BYTES_MAX;
+use crate::proto::limits::{CLOSE_REASON_BYTES_MAX, READ_LEN_DEFAULT};
 use crate::proto::{CloseCode, MessageKind};
 use crate::ring::Buffer;
 use hyper::header::CONTENT_TYPE;
@@ -55,6 +55,8 @@ pub struct RemoteSocket {
     /// The number of the last piece that arrived here.
     received: u64,
     is_message_end: bool,
+    /// A `read` may have been served whose answer never arrived here.
+    is_in_doubt: bool,
     /// What arrived beyond the bytes that were asked for.
     rest: Buffer,
     binary_data: bool,
@@ -84,6 +86,7 @@ impl RemoteSocket {
             renewal,
             received: 0,
             is_message_end: true,
+            is_in_doubt: false,
             rest: Buffer::new(),
             binary_data: false,
             runtime: Handle::current(),
@@ -124,7 +127,11 @@ impl RemoteSocket {
             .with("fence", Some(self.fence))
             .with("ack", Some(self.received));
         let request = Request { timeout: wait + POLL_GRACE, is_poll: true, ..post(target) };
-        let answer = self.call(&request, Twice::Harmless).await?;
+        // Until its answer is here; a future that is dropped leaves it so.
+        self.is_in_doubt = true;
+        let answer = self.call(&request, Twice::Harmless).await;
+        self.is_in_doubt = matches!(&answer, Err(error) if error.code().is_empty());
+        let answer = answer?;
         let piece = piece_of(&answer)?;
         self.received = piece.number;
         self.is_message_end = piece.is_message_end;
@@ -240,13 +247,18 @@ impl RemoteSocket {
         }
     }
 
-    /// Gives the socket back, open, for somebody else; what was read is acknowledged.
+    /// Gives the socket back, open, for somebody else; what was read is acknowledged. What a `read`
+    /// may have taken whose future was dropped, or whose answer was lost, is not: it is the next to
+    /// be read.
     ///
     /// # Errors
     ///
     /// [`ClientError`], unless the lease or the conversation is over already.
     pub async fn release(mut self) -> Result<(), ClientError> {
-        let ended = self.end_lease(true).await;
+        // The look acknowledges what did arrive, and what it gives goes back.
+        let has_more =
+            self.is_in_doubt && self.poll(READ_LEN_DEFAULT, Duration::ZERO).await.is_ok();
+        let ended = self.end_lease(!has_more).await;
         self.is_over = true;
         ended
     }

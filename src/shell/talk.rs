@@ -1,6 +1,6 @@
 //! `open`, `read`, `write`, `end`: one WebSocket.
 
-use super::{connect, harmless, show, show_json};
+use super::{connect, harmless, is_output_closed, show, show_json, unseen};
 use crate::Failure;
 use crate::cli::{EndCommand, OpenCommand, ReadCommand, WriteCommand};
 use base64::Engine as _;
@@ -12,41 +12,68 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// A piece of a message after the first at most. The first is as long as what makes a socket
-/// readable, so that a short look finds the beginning of a message that has not come whole.
-const PIECE_BYTES: usize = 1 << 20;
+/// A whole message at most, in one piece. The first look is as long as what makes a socket readable,
+/// so that it finds the beginning of a message that has not come whole.
+const MESSAGE_BYTES: usize = 16 << 20;
 
-/// For the pieces of a message after the first: they are on their way.
+/// For the rest of a message: it is on its way.
 const REST_TIMEOUT: Duration = Duration::from_secs(60);
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A message as far as it has come.
+/// How far a message has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// It is whole.
+    Whole,
+    /// It is longer than a look: it is to be read again from its beginning, in one piece.
+    IsLong,
+    /// A piece of one that no single piece holds.
+    Piece,
+}
+
+/// A message as far as it has come. What is read is acknowledged by the next read, so a message is
+/// read in one piece: none of it is gone before it was shown.
 #[derive(Default)]
 struct Incoming {
+    is_long: bool,
     kind: Option<MessageKind>,
     bytes: Vec<u8>,
 }
 
 impl Incoming {
-    /// Reads on; `true` when the message is whole. Keeps what it has when it is dropped.
+    /// Reads on. Keeps what it has when it is dropped.
     async fn read(
         &mut self,
         socket: &mut RemoteSocket,
         timeout: Duration,
-    ) -> Result<bool, ReadError> {
-        let (len, timeout) = match self.kind {
-            None => (READ_LEN_DEFAULT, timeout),
-            Some(_) => (PIECE_BYTES, REST_TIMEOUT),
+    ) -> Result<Progress, ReadError> {
+        let (len, timeout) = match self.is_long {
+            false => (READ_LEN_DEFAULT, timeout),
+            true => (MESSAGE_BYTES, REST_TIMEOUT),
         };
         let data = socket.read(len, timeout).await?;
+        if !socket.at_end() && !std::mem::replace(&mut self.is_long, true) {
+            return Ok(Progress::IsLong);
+        }
         self.kind = Some(data.kind());
         self.bytes.extend_from_slice(data.as_bytes());
-        Ok(socket.at_end())
+        Ok(if socket.at_end() { Progress::Whole } else { Progress::Piece })
+    }
+
+    /// Prints the message; a failure if nobody reads it.
+    fn show(self, id: &str, is_json: bool, is_line: bool) -> Result<(), Failure> {
+        if is_output_closed() {
+            return Err(unseen("the standard output is closed"));
+        }
+        match self.print(id, is_json, is_line)? {
+            true => Ok(()),
+            false => Err(unseen("nobody reads the standard output")),
+        }
     }
 
     /// Prints the message; `false` when nobody reads that.
-    fn show(self, id: &str, is_json: bool, is_line: bool) -> Result<bool, Failure> {
+    fn print(&self, id: &str, is_json: bool, is_line: bool) -> Result<bool, Failure> {
         let text = match self.kind {
             Some(MessageKind::Text) => std::str::from_utf8(&self.bytes).ok(),
             _ => None,
@@ -82,29 +109,44 @@ pub(super) async fn read(command: &ReadCommand) -> Result<u8, Failure> {
     let mut socket = hold(&client, &command.id, command.steal).await?;
     let mut incoming = Incoming::default();
     let timeout = Duration::from_millis(command.timeout_ms);
-    let taking = async {
-        while !incoming.read(&mut socket, timeout).await? {}
-        Ok::<_, ReadError>(())
-    };
-    let taken = tokio::select! {
-        taken = taking => Some(taken),
-        _ = tokio::signal::ctrl_c() => None,
-    };
-    match taken {
-        Some(Ok(())) => incoming.show(&command.id, command.reach.json, false)?,
-        Some(Err(error)) => {
-            // Whoever comes next is not to wait for the lease to end, and gets what came in part.
-            drop(socket.give_back().await);
-            return Err(error.into());
+    let progress = loop {
+        let read = tokio::select! {
+            read = incoming.read(&mut socket, timeout) => read,
+            _ = tokio::signal::ctrl_c() => break Ok(None),
+        };
+        match read {
+            Ok(Progress::Whole) => break Ok(Some(())),
+            Ok(Progress::IsLong) => socket = hold_again(&client, socket).await?,
+            Ok(Progress::Piece) => {}
+            Err(error) => break Err(Failure::from(error)),
         }
-        None => {
+    };
+    let seen = match progress {
+        Ok(Some(())) => incoming.show(&command.id, command.reach.json, false),
+        Ok(None) => {
             socket.give_back().await?;
             return Ok(0);
         }
+        Err(failure) => Err(failure),
     };
-    // Only now it is acknowledged.
-    socket.release().await?;
+    match seen {
+        // Only now it is acknowledged.
+        Ok(()) => socket.release().await?,
+        // Whoever comes next is not to wait for the lease to end, and gets what nobody saw.
+        Err(failure) => {
+            drop(socket.give_back().await);
+            return Err(failure);
+        }
+    }
     Ok(0)
+}
+
+/// The same socket with a new lease of ours, and what was read from it at its head again.
+async fn hold_again(client: &Client, socket: RemoteSocket) -> Result<RemoteSocket, Failure> {
+    // Taken over from ourselves, so that nobody comes between.
+    let again = hold(client, socket.websocket_id(), true).await;
+    drop(socket);
+    again
 }
 
 pub(super) async fn open(command: &OpenCommand) -> Result<u8, Failure> {
@@ -112,26 +154,36 @@ pub(super) async fn open(command: &OpenCommand) -> Result<u8, Failure> {
     let mut socket = hold(&client, &command.id, command.steal).await?;
     let mut lines = lines_of_input()?;
     let mut incoming = Incoming::default();
-    loop {
+    let ended = loop {
         tokio::select! {
             line = lines.recv() => match line {
-                Some(line) => socket.write(line).await?,
-                None => break,
+                Some(line) => if let Err(error) = socket.write(line).await {
+                    break Err(error.into());
+                },
+                None => break Ok(()),
             },
             read = incoming.read(&mut socket, DAY) => match read {
-                Ok(true) => {
+                Ok(Progress::Whole) => {
                     let whole = std::mem::take(&mut incoming);
-                    if !whole.show(&command.id, command.reach.json, true)? {
-                        break;
+                    if let Err(failure) = whole.show(&command.id, command.reach.json, true) {
+                        break Err(failure);
                     }
                 }
-                Ok(false) | Err(ReadError::Timeout) => {}
-                Err(error) => return Err(error.into()),
+                Ok(Progress::IsLong) => socket = hold_again(&client, socket).await?,
+                Ok(Progress::Piece) | Err(ReadError::Timeout) => {}
+                Err(error) => break Err(error.into()),
             },
-            _ = tokio::signal::ctrl_c() => break,
+            _ = tokio::signal::ctrl_c() => break Ok(()),
+        }
+    };
+    // What was shown is acknowledged, and what was not goes to whoever comes next.
+    match ended {
+        Ok(()) => socket.release().await?,
+        Err(failure) => {
+            drop(socket.give_back().await);
+            return Err(failure);
         }
     }
-    socket.release().await?;
     Ok(0)
 }
 

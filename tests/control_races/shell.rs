@@ -166,6 +166,76 @@ fn open_is_a_conversation_and_releases_at_its_end() {
     stand.server.finish();
 }
 
+/// Where a message may go that nobody sees, and whether the shell has to be asked for it.
+#[derive(Clone, Copy, Debug)]
+enum Nowhere {
+    GoneReader,
+    FullDisk,
+    Closed,
+}
+
+impl Nowhere {
+    /// The command with its output there, run to its end.
+    fn output(self, shell: &Shell<'_>, arguments: &[&str], input: Stdio) -> Output {
+        let mut command = match self {
+            Self::Closed => {
+                let mut closed = Command::new("sh");
+                closed.args(["-c", "exec \"$0\" \"$@\" >&-", env!("CARGO_BIN_EXE_ringwire")]);
+                closed.args(arguments).env("RINGWIRE_ADMIN_CONTROL", &shell.0.socket);
+                closed
+            }
+            _ => shell.command(arguments),
+        };
+        match self {
+            Self::GoneReader => {
+                let (reader, writer) = std::io::pipe().expect("a pipe");
+                drop(reader);
+                command.stdout(writer);
+            }
+            Self::FullDisk => {
+                let full = std::fs::File::options().write(true).open("/dev/full");
+                command.stdout(full.expect("Linux has it"));
+            }
+            Self::Closed => {}
+        }
+        command.stdin(input).stderr(Stdio::piped());
+        command.spawn().expect("it runs").wait_with_output().expect("it ends")
+    }
+}
+
+#[test]
+fn what_nobody_saw_is_not_acknowledged() {
+    let stand = Stand::new(quick());
+    let shell = Shell(&stand);
+    let mut peer = connect(stand.address(), ROUTE);
+    let id = &shell.id();
+    // One that comes in one piece, and one that is longer than a look.
+    for said in ["short".to_owned(), "long ".repeat(50_000)] {
+        peer.send(Message::text(said.clone())).expect("open");
+        for nowhere in [Nowhere::GoneReader, Nowhere::FullDisk, Nowhere::Closed] {
+            for flags in [&["read", id][..], &["read", id, "--json"], &["open", id]] {
+                // `open` goes on for as long as its input is open.
+                let (input, _typed) = std::io::pipe().expect("a pipe");
+                let output = nowhere.output(&shell, flags, input.into());
+                let errors = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(74), "{nowhere:?} {flags:?}: {errors}");
+                assert!(errors.starts_with("ringwire: ") && errors.contains("; "), "{errors}");
+            }
+        }
+        // It is all there, at once, and now it is acknowledged.
+        assert_eq!(shell.ok(&["read", id]), format!("{said}\n"));
+        shell.fails(&["read", id, "--timeout-ms", "10"], 4);
+    }
+    // Who throws it away on purpose has seen it.
+    peer.send(Message::text("unwanted")).expect("open");
+    let null = std::fs::File::options().write(true).open("/dev/null").expect("Linux has it");
+    let thrown = shell.command(&["read", id]).stdout(null).status().expect("it runs");
+    assert_eq!(thrown.code(), Some(0));
+    shell.fails(&["read", id, "--timeout-ms", "10"], 4);
+    drop(peer);
+    stand.server.finish();
+}
+
 #[test]
 fn events_are_followed() {
     let stand = Stand::new(quick());
