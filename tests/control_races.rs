@@ -16,6 +16,8 @@ mod shell;
 #[path = "control_races/stand.rs"]
 mod stand;
 mod support;
+#[path = "control_races/trouble.rs"]
+mod trouble;
 #[path = "control_races/turns.rs"]
 mod turns;
 

@@ -8,8 +8,11 @@
 # ADMIN=127.0.0.1:9002, and the token in RINGWIRE_TOKEN. It needs bash and curl, nothing else.
 #
 # It follows GET /v1/events, opens each socket that has something to say, answers what waits there
-# and releases it. SIGTERM ends it between two messages. It may be killed at any moment as well: what it had not acknowledged (by the next read,
-# or by release) is read again when its lease has ended, after 30 s. Put your own code into `answer`.
+# and releases it. SIGTERM ends it between two messages. It may be killed at any moment as well: what
+# it had not acknowledged (by the next read, or by release) is read again when its lease has ended,
+# after 30 s. Sockets that leave (404, 410) or are taken by others (409, 412) do not end it, and what
+# the server cannot take at the moment (429, 503) is asked again after `Retry-After`. Put your own code
+# into `answer`.
 set -euo pipefail
 
 # From a file with the message to standard output.
@@ -29,19 +32,32 @@ settings=$folder/settings
 [ -z "${CONTROL:-}" ] || printf 'unix-socket = "%s"\n' "$CONTROL" >>"$settings"
 base=http://${ADMIN:-127.0.0.1:9002}/v1
 
-# call METHOD PATH [OPTION...]: the status; the body is in $folder/body, the header in $folder/head.
-# Without an answer the status is 000.
-call() {
-  curl --silent --config "$settings" --max-time 90 --request "$1" "$base$2" "${@:3}" \
-    --output "$folder/body" --dump-header "$folder/head" --write-out '%{http_code}' || true
-}
-
 field() { sed -n "s/^$1: *\([^[:space:]]*\).*/\1/Ip" "$folder/head"; }
 number() { sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p" "$folder/body"; }
 
+# call METHOD PATH [OPTION...]: the status; the body is in $folder/body, the header in $folder/head.
+# Without an answer the status is 000. What the server cannot take at the moment is sent some times
+# again; a peer that is too slow (`full`) was waited for already.
+call() {
+  local status attempt pause
+  for attempt in 1 2 3 4 5 6; do
+    : >"$folder/body"
+    : >"$folder/head"
+    status=$(curl --silent --config "$settings" --max-time 90 --request "$1" "$base$2" "${@:3}" \
+      --output "$folder/body" --dump-header "$folder/head" --write-out '%{http_code}') || true
+    case $status in 429 | 503) ;; *) break ;; esac
+    [ "$attempt" -lt 6 ] && ! grep -q '"code":"full"' "$folder/body" || break
+    pause=$(field retry-after)
+    [[ $pause =~ ^[1-5]$ ]] || pause=1
+    # Several workers that were refused together do not come back together.
+    sleep "$pause.$((RANDOM % 10))"
+  done
+  printf '%s' "$status"
+}
+
 # Answers what waits on the socket of this id.
 serve() {
-  local path=/websockets/$1 fence ack=0 status end wait
+  local path=/websockets/$1 fence ack=0 status end wait release=true
   busy=yes
   if [ "$(call POST "$path/open")" != 200 ]; then # another worker has it, or it is gone
     busy=''
@@ -57,7 +73,10 @@ serve() {
     while [ "$end" != true ]; do
       # Asked again with the same `ack`, the same piece would come again.
       status=$(call POST "$path/read?$wait&fence=$fence&ack=$ack")
-      [ "$status" = 200 ] || break 2 # 408: nothing waits any more
+      if [ "$status" != 200 ]; then # 408: nothing waits any more, or the rest does not come
+        [ ! -s "$folder/message" ] || release=false
+        break 2
+      fi
       wait='timeout=10000&len=1048576'
       ack=$(field ringwire-message)
       end=$(field ringwire-at-end)
@@ -66,10 +85,12 @@ serve() {
     done
     answer "$folder/message" >"$folder/reply"
     status=$(call POST "$path/write?fence=$fence" --data-binary "@$folder/reply" --header "Content-Type: ${kind%;}")
+    # Too slow a peer, a server too busy, or none: the message goes back, to be read again.
+    case $status in 429 | 503 | 000) release=false && break ;; esac
     [ "$status" = 204 ] && [ -z "$stopping" ] || break
   done
   # After 412 somebody else holds it, and this changes nothing.
-  call POST "$path/release?fence=$fence" >/dev/null
+  call POST "$path/release?fence=$fence&ack=$release" >/dev/null
   busy=''
   [ -z "$stopping" ] || exit 0
 }

@@ -10,8 +10,14 @@ with `[[route]]`, `path = "/feed"`, `mode = "shared"` in shared.toml. Over TCP i
 It follows GET /v1/events to learn which sockets have something to say, opens each, answers what
 waits there, and releases it. Several of these may run, also on routes of the same server: the
 lease that `open` takes lets one of them work on a socket at a time. SIGTERM ends it between two
-messages. It may be killed at any moment as well: what it had not acknowledged (by the next read, or by release) is read again by whoever comes next,
-when the lease has ended after 30 s. Put your own code into `answer`.
+messages. It may be killed at any moment as well: what it had not acknowledged (by the next read, or
+by release) is read again by whoever comes next, when the lease has ended after 30 s. Put your own
+code into `answer`.
+
+What may happen at any time does not end it: sockets leave (404, 410) and are taken by others (409,
+412), the server is busy or says that it was asked too often (429, 503, which it asks again after
+`Retry-After`), is restarted, or does not answer. A wrong token, or a route that is asked for in the
+wrong way, does.
 
 Only the standard library is needed, Python 3.9 or newer.
 """
@@ -20,6 +26,7 @@ import argparse
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -32,16 +39,36 @@ def answer(text):
     return text.upper()
 
 
+# For so long one request is repeated that the server cannot take at the moment; seconds.
+PATIENCE = 20
+
+# What any socket may meet: held by another worker, taken over, or gone. None of it is ours to deal
+# with.
+USUAL = ("busy", "fenced", "closed", "expired", "unknown_id", "not_shared")
+
+
 class Refused(Exception):
     """The control plane said no."""
 
-    def __init__(self, status, body):
+    def __init__(self, status, headers, body):
         try:
             error = json.loads(body)["error"]
+            self.code = error["code"]
         except (ValueError, KeyError, TypeError):
-            error = {"code": "strange", "message": f"status {status}"}
+            error = {"message": f"status {status}"}
+            self.code = "strange"
         super().__init__(f"{error.get('message')}; {error.get('remedy', '')}")
-        self.code = error.get("code")
+        # Nothing was done, and the same request may be taken in a moment. `full` is the peer's
+        # slowness, for which the server has waited already.
+        self.is_momentary = status in (429, 503) and self.code != "full"
+        try:
+            self.retry_after = min(float(headers.get("Retry-After", 0)), PATIENCE)
+        except ValueError:
+            self.retry_after = 0.0
+
+
+def say(text):
+    print(f"worker: {text}", file=sys.stderr)
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -73,7 +100,21 @@ class Plane:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def call(self, method, path, query=None, body=None, kind=None):
-        """One request; its status, header fields and body. Nothing is repeated here."""
+        """One request, repeated while the server cannot take it; header fields and body."""
+        deadline, pause = time.monotonic() + PATIENCE, 0.1
+        while True:
+            try:
+                return self.call_once(method, path, query, body, kind)
+            except Refused as refused:
+                # Several workers that were refused together do not come back together.
+                wait = max(pause, refused.retry_after) * random.uniform(1, 1.5)
+                if not refused.is_momentary or time.monotonic() + wait > deadline:
+                    raise
+            time.sleep(wait)
+            pause = min(2 * pause, 2)
+
+    def call_once(self, method, path, query, body, kind):
+        """One request. Nothing is repeated here."""
         if self.connection is None:
             self.connection = self.dial(timeout=90)
         headers = self.headers()
@@ -90,7 +131,7 @@ class Plane:
             self.connection = None
             raise
         if response.status >= 300:
-            raise Refused(response.status, data)
+            raise Refused(response.status, response.headers, data)
         return response.headers, data
 
     def events(self, route, after):
@@ -107,7 +148,7 @@ class Plane:
             connection.request("GET", "/v1/events?" + urlencode(query), headers=self.headers())
             response = connection.getresponse()
             if response.status != 200:
-                raise Refused(response.status, response.read())
+                raise Refused(response.status, response.headers, response.read())
             yield None, "listening", {}
             fields = {}
             for line in iter(response.readline, b""):
@@ -168,6 +209,7 @@ def serve(plane, stopping, websocket_id):
 
 def answer_all(plane, stopping, websocket_id):
     path = "/v1/websockets/" + quote(websocket_id, safe="")
+    fence, message = None, b""
     try:
         opened = json.loads(plane.call("POST", path + "/open")[1])
         fence, acknowledged = opened["fence"], 0
@@ -189,20 +231,34 @@ def answer_all(plane, stopping, websocket_id):
             if reply is not None:
                 kind = "text/plain" if isinstance(reply, str) else "application/octet-stream"
                 body = reply.encode() if isinstance(reply, str) else reply
-                plane.call("POST", path + "/write", {"fence": fence}, body, kind)
+                try:
+                    plane.call("POST", path + "/write", {"fence": fence}, body, kind)
+                except Refused as refused:
+                    if refused.code not in ("too_long", "bad_request"):
+                        raise
+                    # Of no use to ask again, and no reason to stop for the others.
+                    say(f"an answer is not sent: {refused}")
+            message = b""
             if stopping.is_wanted:
                 plane.call("POST", path + "/release", {"fence": fence})
                 return
     except Refused as refused:
-        if refused.code == "timeout":
-            # Nothing waits any more. An event tells when something does.
-            try:
-                plane.call("POST", path + "/release", {"fence": fence})
-            except Refused:
-                pass
-        # Held by another worker, taken over, or gone: none of them is ours to deal with.
-        elif refused.code not in ("busy", "fenced", "closed", "expired", "unknown_id"):
+        if refused.code in USUAL:
+            return
+        if refused.code != "timeout" and refused.code != "full" and not refused.is_momentary:
             raise
+        # Nothing waits any more; an event tells when something does. Or the peer does not take its
+        # answer, or the server is too busy: then the message goes back to be read again.
+        query = {"fence": fence}
+        if refused.code != "timeout" or message:
+            say(f"{websocket_id} later: {refused}")
+            query["ack"] = "false"
+        try:
+            if fence is not None:
+                plane.call_once("POST", path + "/release", query, None, None)
+        except Refused:
+            # Then the lease ends by itself.
+            pass
 
 
 def work(plane, stopping, route):
@@ -220,7 +276,12 @@ def work(plane, stopping, route):
                 elif kind == "readable":
                     serve(plane, stopping, data["id"])
         except (OSError, http.client.HTTPException) as error:
-            print(f"worker: {error or type(error).__name__}; trying again", file=sys.stderr)
+            say(f"{error or type(error).__name__}; trying again")
+        except Refused as refused:
+            if not refused.is_momentary:
+                raise
+            say(f"{refused}; trying again")
+            pause = max(pause, refused.retry_after)
         time.sleep(pause)
         pause = min(2 * pause, 2)
 

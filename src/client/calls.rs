@@ -204,10 +204,11 @@ impl Client {
                 Err(broken @ Broken::Lost(_)) if twice == Twice::Wrong => return Err(broken.into()),
                 Err(broken) => broken.into(),
             };
-            if started.elapsed() + pause > self.inner.retry_for {
+            let wait = pause.max(failure.retry_after());
+            if started.elapsed() + wait > self.inner.retry_for {
                 return Err(failure);
             }
-            sleep(pause).await;
+            sleep(wait).await;
             pause = (2 * pause).min(PAUSE_MAX);
         }
     }

@@ -2,7 +2,9 @@
 
 use super::transport::{Answer, Broken};
 use crate::proto::CloseCode;
+use hyper::header::RETRY_AFTER;
 use serde::Deserialize;
+use std::time::Duration;
 
 /// Why a request to the control plane has no answer that can be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -42,6 +44,8 @@ pub struct Refused {
     pub remedy: String,
     /// With `closed`: how the conversation ended.
     pub close: Option<(CloseCode, Box<str>)>,
+    /// When to ask again, where the control plane says so (`Retry-After`).
+    pub retry_after: Option<Duration>,
 }
 
 fn worded(message: &str, remedy: &str) -> String {
@@ -179,7 +183,9 @@ impl ClientError {
         let Inner { code, message, remedy, close_code, reason } = error;
         let close = close_code.map(|code| (CloseCode(code), reason.unwrap_or_default()));
         let message = if message.is_empty() { code.clone() } else { message };
-        Refused { status, code, message, remedy, close }.into()
+        let seconds = answer.headers.get(RETRY_AFTER).and_then(|field| field.to_str().ok());
+        let retry_after = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        Refused { status, code, message, remedy, close, retry_after }.into()
     }
 
     /// Whether the same request may be taken in a moment.
@@ -187,6 +193,14 @@ impl ClientError {
         match self {
             Self::Refused(refused) => matches!(refused.status, 429 | 503) && refused.code != "full",
             _ => false,
+        }
+    }
+
+    /// How long to wait before the same request, if the control plane has said so.
+    pub(super) fn retry_after(&self) -> Duration {
+        match self {
+            Self::Refused(refused) => refused.retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
         }
     }
 

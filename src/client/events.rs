@@ -24,6 +24,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// The longest pause that a server may wish for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
 /// Which events to follow. Default: all, from now on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventQuery {
@@ -183,17 +186,17 @@ impl Events {
         };
         let connected = self.connecting.insert(connecting).0.as_mut().await;
         self.connecting = None;
-        match connected {
+        let retry_after = match connected {
             Ok(body) => {
                 self.body = Some(body);
                 self.pause = PAUSE_MIN;
                 return Ok(());
             }
-            Err(ClientError::Unreachable { .. } | ClientError::Lost(_)) => {}
-            Err(momentary) if momentary.is_momentary() => {}
+            Err(ClientError::Unreachable { .. } | ClientError::Lost(_)) => Duration::ZERO,
+            Err(momentary) if momentary.is_momentary() => momentary.retry_after(),
             Err(lasting) => return Err(lasting),
-        }
-        sleep(self.pause).await;
+        };
+        sleep(self.pause.max(retry_after.min(RETRY_AFTER_MAX))).await;
         self.pause = (2 * self.pause).min(PAUSE_MAX);
         Ok(())
     }

@@ -37,8 +37,9 @@ impl Renewal {
                 }
                 let target = Target::of_socket(&id, "renew").with("fence", Some(fence));
                 match client.call(&post(target), Twice::Harmless).await {
-                    // Fenced or closed, which the next verb is told as well.
-                    Err(error) if !error.code().is_empty() => return,
+                    // Fenced or closed, which the next verb is told as well. What passes is no reason
+                    // to let the lease go.
+                    Err(error) if !error.code().is_empty() && !error.is_momentary() => return,
                     _ => *renewed = Instant::now(),
                 }
             }

@@ -11,6 +11,17 @@ use std::io;
 
 pub type Body = BoxBody<Bytes, io::Error>;
 
+/// What happens to a request beside being served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection ends before anything is done.
+    Before,
+    /// It is done, and the connection ends instead of the answer.
+    After,
+    /// Nothing is done, and it may be asked again in a second.
+    Busy,
+}
+
 pub fn query_of(query: &str) -> HashMap<String, String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (name.into(), value.replace("%20", " "))).collect()
@@ -30,6 +41,12 @@ pub fn refused(status: u16, code: &str, mut error: Value) -> Response<Body> {
     error["message"] = format!("it is {code}").into();
     error["remedy"] = "do not".into();
     plain(status, json!({"error": error}))
+}
+
+pub fn busy() -> Response<Body> {
+    let mut answer = refused(429, "too_many_requests", json!({}));
+    answer.headers_mut().insert("retry-after", 1.into());
+    answer
 }
 
 pub fn info(id: &str) -> Value {

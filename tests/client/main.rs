@@ -4,6 +4,7 @@
 mod answers;
 mod events;
 mod plane;
+mod trouble;
 
 use plane::{Fault, Plane};
 use ringwire::CloseCode;

@@ -1,7 +1,8 @@
 //! A control plane in memory that loses answers where a test says so. It does what the HTTP
 //! interface says of one process without WebSockets: leases, pieces with numbers, events.
 
-use super::answers::{Body, full, info, plain, query_of, refused};
+pub use super::answers::Fault;
+use super::answers::{Body, busy, full, info, plain, query_of, refused};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
@@ -19,15 +20,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
-
-/// What happens to a request beside being served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The connection ends before anything is done.
-    Before,
-    /// It is done, and the connection ends instead of the answer.
-    After,
-}
 
 #[derive(Default)]
 pub struct Socket {
@@ -147,8 +139,10 @@ impl Plane {
             let at = state.faults.iter().position(|(known, _)| *known == verb)?;
             Some(state.faults.remove(at).1)
         });
-        if fault == Some(Fault::Before) {
-            return Err(io::ErrorKind::ConnectionReset.into());
+        match fault {
+            Some(Fault::Before) => return Err(io::ErrorKind::ConnectionReset.into()),
+            Some(Fault::Busy) => return Ok(busy()),
+            Some(Fault::After) | None => {}
         }
         let token = request.headers().get("authorization").map(|value| value.as_bytes().to_vec());
         if token.is_some_and(|token| token != b"Bearer secret") {

@@ -96,6 +96,26 @@ impl Running {
         Self(command.spawn().expect("the interpreter is there"))
     }
 
+    /// The same, with a control plane over TCP.
+    pub fn worker_over_tcp(language: &str, address: SocketAddr) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let address = address.to_string();
+        let mut command = match language {
+            "python" => {
+                let mut command = Command::new("python3");
+                command.arg(root.join("python/worker.py")).args(["--admin", &address]);
+                command
+            }
+            _ => {
+                let mut command = Command::new("bash");
+                command.arg(root.join("curl/worker.sh")).env("ADMIN", &address);
+                command
+            }
+        };
+        command.arg(ROUTE).env("RINGWIRE_TOKEN", "0123456789abcdef").stderr(Stdio::null());
+        Self(command.spawn().expect("the interpreter is there"))
+    }
+
     /// Ends it at once.
     pub fn kill(mut self) {
         self.0.kill().expect("our child");
