@@ -6,6 +6,8 @@ mod doors;
 mod draining;
 #[path = "control/events.rs"]
 mod events;
+#[path = "control/hostile.rs"]
+mod hostile;
 #[path = "control/http.rs"]
 mod http;
 #[path = "control/lists.rs"]

@@ -31,6 +31,15 @@ impl EngineHandle {
         Self::new(engine.reach(), Arc::new(SessionKeeper::new(SessionSettings::default(), None)))
     }
 
+    /// Reaches a simulated engine that nobody turns; for tests of what does not wait for a shard.
+    #[cfg(test)]
+    pub(crate) fn of_idle() -> (SimulatedEngine, Self) {
+        use crate::ring::sim::{SimOptions, SimRing};
+        let engine = crate::Engine::builder().simulate(SimRing::new(1, SimOptions::default()));
+        let handle = Self::of_simulated(&engine);
+        (engine, handle)
+    }
+
     /// Ends the engine in order: nothing more is accepted, every WebSocket gets a Close frame
     /// (1001), spread over `drain_spread`, and what is left after `drain` is cut
     /// ([`Timeouts`](crate::Timeouts)). Does not wait, see [`Engine::join`](super::Engine::join).
@@ -174,6 +183,12 @@ impl EngineHandle {
     /// stream this one continues.
     pub fn events(&self, filter: EventFilter, after: Option<EventId>) -> EventStream {
         self.reach.events(filter, after)
+    }
+
+    /// Whether an id is one of this run of the engine, be its socket there or gone: nobody has
+    /// guessed it.
+    pub(crate) fn has_made(&self, id: &str) -> bool {
+        self.reach.is_genuine(id)
     }
 
     /// Whether it accepts connections: it has not been drained.

@@ -3,9 +3,13 @@
 //! Owns the pieces in `page/` and puts them together. The HTTP service calls it for `GET /`. It
 //! knows neither the engine nor a token: the page asks for one and calls the API like anybody.
 
+use axum::body::Bytes;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
 
-/// What stands in the document where a piece or the nonce goes.
+/// What stands in the document where a piece goes.
 const PIECES: [(&str, &str); 8] = [
     ("/* include style.css */", include_str!("page/style.css")),
     ("/* include format.js */", include_str!("page/format.js")),
@@ -16,48 +20,77 @@ const PIECES: [(&str, &str); 8] = [
     ("/* include dialogs.js */", include_str!("page/dialogs.js")),
     ("/* include main.js */", include_str!("page/main.js")),
 ];
-const NONCE: &str = "{{nonce}}";
 
-static PAGE: LazyLock<String> = LazyLock::new(|| {
+/// The document, made once: everybody gets the same bytes, so that who takes none of them holds no
+/// memory.
+static PAGE: LazyLock<Bytes> = LazyLock::new(|| {
     let frame = include_str!("page/page.html").to_owned();
-    PIECES.iter().fold(frame, |page, (place, piece)| page.replacen(place, piece.trim_end(), 1))
+    let page =
+        PIECES.iter().fold(frame, |page, (place, piece)| page.replacen(place, piece.trim_end(), 1));
+    page.into()
 });
 
-/// The whole document, with the nonce in its style and its script. `nonce` is base64 of at least
-/// 128 random bits, new for each answer, and the same as in [`policy`].
-pub(super) fn html(nonce: &str) -> String {
-    PAGE.replace(NONCE, nonce)
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let page = str::from_utf8(&PAGE).unwrap_or_default();
+    let [script, style] = ["script", "style"].map(|tag| hash(content_of(page, tag)));
+    format!(
+        "default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; \
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+});
+
+/// The whole document.
+pub(super) fn html() -> Bytes {
+    PAGE.clone()
 }
 
 /// The `Content-Security-Policy` of the document: nothing runs, is loaded or is called but the
-/// page's own style and script and this server; no other page may frame it; and no text can become
-/// markup in it (Trusted Types).
-pub(super) fn policy(nonce: &str) -> String {
-    format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
-         connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    )
+/// page's own style and script, which are known by their hashes, and this server; no other page may
+/// frame it; and no text can become markup in it (Trusted Types).
+pub(super) fn policy() -> &'static str {
+    &POLICY
+}
+
+/// What stands in the only element of this name.
+fn content_of<'a>(page: &'a str, tag: &str) -> &'a str {
+    let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+    let rest = page.split_once(&open).map_or("", |(_, rest)| rest);
+    rest.split_once(&close).map_or("", |(content, _)| content)
+}
+
+/// The hash of an element's content, as a policy has it (CSP Level 3 §2.3.1).
+fn hash(content: &str) -> String {
+    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(content)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn page() -> &'static str {
+        str::from_utf8(&PAGE).expect("UTF-8")
+    }
+
     #[test]
-    fn every_piece_and_the_nonce_are_in_their_places() {
-        let page = html("bm9uY2U=");
+    fn every_piece_is_in_its_place_and_known_by_its_hash() {
+        let page = page();
         assert!(!page.contains("/* include"), "a piece is missing");
-        assert!(!page.contains(NONCE));
-        assert!(page.contains("<style nonce=\"bm9uY2U=\">"));
-        assert!(page.contains("<script nonce=\"bm9uY2U=\">"));
         assert!(page.len() > 40_000, "{} bytes", page.len());
-        assert!(policy("bm9uY2U=").matches("'nonce-bm9uY2U='").count() == 2);
+        for tag in ["script", "style"] {
+            let content = content_of(page, tag);
+            assert!(content.len() > 1_000, "{tag}");
+            assert_eq!(page.matches(&format!("<{tag}")).count(), 1, "{tag}");
+            assert!(policy().contains(&format!("{tag}-src '{}'", hash(content))), "{tag}");
+        }
+        // As other programs make it: printf %s x | openssl dgst -sha256 -binary | base64
+        assert_eq!(hash("x"), "sha256-LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE=");
+        assert_eq!(html().as_ptr(), html().as_ptr(), "made once");
     }
 
     #[test]
     fn nothing_in_it_breaks_the_policy() {
-        let page = html("n");
+        let page = page();
         // Inline styles and handlers are refused by the browser, and sinks of markup by Trusted Types.
         for refused in [
             " style=\"",

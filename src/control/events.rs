@@ -5,10 +5,14 @@
 //! before the first event can go on where it was.
 
 use super::error::{ApiError, shown};
-use super::limits::{EVENT_ALIVE_INTERVAL, EVENT_STREAMS_MAX};
+use super::limits::{
+    EVENT_ALIVE_INTERVAL, EVENT_STREAMS_MAX, PIECE_BYTES, READ_ONLY_EVENT_STREAMS_MAX,
+};
 use super::plane::Plane;
 use super::query::Query;
+use super::tokens::Access;
 use crate::{Closer, Event, EventFilter, EventId, EventKind, EventStream};
+use axum::Extension;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
@@ -21,11 +25,8 @@ use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-
-/// Bytes of events that are put together into one piece of the body.
-const PIECE_BYTES: usize = 16 * 1024;
 
 const KINDS: [(&str, EventKind); 4] = [
     ("open", EventKind::Open),
@@ -38,6 +39,7 @@ const KINDS: [(&str, EventKind); 4] = [
 pub(super) async fn events(
     State(plane): State<Arc<Plane>>,
     RawQuery(query): RawQuery,
+    Extension(access): Extension<Access>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(query.as_deref(), &["route", "types", "after"])?;
@@ -52,13 +54,27 @@ pub(super) async fn events(
             Some(id) => Some(id.parse::<EventId>().map_err(|_| no_event_id(id))?),
             None => None,
         };
-    let permit = Arc::clone(&plane.event_streams).try_acquire_owned().map_err(|_| {
-        let message = format!("{EVENT_STREAMS_MAX} streams of events are open already");
-        ApiError::new(503, "busy", message, "share one stream among workers").retry_after_s(5)
-    })?;
-    let feed = Feed { stream: plane.engine.events(filter, after), _permit: permit };
+    let permits = permits(&plane, access)?;
+    let feed = Feed { stream: plane.engine.events(filter, after), _permits: permits };
     let body = EventBody { step: Some(Box::pin(feed.begin())) };
     Ok(([(CONTENT_TYPE, "text/event-stream")], Body::new(body)).into_response())
+}
+
+/// Leave to open one more stream.
+fn permits(plane: &Plane, access: Access) -> Result<Permits, ApiError> {
+    let permit = |semaphore: &Arc<Semaphore>, max: usize| {
+        Arc::clone(semaphore).try_acquire_owned().map_err(|_| {
+            let message = format!("{max} streams of events are open already");
+            ApiError::new(503, "busy", message, "share one stream among workers").retry_after_s(5)
+        })
+    };
+    let read_only = match access {
+        Access::Operator => None,
+        Access::ReadOnly => {
+            Some(permit(&plane.read_only_event_streams, READ_ONLY_EVENT_STREAMS_MAX)?)
+        }
+    };
+    Ok(Permits { _all: permit(&plane.event_streams, EVENT_STREAMS_MAX)?, _read_only: read_only })
 }
 
 fn kinds(text: &str) -> Result<Vec<EventKind>, ApiError> {
@@ -80,7 +96,12 @@ fn no_event_id(text: &str) -> ApiError {
 /// A stream on its way to one client.
 struct Feed {
     stream: EventStream,
-    _permit: OwnedSemaphorePermit,
+    _permits: Permits,
+}
+
+struct Permits {
+    _all: OwnedSemaphorePermit,
+    _read_only: Option<OwnedSemaphorePermit>,
 }
 
 /// A piece of the body, and what makes the next one.

@@ -38,25 +38,25 @@ impl Guard {
         Self { tokens, hosts, wrong_tokens: Rate::new() }
     }
 
-    /// What the caller may do, or why nothing.
+    /// What the caller may do, or why nothing. `None`: what needs no token.
     pub(super) fn admit(
         &self,
         door: Door,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-    ) -> Result<Access, ApiError> {
+    ) -> Result<Option<Access>, ApiError> {
         let host = host_of(uri, headers)?;
         if let Door::Tcp(local) = door {
             self.check_host(host, local)?;
         }
         check_origin(host, headers)?;
         if door == Door::Unix {
-            return Ok(Access::Operator);
+            return Ok(Some(Access::Operator));
         }
         let only_looks = matches!(*method, Method::GET | Method::HEAD);
         if only_looks && OPEN_PATHS.contains(&uri.path()) {
-            return Ok(Access::ReadOnly);
+            return Ok(None);
         }
         let access = self.access(headers)?;
         if access == Access::ReadOnly && !only_looks {
@@ -65,7 +65,7 @@ impl Guard {
                 "use the operator token for whatever opens, reads, writes or closes",
             ));
         }
-        Ok(access)
+        Ok(Some(access))
     }
 
     fn check_host(&self, host: &str, local: IpAddr) -> Result<(), ApiError> {
@@ -182,6 +182,7 @@ mod tests {
     use super::*;
     use axum::response::IntoResponse;
 
+    const OPERATOR: Result<Option<Access>, u16> = Ok(Some(Access::Operator));
     const LOCAL: Door = Door::Tcp(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     fn guard() -> Guard {
@@ -194,7 +195,7 @@ mod tests {
         method: Method,
         target: &str,
         headers: &[(&'static str, &str)],
-    ) -> Result<Access, u16> {
+    ) -> Result<Option<Access>, u16> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().expect("a header value"));
@@ -258,9 +259,12 @@ mod tests {
             asked(LOCAL, method, path, &headers)
         };
         let status = "/v1/status";
-        assert_eq!(asks(Method::GET, status, "Bearer operator-token-0"), Ok(Access::Operator));
-        assert_eq!(asks(Method::POST, status, "bearer  operator-token-0"), Ok(Access::Operator));
-        assert_eq!(asks(Method::GET, status, "Bearer read-only-token-0"), Ok(Access::ReadOnly));
+        assert_eq!(asks(Method::GET, status, "Bearer operator-token-0"), OPERATOR);
+        assert_eq!(asks(Method::POST, status, "bearer  operator-token-0"), OPERATOR);
+        assert_eq!(
+            asks(Method::GET, status, "Bearer read-only-token-0"),
+            Ok(Some(Access::ReadOnly))
+        );
         assert_eq!(asks(Method::POST, status, "Bearer read-only-token-0"), Err(403));
         assert_eq!(asks(Method::DELETE, status, "Bearer read-only-token-0"), Err(403));
         for wrong in ["Bearer", "Bearer x", "Basic operator-token-0", "operator-token-0"] {
@@ -270,7 +274,7 @@ mod tests {
         assert_eq!(asked(LOCAL, Method::GET, status, &bare), Err(401));
         assert_eq!(asked(LOCAL, Method::POST, "/healthz", &bare), Err(401));
         assert_eq!(asked(LOCAL, Method::GET, "/nothing", &bare), Err(401));
-        assert_eq!(asked(Door::Unix, Method::POST, status, &bare), Ok(Access::Operator));
+        assert_eq!(asked(Door::Unix, Method::POST, status, &bare), OPERATOR);
     }
 
     #[test]

@@ -5,12 +5,29 @@
 
 use std::time::Duration;
 
-/// Connections over TCP at once. Passed: 503 and closed. A long poll over HTTP/1.1 holds one, and
-/// strangers on this host can open them, so that the Unix socket has its own.
+/// Connections over TCP at once that have shown a token; a long poll over HTTP/1.1 holds one.
+/// Passed: one without a request makes room; where there is none, 503 and closed.
 pub(super) const TCP_CONNECTIONS_MAX: usize = 1_024;
 
-/// Connections over the Unix socket at once. Passed: 503 and closed.
+/// Those of them that have shown the read-only token, so that operators have as many for
+/// themselves. Passed: the same.
+pub(super) const READ_ONLY_CONNECTIONS_MAX: usize = 512;
+
+/// Connections over TCP at once that have shown no token: health checks, browsers that load the
+/// page, and whoever else gets here. Passed: the oldest of them makes room, one without a request if
+/// there is one; so nobody can keep others out by staying.
+pub(super) const STRANGERS_MAX: usize = 256;
+
+/// The same of one address (of IPv6: of one /64). Passed: the oldest of this address makes room.
+pub(super) const STRANGERS_PER_ADDRESS_MAX: usize = 64;
+
+/// Connections over the Unix socket at once. Passed: one without a request makes room; where there
+/// is none, 503 and closed.
 pub(super) const UNIX_CONNECTIONS_MAX: usize = 4_096;
+
+/// Requests at once without a token on one HTTP/2 connection that has shown none. A browser's page
+/// needs two. Passed: the stream is refused.
+pub(super) const STRANGER_STREAMS_MAX: usize = 16;
 
 /// Requests at once on one HTTP/2 connection: each long poll is one. Passed: the client waits, as
 /// HTTP/2 provides for.
@@ -25,10 +42,27 @@ pub(super) const HEADERS_MAX: usize = 64;
 /// Time for the first request of a connection; bytes do not extend it. Passed: closed.
 pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time between the requests of a kept-alive connection. Longer than the 60 s for which a usual
+/// Time between the requests of a connection, be it HTTP/1.1 or HTTP/2. Longer than the 60 s for which a usual
 /// client keeps an idle connection, so that the client is the one that closes and no request
 /// crosses the close. Passed: closed.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Time for a client to take some of an answer, down to an event. It counts from the last piece that
+/// it took, of [`PIECE_BYTES`] at most. Passed: its connection is closed, and with it what it holds.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time for a client to take leave of a connection that was idle for too long. Passed: closed.
+pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer that are handed to a connection at once.
+pub(super) const PIECE_BYTES: usize = 16 * 1024;
+
+/// Bytes of all answers that wait to be taken, apart from what is the same for everybody: messages
+/// of [`BODY_BYTES_MAX`], lists of half a megabyte. Passed: 503.
+pub(super) const ANSWERS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Those of them that went to the read-only token. Passed: 503.
+pub(super) const READ_ONLY_ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Silence on an HTTP/2 connection before the client is asked whether it is still there.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -39,7 +73,7 @@ pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a body, which is a message: the engine's own default limit. Passed: 413.
 pub(super) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes of all bodies that are being read or written out. Passed: 503.
+/// Bytes of all bodies that are being read. Passed: 503.
 pub(super) const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Time for a whole body. Passed: 408.
@@ -63,6 +97,10 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// Streams of events at once. Passed: 503. Each worker needs one, and each open status page.
 pub(super) const EVENT_STREAMS_MAX: usize = 256;
+
+/// Those of them that were opened with the read-only token, so that operators' workers have as many
+/// for themselves. Passed: 503.
+pub(super) const READ_ONLY_EVENT_STREAMS_MAX: usize = 128;
 
 /// Silence on a stream of events before a comment says that it is alive. Below the 30 s after
 /// which impatient proxies cut.
@@ -100,6 +138,25 @@ pub(super) const WRONG_TOKENS_PER_SECOND_MAX: u64 = 50;
 /// lives as well, so that guessing on tells nothing.
 pub(super) const UNKNOWN_IDS_PER_SECOND_MAX: u64 = 1_000;
 
+/// The times of a connection. Tests have shorter ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) first_request: Duration,
+    pub(super) idle: Duration,
+    pub(super) answer: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { first_request: FIRST_REQUEST_TIMEOUT, idle: IDLE_TIMEOUT, answer: ANSWER_TIMEOUT }
+    }
+}
+
+const _: () = assert!(READ_ONLY_CONNECTIONS_MAX <= TCP_CONNECTIONS_MAX);
+const _: () = assert!(STRANGERS_PER_ADDRESS_MAX <= STRANGERS_MAX);
+const _: () = assert!(READ_ONLY_EVENT_STREAMS_MAX <= EVENT_STREAMS_MAX);
+const _: () = assert!(READ_ONLY_ANSWERS_BYTES_MAX <= ANSWERS_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX <= READ_ONLY_ANSWERS_BYTES_MAX);
 const _: () = assert!(SORTED_ITEMS_MAX <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_BYTES_MAX);
 const _: () = assert!(POLL_MS_MAX <= READ_TIMEOUT_MS_MAX);

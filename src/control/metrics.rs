@@ -176,6 +176,15 @@ impl Exposition {
         let refused = plane.counts.connections_refused.load(Ordering::Relaxed);
         let help = "Connections that the control plane refused, because there were too many.";
         self.single("control_connections_refused_total", Counter, help, refused);
+        let displaced = plane.counts.connections_displaced.load(Ordering::Relaxed);
+        let help = "Connections that made room for others.";
+        self.single("control_connections_displaced_total", Counter, help, displaced);
+        let stuck = plane.counts.connections_stuck.load(Ordering::Relaxed);
+        let help = "Connections closed because their clients did not take an answer.";
+        self.single("control_connections_stuck_total", Counter, help, stuck);
+        let used = plane.answers.used_bytes();
+        let help = "Bytes of answers that wait to be taken.";
+        self.single("control_answers_bytes", Gauge, help, used);
         let streams = super::limits::EVENT_STREAMS_MAX - plane.event_streams.available_permits();
         self.single("control_event_streams", Gauge, "Streams of events that are open.", streams);
     }

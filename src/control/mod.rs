@@ -7,9 +7,11 @@
 //! ```text
 //! serving ── guard ── routes ─┬─ list, verbs, sessions, events   WebSockets
 //!  accepts    who may          └─ status, metrics, page           the engine
+//! visits, line, answer: who may stay, and for how long
 //! ```
 #![forbid(unsafe_code)]
 
+mod answer;
 mod attempt;
 mod body;
 mod document;
@@ -17,6 +19,7 @@ mod error;
 mod events;
 mod guard;
 mod limits;
+mod line;
 mod list;
 mod metrics;
 mod page;
@@ -27,6 +30,7 @@ mod serving;
 mod status;
 mod tokens;
 mod verbs;
+mod visits;
 
 use crate::engine::listener::{self, BindError, Listener};
 use crate::{Engine, ListenAddress};

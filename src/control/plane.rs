@@ -1,9 +1,12 @@
 //! What all requests share: the engine, the guard, and the budgets of what is limited together.
 
+use super::answer::Budget;
 use super::attempt::Attempts;
 use super::error::ApiError;
 use super::guard::Guard;
-use super::limits::{BODIES_BYTES_MAX, EVENT_STREAMS_MAX, SHARD_TIMEOUT};
+use super::limits::{
+    BODIES_BYTES_MAX, EVENT_STREAMS_MAX, READ_ONLY_EVENT_STREAMS_MAX, SHARD_TIMEOUT, Times,
+};
 use crate::EngineHandle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +21,13 @@ pub(super) struct Plane {
     pub(super) attempts: Attempts,
     /// One permit a byte of a body in memory.
     pub(super) bodies: Arc<Semaphore>,
+    /// The memory for answers.
+    pub(super) answers: Budget,
     /// One permit a stream of events.
     pub(super) event_streams: Arc<Semaphore>,
+    /// Another one for each of the read-only token.
+    pub(super) read_only_event_streams: Arc<Semaphore>,
+    pub(super) times: Times,
     pub(super) counts: Counts,
 }
 
@@ -30,7 +38,10 @@ impl Plane {
             guard,
             attempts: Attempts::new(),
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+            answers: Budget::new(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            read_only_event_streams: Arc::new(Semaphore::new(READ_ONLY_EVENT_STREAMS_MAX)),
+            times: Times::default(),
             counts: Counts::default(),
         }
     }
@@ -52,6 +63,10 @@ pub(super) struct Counts {
     pub(super) answers: [AtomicU64; 5],
     /// Connections refused because there were too many.
     pub(super) connections_refused: AtomicU64,
+    /// Connections that made room for others.
+    pub(super) connections_displaced: AtomicU64,
+    /// Connections closed because their clients did not take an answer.
+    pub(super) connections_stuck: AtomicU64,
 }
 
 impl Counts {

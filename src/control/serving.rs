@@ -4,37 +4,42 @@
 //! Every request passes the guard here before the routes see it, and every answer leaves with the
 //! same headers.
 
+use super::answer::Answer;
 use super::error::{ApiError, UnknownId};
 use super::guard::{Door, Rate};
 use super::limits::{
-    FIRST_REQUEST_TIMEOUT, HEAD_BYTES_MAX, HEADERS_MAX, IDLE_TIMEOUT, PING_INTERVAL, PING_TIMEOUT,
-    STREAMS_MAX, TCP_CONNECTIONS_MAX, UNIX_CONNECTIONS_MAX, UNKNOWN_IDS_PER_SECOND_MAX,
+    ANSWER_TIMEOUT, HEAD_BYTES_MAX, HEADERS_MAX, LEAVE_TIMEOUT, PING_INTERVAL, PING_TIMEOUT,
+    STRANGER_STREAMS_MAX, STREAMS_MAX, Times, UNKNOWN_IDS_PER_SECOND_MAX,
 };
+use super::line::{Line, Look, Wire};
 use super::plane::Plane;
 use super::routes;
+use super::tokens::Access;
+use super::visits::{Network, Rank, Visit, Visits};
 use crate::engine::listener::Listener;
+use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Request, Response};
+use axum::http::{HeaderValue, Request, Response, Version};
 use axum::response::IntoResponse;
+use h2::Reason;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use std::convert::Infallible;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 /// Time without accepting after an accept has failed, for want of descriptors above all.
@@ -43,7 +48,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A socket of the control plane that listens.
 pub(super) struct Listening {
     socket: Socket,
-    permits: Arc<Semaphore>,
+    visits: Arc<Visits>,
 }
 
 enum Socket {
@@ -55,20 +60,19 @@ impl Listening {
     /// Hands the socket to the runtime that has been entered.
     pub(super) fn new(listener: &Listener) -> io::Result<Self> {
         let socket: OwnedFd = listener.socket.try_clone()?;
-        let (socket, connections_max) = match &listener.address {
+        let (socket, visits) = match &listener.address {
             crate::ListenAddress::Tcp(_) => {
                 let socket = std::net::TcpListener::from(socket);
                 socket.set_nonblocking(true)?;
-                (Socket::Tcp(TcpListener::from_std(socket)?), TCP_CONNECTIONS_MAX)
+                (Socket::Tcp(TcpListener::from_std(socket)?), Visits::over_tcp())
             }
             crate::ListenAddress::Unix(_) => {
                 let socket = std::os::unix::net::UnixListener::from(socket);
                 socket.set_nonblocking(true)?;
-                (Socket::Unix(UnixListener::from_std(socket)?), UNIX_CONNECTIONS_MAX)
+                (Socket::Unix(UnixListener::from_std(socket)?), Visits::over_unix())
             }
         };
-        let permits = Arc::new(Semaphore::new(connections_max));
-        Ok(Self { socket, permits })
+        Ok(Self { socket, visits })
     }
 
     /// Accepts for ever.
@@ -82,21 +86,25 @@ impl Listening {
     }
 
     async fn accept(&self, plane: &Arc<Plane>) -> io::Result<()> {
+        let line = Line::new(plane.times);
         match &self.socket {
             Socket::Tcp(socket) => {
-                let (stream, _) = socket.accept().await?;
+                let (stream, peer) = socket.accept().await?;
                 let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
                 let local = stream.local_addr().map_or(unknown, |address| address.ip());
-                match self.permits.clone().try_acquire_owned() {
-                    Ok(permit) => start(stream, Door::Tcp(local), plane, permit),
-                    Err(_) => refuse(plane, |answer| TcpStream::try_write(&stream, answer)),
+                // So that a client that has vanished does not hold its stream of events for as long
+                // as TCP goes on to send. Where it cannot be set, that is how long.
+                let _ = set_tcp_user_timeout(&stream, ANSWER_TIMEOUT.as_millis() as u32);
+                match self.visits.arrive(peer.ip().into(), Rank::Stranger, line) {
+                    Some(visit) => start(stream, Door::Tcp(local), plane, visit),
+                    None => refuse(plane, |answer| TcpStream::try_write(&stream, answer)),
                 }
             }
             Socket::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                match self.permits.clone().try_acquire_owned() {
-                    Ok(permit) => start(stream, Door::Unix, plane, permit),
-                    Err(_) => refuse(plane, |answer| UnixStream::try_write(&stream, answer)),
+                match self.visits.arrive(Network::Local, Rank::Operator, line) {
+                    Some(visit) => start(stream, Door::Unix, plane, visit),
+                    None => refuse(plane, |answer| UnixStream::try_write(&stream, answer)),
                 }
             }
         }
@@ -107,13 +115,7 @@ impl Listening {
 /// Says 503 to a connection above the limit. A new socket has room for it.
 fn refuse(plane: &Plane, write: impl FnOnce(&[u8]) -> io::Result<usize>) {
     plane.counts.connections_refused.fetch_add(1, Ordering::Relaxed);
-    let error = ApiError::new(
-        503,
-        "busy",
-        "there are as many connections as the control plane takes",
-        "keep connections alive and share them, or use HTTP/2",
-    );
-    let json = error.json();
+    let json = too_many().json();
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n\
          Connection: close\r\nContent-Length: {}\r\n\r\n",
@@ -123,55 +125,121 @@ fn refuse(plane: &Plane, write: impl FnOnce(&[u8]) -> io::Result<usize>) {
     let _ = write(&[head.as_bytes(), &json].concat());
 }
 
-/// Serves a connection on the side runtime.
-fn start<S>(stream: S, door: Door, plane: &Arc<Plane>, permit: OwnedSemaphorePermit)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let plane = Arc::clone(plane);
-    tokio::spawn(async move {
-        converse(stream, door, plane).await;
-        drop(permit);
-    });
+fn too_many() -> ApiError {
+    let message = "there are as many connections as the control plane takes";
+    let remedy = "keep connections alive and share them, or use HTTP/2";
+    ApiError::new(503, "busy", message, remedy).retry_after_s(1).closing()
 }
 
-async fn converse<S>(stream: S, door: Door, plane: Arc<Plane>)
+/// Serves a connection on the side runtime.
+fn start<S>(stream: S, door: Door, plane: &Arc<Plane>, visit: Visit)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let routes = TowerToHyperService::new(routes::router(Arc::clone(&plane)));
-    let unknown_ids = Arc::new(Rate::new());
-    let has_asked = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&has_asked);
-    // Whoever serves a request has it, so that it also tells how many are under way.
-    let under_way = Arc::clone(&unknown_ids);
-    let service = service_fn(move |request: Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
-        let answer = admitted(&plane, door, request)
-            .and_then(|request| with_budget(&unknown_ids, request))
-            .map(|request| routes.call(request));
-        let (plane, unknown_ids) = (Arc::clone(&plane), Arc::clone(&unknown_ids));
-        async move {
-            let response = match answer {
-                Ok(answer) => answer.await?,
-                Err(error) => error.into_response(),
-            };
-            if response.extensions().get::<UnknownId>().is_some() {
-                unknown_ids.is_within(UNKNOWN_IDS_PER_SECOND_MAX);
-            }
-            plane.counts.answered(response.status().as_u16());
-            Ok::<_, Infallible>(with_headers(response))
-        }
+    tokio::spawn(converse(stream, door, Arc::clone(plane), visit));
+}
+
+async fn converse<S>(stream: S, door: Door, plane: Arc<Plane>, visit: Visit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let line = Arc::clone(visit.line());
+    let conversation = Arc::new(Conversation {
+        door,
+        routes: TowerToHyperService::new(routes::router(Arc::clone(&plane))),
+        visit,
+        unknown_ids: Rate::new(),
+        plane: Arc::clone(&plane),
     });
-    let builder = builder();
-    let connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut connection = gathering(connection, under_way);
+    // Whoever serves a request has it, so that it also tells how many are under way.
+    let under_way = Arc::clone(&conversation);
+    let service = service_fn(move |request| Arc::clone(&conversation).answer(request));
+    let builder = builder(plane.times);
+    let stream = TokioIo::new(Wire::new(stream, Arc::clone(&line)));
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
     // What goes wrong with a connection is its client's business.
-    if timeout(FIRST_REQUEST_TIMEOUT, &mut connection).await.is_err()
-        && has_asked.load(Ordering::Relaxed)
-    {
-        let _ = connection.await;
+    let look = tokio::select! {
+        biased;
+        _ = gathering(connection.as_mut(), under_way) => return,
+        look = line.watch() => look,
+    };
+    match look {
+        Look::Idle => {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(LEAVE_TIMEOUT, connection).await;
+        }
+        Look::Stuck => {
+            plane.counts.connections_stuck.fetch_add(1, Ordering::Relaxed);
+        }
+        Look::Displaced => {
+            plane.counts.connections_displaced.fetch_add(1, Ordering::Relaxed);
+        }
+        Look::Silent | Look::Fine(_) => {}
     }
+}
+
+/// What the requests of a connection share.
+struct Conversation {
+    door: Door,
+    routes: TowerToHyperService<Router>,
+    visit: Visit,
+    unknown_ids: Rate,
+    plane: Arc<Plane>,
+}
+
+impl Conversation {
+    /// Answers a request. An error: nothing of it was done, and it may be sent again elsewhere.
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answer>, h2::Error> {
+        let Self { door, visit, plane, .. } = &*self;
+        let (version, admitted) = (request.version(), admitted(plane, *door, request));
+        let access = admitted.as_ref().map_or(None, |(access, _)| *access);
+        let turns_max = match access.is_some() || visit.has_shown() {
+            true => usize::MAX,
+            false => STRANGER_STREAMS_MAX,
+        };
+        let Some(turn) = visit.line().begin(turns_max) else {
+            return Err(Reason::REFUSED_STREAM.into());
+        };
+        if version < Version::HTTP_2 {
+            visit.line().others_are_taken().await;
+        }
+        let response = match admitted {
+            Ok((Some(access), _)) if !visit.shows(access.into()) => too_many().into_response(),
+            Ok((_, request)) => self.routed(request).await,
+            Err(error) => error.into_response(),
+        };
+        plane.counts.answered(response.status().as_u16());
+        Ok(plane.answers.send(with_headers(response), access, turn))
+    }
+
+    /// What the routes say, unless the request names an id and the connection has named too many
+    /// that are unknown. Ids of sockets that have left do not count: a crowd that leaves under a
+    /// worker's hands is no guessing.
+    async fn routed(&self, request: Request<Body>) -> Response<Body> {
+        let id = named_id(request.uri().path()).map(str::to_owned);
+        if id.is_some() && self.unknown_ids.is_spent(UNKNOWN_IDS_PER_SECOND_MAX) {
+            let message = "too many ids in this second that nothing has had";
+            let remedy = "take ids from GET /v1/websockets or GET /v1/events of this run";
+            let error = ApiError::new(429, "too_many_requests", message, remedy);
+            return error.retry_after_s(1).into_response();
+        }
+        let Ok(response) = self.routes.call(request).await;
+        let is_unknown = response.extensions().get::<UnknownId>().is_some();
+        if is_unknown && !id.is_some_and(|id| self.plane.engine.has_made(&id)) {
+            self.unknown_ids.is_within(UNKNOWN_IDS_PER_SECOND_MAX);
+        }
+        response
+    }
+}
+
+/// The id that a path is about.
+fn named_id(path: &str) -> Option<&str> {
+    let ids = ["/v1/websockets/", "/v1/sessions/"].iter();
+    let rest = ids.filter_map(|prefix| path.strip_prefix(prefix)).next()?;
+    rest.split('/').next()
 }
 
 /// `connection`, which waits for its turn again while several requests are under way, each of which
@@ -194,12 +262,12 @@ fn gathering<F: Future + Unpin, T>(
     })
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(times: Times) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
+        .header_read_timeout(times.idle)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     builder
@@ -212,28 +280,17 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-/// The request, if the guard lets it in.
+/// The request, if the guard lets it in, and what it may do.
 fn admitted(
     plane: &Plane,
     door: Door,
     mut request: Request<Incoming>,
-) -> Result<Request<Body>, ApiError> {
+) -> Result<(Option<Access>, Request<Body>), ApiError> {
     let access = plane.guard.admit(door, request.method(), request.uri(), request.headers())?;
-    request.extensions_mut().insert(access);
-    Ok(request.map(Body::new))
-}
-
-/// The request, unless it names an id and the connection has named too many that are unknown.
-fn with_budget(unknown_ids: &Rate, request: Request<Body>) -> Result<Request<Body>, ApiError> {
-    let path = request.uri().path();
-    let names_an_id = path.starts_with("/v1/websockets/") || path.starts_with("/v1/sessions/");
-    if names_an_id && unknown_ids.is_spent(UNKNOWN_IDS_PER_SECOND_MAX) {
-        let message = "too many ids in this second that nothing has";
-        let remedy = "forget the ids of what is closed: GET /v1/events tells";
-        let error = ApiError::new(429, "too_many_requests", message, remedy);
-        return Err(error.retry_after_s(1));
+    if let Some(access) = access {
+        request.extensions_mut().insert(access);
     }
-    Ok(request)
+    Ok((access, request.map(Body::new)))
 }
 
 /// No answer is kept by anybody or taken for something else.
@@ -247,8 +304,166 @@ fn with_headers(mut response: Response<Body>) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::EngineHandle;
+    use crate::control::guard::Guard;
+    use crate::control::tokens::Tokens;
+    use crate::engine::SimulatedEngine;
+    use axum::body::Bytes;
+    use h2::client::{ResponseFuture, SendRequest};
     use std::future::ready;
     use std::task::{Context, Waker};
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+
+    /// Never over in a test.
+    const LONG: Duration = Duration::from_secs(600);
+    /// Soon over, and longer than what is to be done before.
+    const SHORT: Duration = Duration::from_secs(3);
+    const NEVER: Times = Times { first_request: LONG, idle: LONG, answer: LONG };
+
+    struct Served {
+        plane: Arc<Plane>,
+        client: DuplexStream,
+        serving: JoinHandle<()>,
+        _engine: SimulatedEngine,
+    }
+
+    /// A connection over TCP, as far as it can tell, with so many bytes under way at most.
+    fn serve(times: Times, bytes: usize) -> Served {
+        let (engine, handle) = EngineHandle::of_idle();
+        let tokens = Tokens::new("operator-token-0".into(), None);
+        let plane = Plane::new(handle, Guard::new(tokens, vec![]));
+        let plane = Arc::new(Plane { times, ..plane });
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let visit = Visits::over_tcp().arrive(here.into(), Rank::Stranger, Line::new(times));
+        let (client, server) = duplex(bytes);
+        let visit = visit.expect("there is room");
+        let serving = tokio::spawn(converse(server, Door::Tcp(here), Arc::clone(&plane), visit));
+        Served { plane, client, serving, _engine: engine }
+    }
+
+    impl Served {
+        /// Waits until the connection is over.
+        async fn end(self) -> Arc<Plane> {
+            timeout(10 * SHORT, self.serving).await.expect("it ends").expect("it does not panic");
+            self.plane
+        }
+    }
+
+    /// Speaks HTTP/2, with so many bytes that each answer may send.
+    async fn http2(served: &mut Served, window: u32) -> SendRequest<Bytes> {
+        let (mine, _) = duplex(1);
+        let stream = std::mem::replace(&mut served.client, mine);
+        let mut builder = h2::client::Builder::new();
+        let handshake = builder.initial_window_size(window).handshake(stream);
+        let (sender, connection) = handshake.await.expect("it speaks HTTP/2");
+        tokio::spawn(connection);
+        sender
+    }
+
+    fn ask(sender: &mut SendRequest<Bytes>, path: &str, token: bool) -> ResponseFuture {
+        let mut request = Request::get(format!("http://localhost{path}"));
+        if token {
+            request = request.header("authorization", "Bearer operator-token-0");
+        }
+        let request = request.body(()).expect("a request");
+        sender.send_request(request, true).expect("it is open").0
+    }
+
+    #[tokio::test]
+    async fn a_stranger_who_takes_nothing_has_sixteen_streams_and_not_for_long() {
+        let mut served = serve(Times { answer: SHORT, ..NEVER }, 1 << 20);
+        let mut sender = http2(&mut served, 0).await;
+        let mut answers = Vec::new();
+        for _ in 0..STRANGER_STREAMS_MAX {
+            sender = sender.ready().await.expect("it is open");
+            answers.push(ask(&mut sender, "/", false).await.expect("a head").into_body());
+        }
+        for path in ["/", "/healthz", "/v1/status"] {
+            sender = sender.ready().await.expect("it is open");
+            let refused = ask(&mut sender, path, false).await.expect_err("one too many");
+            assert_eq!(refused.reason(), Some(Reason::REFUSED_STREAM), "{path}");
+        }
+        let plane = served.end().await;
+        assert_eq!(plane.counts.connections_stuck.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn who_has_shown_a_token_has_more_streams() {
+        let mut served = serve(NEVER, 1 << 20);
+        let mut sender = http2(&mut served, 0).await;
+        let mut answers = Vec::new();
+        for number in 0..3 * STRANGER_STREAMS_MAX {
+            sender = sender.ready().await.expect("it is open");
+            // The token is shown once; a browser's next requests may be without.
+            let path = if number == 0 { "/openapi.json" } else { "/" };
+            answers.push(ask(&mut sender, path, number == 0).await.expect("a head"));
+        }
+        assert!(answers.iter().all(|answer| answer.status() == 200));
+        served.serving.abort();
+    }
+
+    #[tokio::test]
+    async fn an_event_stream_that_nobody_reads_ends() {
+        let mut served = serve(Times { answer: SHORT, ..NEVER }, 1 << 20);
+        let mut sender = http2(&mut served, 0).await;
+        let answer = ask(&mut sender, "/v1/events", true).await.expect("a head");
+        assert_eq!(answer.status(), 200);
+        let plane = served.end().await;
+        assert_eq!(plane.counts.connections_stuck.load(Ordering::Relaxed), 1);
+        assert_eq!(plane.event_streams.available_permits(), 256);
+    }
+
+    #[tokio::test]
+    async fn idle_connections_end_in_either_version() {
+        let times = Times { idle: SHORT, ..NEVER };
+        let mut served = serve(times, 1 << 20);
+        let mut sender = http2(&mut served, 1 << 20).await;
+        let answer = ask(&mut sender, "/openapi.json", true).await.expect("a head");
+        let mut body = answer.into_body();
+        while let Some(bytes) = body.data().await {
+            let taken = bytes.expect("no error").len();
+            body.flow_control().release_capacity(taken).expect("it was taken");
+        }
+        drop(body);
+        // The client answers pings, and is there.
+        let plane = served.end().await;
+        assert_eq!(plane.counts.connections_stuck.load(Ordering::Relaxed), 0);
+        let mut served = serve(times, 1 << 20);
+        served.client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("open");
+        let mut text = Vec::new();
+        served.client.read_to_end(&mut text).await.expect("it is closed in order");
+        assert!(text.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        served.end().await;
+    }
+
+    #[tokio::test]
+    async fn who_pipelines_and_reads_nothing_is_answered_once_and_ended() {
+        let mut served = serve(Times { answer: SHORT, ..NEVER }, 4_096);
+        let ask = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let asking = async { while served.client.write_all(ask).await.is_ok() {} };
+        // It takes no more than fits into its buffers.
+        let _ = timeout(SHORT / 2, asking).await;
+        let answers = &served.plane.counts.answers;
+        let answered: u64 = answers.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        assert!((1..=2).contains(&answered), "{answered} answers");
+        let plane = served.end().await;
+        assert_eq!(plane.counts.connections_stuck.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn who_asks_nothing_or_never_comes_to_an_end_is_let_go() {
+        for said in [&b""[..], b"GET / HTTP/1.1\r\nHost: loc", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+        {
+            let mut served = serve(Times { first_request: SHORT, ..NEVER }, 1 << 20);
+            served.client.write_all(said).await.expect("it is open");
+            let plane = served.end().await;
+            let answered: u64 =
+                plane.counts.answers.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+            assert_eq!(answered, 0);
+        }
+    }
 
     #[test]
     fn a_connection_waits_once_while_several_requests_are_under_way() {

@@ -98,6 +98,11 @@ impl Ids {
         }
     }
 
+    /// Whether an id was made here, by this process, be its socket there or gone.
+    pub(super) fn is_genuine(&self, text: &str) -> bool {
+        self.decode(text).slot.generation != u32::MAX
+    }
+
     fn place(&self, id: SlotId) -> [u8; PLACE_BYTES] {
         let mut bytes = [0; PLACE_BYTES];
         bytes[..2].copy_from_slice(&NODE.to_be_bytes());
@@ -126,6 +131,7 @@ mod tests {
                 assert_eq!(id, ids.encode(slot, opened));
                 let claim = Claim { shard: 7, slot, nonce: ids.nonce(slot, opened) };
                 assert_eq!(ids.for_shard(0).decode(&id), claim);
+                assert!(ids.for_shard(0).is_genuine(&id));
                 assert!(seen.insert(id));
             }
         }
@@ -156,6 +162,7 @@ mod tests {
         forged.push(Ids::new().encode(slot, Moment::from_millis(1)));
         for text in forged {
             assert_eq!(ids.decode(&text).slot.generation, u32::MAX, "{text}");
+            assert!(!ids.is_genuine(&text), "{text}");
         }
     }
 }

@@ -198,12 +198,18 @@ impl Reach {
         self.events.stream(filter, after)
     }
 
+    /// Whether this engine has made an id, be its socket there or gone.
+    pub(crate) fn is_genuine(&self, id: &str) -> bool {
+        self.ids.is_genuine(id)
+    }
+
     /// Whether the engine accepts connections.
     pub(crate) fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed) && self.remotes.iter().all(|r| !r.is_closed())
     }
 
-    /// Whether every shard goes round, or waits.
+    /// Whether every shard goes round, or waits. One that has ended because of a drain has done what
+    /// it was to do: who restarts what is not healthy must leave the others their time.
     pub(crate) fn is_healthy(&self) -> bool {
         let draining = self.draining.load(Ordering::Relaxed);
         let fine = |remote: &Arc<Remote>| match remote.is_closed() {

@@ -1,7 +1,7 @@
 // A stand-in for the control plane: the HTTP seam of the status page over made-up connections, so
 // that a test can have a million of them, hostile names, and a server that dies and comes back.
 // By itself: node mock_admin.mjs [CONNECTIONS] [PORT]
-import { randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
@@ -112,11 +112,12 @@ export class MockAdmin {
   }
 
   page(response) {
-    const nonce = randomBytes(18).toString('base64'), piece = (name) => readFileSync(new URL(name, PIECES), 'utf8');
-    const text = piece('page.html').replace(/\/\* include (\S+) \*\//g, (_, name) => piece(name)).replaceAll('{{nonce}}', nonce);
+    const piece = (name) => readFileSync(new URL(name, PIECES), 'utf8');
+    const text = piece('page.html').replace(/\/\* include (\S+) \*\//g, (_, name) => piece(name));
+    const hash = (tag) => `sha256-${createHash('sha256').update(text.split(`<${tag}>`)[1].split(`</${tag}>`)[0]).digest('base64')}`;
     response.writeHead(200, {
       'Content-Type': 'text/html; charset=utf-8', 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff', 'Referrer-Policy': 'no-referrer',
-      'Content-Security-Policy': `default-src 'none'; script-src 'nonce-${nonce}'; style-src 'nonce-${nonce}'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'`,
+      'Content-Security-Policy': `default-src 'none'; script-src '${hash('script')}'; style-src '${hash('style')}'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'`,
     }).end(text);
   }
 

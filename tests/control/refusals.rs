@@ -220,6 +220,31 @@ fn ids_that_are_guessed_are_all_unknown_alike() {
 }
 
 #[test]
+fn a_crowd_that_has_left_is_no_guessing() {
+    let stand = Stand::new();
+    let mut gone: Vec<String> = Vec::new();
+    for _ in 0..20 {
+        let (mut client, id) = stand.shared();
+        client.close(None).expect("open");
+        while client.read().is_ok() {}
+        gone.push(id);
+    }
+    let mut worker = Connection::unix(&stand.socket);
+    let socket = |id: &String| format!("/v1/websockets/{id}");
+    let forgotten = |worker: &mut Connection, id: &String| worker.get(&socket(id)).status == 404;
+    eventually("they are forgotten", || gone.iter().all(|id| forgotten(&mut worker, id)));
+    // Many at once, so that there are more in a second than anybody may guess.
+    for _ in 0..25 {
+        let asked: Vec<String> = (0..200).map(|n| socket(&gone[n % gone.len()])).collect();
+        asked.iter().for_each(|target| worker.send("GET", target, &[], b""));
+        for _ in &asked {
+            assert_eq!(worker.answer(false).error(404), "unknown_id");
+        }
+    }
+    stand.finish();
+}
+
+#[test]
 fn an_expired_socket_is_told_apart_from_an_unknown_one() {
     let options =
         RouteOptions { session_timeout: Duration::from_millis(500), ..Default::default() };
