@@ -62,7 +62,7 @@ fn limits_in_code() -> Vec<Limit> {
         time!("age of a session", SESSION_AGE_MAX),
         size!("keys and values of a session", SESSION_BYTES_MAX),
         size!("values of a session", SESSION_VALUES_MAX),
-        size!("sessions in memory", SESSIONS_MAX),
+        size!("sessions in memory that have values", SESSIONS_MAX),
         size!("WebSockets of a session", SESSION_SOCKETS_MAX),
         time!("look for revoked sessions", SESSION_CHECK_INTERVAL),
         time!("answer of a session store", SESSION_STORE_TIMEOUT),

@@ -6,6 +6,8 @@ mod support;
 
 #[path = "sessions/bounds.rs"]
 mod bounds;
+#[path = "sessions/clocks.rs"]
+mod clocks;
 #[path = "sessions/cookies.rs"]
 mod cookies;
 #[path = "sessions/ending.rs"]

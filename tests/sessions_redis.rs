@@ -90,6 +90,11 @@ fn a_session_has_an_age_that_others_see() {
     assert!(!came);
     let left_s = || redis.cli(&["TTL", &key]).parse::<i64>().expect("seconds");
     assert!((1..=100).contains(&left_s()), "{}", left_s());
+    // A program on a host whose clock is ahead has made it in the future: it is young from now on.
+    redis.cli(&["HSET", &key, "ringwire.created", &(now + 400 * day_s).to_string()]);
+    assert!(!browser.connect(server.address, "/").1);
+    let seen: u64 = redis.cli(&["HGET", &key, "ringwire.created"]).parse().expect("seconds");
+    assert!((now..now + 60).contains(&seen), "{seen}");
     redis.cli(&["HSET", &key, "ringwire.created", &(now - day_s - 1).to_string()]);
     let (mut third, came) = browser.connect(server.address, "/");
     assert!(came && ask(&mut third, "get user") == "-");
@@ -98,6 +103,42 @@ fn a_session_has_an_age_that_others_see() {
         assert_eq!(close_of(&mut client), (1008, "the session is too old".into()));
     }
     server.finish();
+}
+
+/// What nobody has written to costs Redis nothing, and is told to others by its first value.
+#[test]
+fn a_session_is_in_redis_from_its_first_value_on() {
+    let redis = Redis::start();
+    let (here, there) = (engine(&redis), engine(&redis));
+    for number in 0..50 {
+        let planted = Browser::with_cookie(&format!("{number:A>32}"));
+        for mut stranger in [Browser::default(), planted] {
+            assert!(stranger.connect(here.address, "/").1);
+        }
+    }
+    let mut browser = Browser::default();
+    let (mut first, _) = browser.connect(here.address, "/");
+    let id = ask(&mut first, "id");
+    assert_eq!(ask(&mut first, "rotate"), "ok");
+    assert_eq!(redis.cli(&["DBSIZE"]), "0");
+    assert_eq!(ask(&mut first, "set user ada"), "-");
+    let key = format!("ringwire:session:{id}");
+    assert_eq!(redis.cli(&["HGET", &key, "user"]), "ada");
+    // With all that was said about it before.
+    assert_eq!(redis.cli(&["HGET", &key, "ringwire.rotate"]), "1");
+    let (mut second, came) = browser.connect(there.address, "/");
+    assert!(came && ask(&mut second, "get user") == "ada");
+    assert_eq!(close_of(&mut first), (1008, "the session has ended".into()));
+    // Another program may be the first to write.
+    let mut other = Browser::default();
+    let (mut third, _) = other.connect(here.address, "/");
+    let key = format!("ringwire:session:{}", ask(&mut third, "id"));
+    redis.cli(&["HSET", &key, "user", "grace"]);
+    assert_eq!(ask(&mut third, "get user"), "grace");
+    redis.cli(&["DEL", &key]);
+    assert_eq!(close_of(&mut third), (1008, "the session has ended".into()));
+    here.finish();
+    there.finish();
 }
 
 #[test]
@@ -142,6 +183,7 @@ fn a_rotation_in_one_engine_ends_the_old_cookie_in_the_other() {
     let (here, there) = (engine(&redis), engine(&redis));
     let mut browser = Browser::default();
     let (mut old, _) = browser.connect(there.address, "/");
+    assert_eq!(ask(&mut old, "set basket 7"), "-");
     let mut planted = browser.clone();
     let (mut new, came) = browser.connect(here.address, "/?login");
     assert!(came && ask(&mut new, "get user") == "ada");
@@ -212,9 +254,10 @@ fn a_server_that_is_not_there_is_told_and_waited_for() {
     redis.stop();
     let server = engine(&redis);
     let asked = Instant::now();
-    assert_eq!(Browser::default().refused(server.address, "/").0, 503);
+    let browser = Browser::with_cookie("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    assert_eq!(browser.refused(server.address, "/").0, 503);
     assert!(asked.elapsed() < PATIENCE);
     redis.restart();
-    eventually("it connects", || Browser::default().try_connect(server.address, "/").is_ok());
+    eventually("it connects", || browser.clone().try_connect(server.address, "/").is_ok());
     server.finish();
 }

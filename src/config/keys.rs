@@ -187,7 +187,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "sessions.kept_max",
         Kind::Integer(1, 100_000_000),
-        "Sessions kept in memory. Passed: one without values makes room, or 503.",
+        "Sessions with values kept in memory. Passed: a further one gets no value.",
     ),
     key(
         "sessions.bytes_max",

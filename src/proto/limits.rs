@@ -93,8 +93,8 @@ pub const SESSION_BYTES_MAX: usize = 8 * 1024;
 /// Values of a session, because an empty one weighs nothing. Passed: as above.
 pub const SESSION_VALUES_MAX: usize = 64;
 
-/// Sessions that the store in memory keeps; with [`SESSION_BYTES_MAX`] below 1 GiB. Passed: an
-/// expired one or one without values makes room; where every one carries something, 503.
+/// Sessions that the store in memory keeps; with [`SESSION_BYTES_MAX`] below 1 GiB. One is kept from its
+/// first value on. Passed: that value is refused, and no other session notices.
 pub const SESSIONS_MAX: usize = 100_000;
 
 /// WebSockets that one session may have open, so that one cookie cannot take all connections and a

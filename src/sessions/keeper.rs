@@ -1,17 +1,16 @@
 //! Admits WebSockets to sessions, rotates them, revokes them.
 
-use super::age::End;
 use super::cookie::set_cookie;
 use super::id::{SessionId, Token};
-use super::live::{Changing, Live, SocketKey};
+use super::live::{Changing, Crowded, Live, Place, SocketKey};
 use super::memory::MemoryStore;
 use super::record::SessionRecord;
 use super::settings::SessionSettings;
 use super::store::{SessionStore, StoreCall, StoreError};
-use super::visit::Visit;
+use super::visit::{Visit, VisitError};
 use crate::proto::limits::SESSION_STORE_TIMEOUT;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Between two reports of failures.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -97,40 +96,63 @@ impl SessionKeeper {
         cookie: Option<&str>,
         socket: SocketKey,
     ) -> Result<Admission, NotAdmitted> {
-        let lifetime = self.settings.lifetime;
-        if let Some(token) = cookie.and_then(Token::parse) {
-            let id = token.id();
-            let loaded = self.ask(move |store| store.load(id, lifetime)).await?;
-            if let Some(record) = loaded
-                && let Some(end) = self.judge(id, &record).await?
-            {
-                // The browser forgets the cookie at an age counted from its last arrival.
-                let again = self.settings.cookie_max_age.is_some();
-                let cookie = again.then(|| set_cookie(&self.settings, &token));
-                let visit = self.join(id, end, socket)?;
-                let rotation_due = record.rotation_due;
-                return Ok(Admission { visit, is_new: false, rotation_due, cookie });
-            }
+        if let Some(token) = cookie.and_then(Token::parse)
+            && let Some(admission) = self.admit_known(token, socket).await?
+        {
+            return Ok(admission);
         }
         let token = new_token()?;
-        let id = token.id();
-        let record = SessionRecord { created_unix_s: unix_s(), ..SessionRecord::default() };
-        let end = self.end_of(record.created_unix_s);
-        self.ask(move |store| store.create(id, record, end.cut(lifetime))).await?;
-        let visit = self.join(id, end, socket)?;
+        // The store hears of it with its first value: until then there is nothing to be kept, and
+        // whoever comes without a cookie takes nobody's place.
+        let end = self.end_of(Duration::ZERO);
+        let sockets_max = self.settings.session_sockets_max;
+        let joined = self.live.join(token.id(), end, false, socket, sockets_max);
+        let visit = self.visit(joined, socket)?;
         let cookie = Some(set_cookie(&self.settings, &token));
         Ok(Admission { visit, is_new: true, rotation_due: false, cookie })
     }
 
-    fn join(
+    /// The session of this token, if there is one: in the store, or here without values.
+    async fn admit_known(
         self: &Arc<Self>,
-        id: SessionId,
-        end: End,
+        token: Token,
+        socket: SocketKey,
+    ) -> Result<Option<Admission>, NotAdmitted> {
+        let (id, lifetime) = (token.id(), self.settings.lifetime);
+        let load = self.ask(move |store| {
+            StoreCall::new(
+                async move { tokio::try_join!(store.load(id, lifetime), store.unix_s()) },
+            )
+        });
+        let (loaded, now_unix_s) = load.await?;
+        let sockets_max = self.settings.session_sockets_max;
+        let joined = match &loaded {
+            Some(record) => match self.judge(id, record, now_unix_s).await? {
+                Some(end) => self.live.join(id, end, true, socket, sockets_max),
+                None => return Ok(None),
+            },
+            None => match self.live.join_unstored(id, socket, sockets_max) {
+                Some(joined) => joined,
+                None => return Ok(None),
+            },
+        };
+        let visit = self.visit(joined, socket)?;
+        let rotation_due = match loaded {
+            Some(record) => record.rotation_due,
+            None => visit.place().rotation_due(),
+        };
+        // The browser forgets the cookie at an age counted from its last arrival.
+        let again = self.settings.cookie_max_age.is_some();
+        let cookie = again.then(|| set_cookie(&self.settings, &token));
+        Ok(Some(Admission { visit, is_new: false, rotation_due, cookie }))
+    }
+
+    fn visit(
+        self: &Arc<Self>,
+        joined: Result<Arc<Place>, Crowded>,
         socket: SocketKey,
     ) -> Result<Arc<Visit>, NotAdmitted> {
-        let sockets_max = self.settings.session_sockets_max;
-        let place =
-            self.live.join(id, end, socket, sockets_max).map_err(|_| NotAdmitted::Crowded)?;
+        let place = joined.map_err(|Crowded| NotAdmitted::Crowded)?;
         Ok(Arc::new(Visit::new(Arc::clone(self), socket, place)))
     }
 
@@ -160,7 +182,17 @@ impl SessionKeeper {
         let lifetime = place.end.cut(self.settings.lifetime);
         let _turn = place.turn.lock().await;
         let changing = Changing::begin(Arc::clone(&place));
-        if !self.ask(move |store| store.rename(old, new, lifetime)).await? {
+        if place.is_revoked() {
+            return Err(NotAdmitted::Revoked);
+        }
+        let renamed = self.ask(move |store| store.rename(old, new, lifetime)).await?;
+        if renamed {
+            place.set_stored();
+        }
+        if place.is_revoked() && renamed {
+            self.ask(move |store| store.remove(new)).await?;
+        }
+        if place.is_revoked() || place.is_stored() != renamed {
             return Err(NotAdmitted::Revoked);
         }
         let (moved, others) = self.live.rotate(&place, new, visit.socket);
@@ -175,12 +207,45 @@ impl SessionKeeper {
         if !admission.is_new {
             return;
         }
-        let (id, store) = (admission.visit.id(), Arc::clone(&self.store));
+        let place = admission.visit.place();
+        // First, so that who is about to store it sees that it is no more.
+        self.live.revoke(place.id);
+        if !place.is_stored() {
+            return;
+        }
+        let (id, store) = (place.id, Arc::clone(&self.store));
         let remove = async move { drop(store.remove(id).await) };
         // What cannot be removed expires.
         if let Some(started) = self.started.get() {
             started.runtime.spawn(remove);
         }
+    }
+
+    /// Adds a session that has values now to the store.
+    pub(super) async fn store_first(
+        &self,
+        place: &Place,
+        record: SessionRecord,
+        lifetime: Duration,
+    ) -> Result<(), VisitError> {
+        let (id, age_s) = (place.id, place.age().as_secs());
+        let create = move |now_unix_s: u64| SessionRecord {
+            created_unix_s: now_unix_s.saturating_sub(age_s).max(1),
+            ..record
+        };
+        self.ask(move |store| {
+            StoreCall::new(async move {
+                let record = create(store.unix_s().await?);
+                store.create(id, record, lifetime).await
+            })
+        })
+        .await?;
+        place.set_stored();
+        if place.is_revoked() {
+            self.ask(move |store| store.remove(id)).await?;
+            return Err(VisitError::Gone);
+        }
+        Ok(())
     }
 
     /// Ends a session: its WebSockets in this process are closed with 1008 now, those of others
@@ -198,7 +263,11 @@ impl SessionKeeper {
         id: SessionId,
         reason: &'static str,
     ) -> (Result<bool, StoreError>, usize) {
-        let _changing = self.live.place(id).map(Changing::begin);
+        let place = self.live.place(id);
+        if let Some(place) = &place {
+            place.set_revoked();
+        }
+        let _changing = place.map(Changing::begin);
         let removed = self.ask(move |store| store.remove(id)).await;
         (removed, self.end(id, reason))
     }
@@ -252,8 +321,4 @@ impl SessionKeeper {
 fn new_token() -> Result<Token, StoreError> {
     Token::new()
         .map_err(|error| StoreError::new(format!("no random numbers: {error}; allow getrandom(2)")))
-}
-
-pub(super) fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -2,10 +2,12 @@
 
 use super::age::End;
 use super::id::SessionId;
+use super::record::SessionRecord;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Names a WebSocket of this process: a shard, and a slot in it with its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,21 +30,61 @@ pub(super) struct Place {
     /// then: they tell its WebSockets what has happened.
     changing: AtomicU32,
     revoked: AtomicBool,
+    /// The store is known to have it. What has no values yet is only here.
+    stored: AtomicBool,
+    /// When it was made, if that was here.
+    made: Instant,
+    /// What is not stored is to have another cookie at the next handshake.
+    rotation_due: AtomicBool,
 }
 
 impl Place {
-    fn new(id: SessionId, end: End) -> Arc<Self> {
+    fn new(id: SessionId, end: End, stored: bool, made: Instant) -> Arc<Self> {
         Arc::new(Self {
             id,
             end,
             turn: tokio::sync::Mutex::new(()),
             changing: AtomicU32::new(0),
             revoked: AtomicBool::new(false),
+            stored: AtomicBool::new(stored),
+            made,
+            rotation_due: AtomicBool::new(false),
         })
     }
 
     pub(super) fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::SeqCst)
+    }
+
+    /// It is being ended: who stores it from now on takes it out again.
+    pub(super) fn set_revoked(&self) {
+        self.revoked.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_stored(&self) -> bool {
+        self.stored.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_stored(&self) {
+        self.stored.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.made.elapsed()
+    }
+
+    /// What would be in the store if this were worth a place there.
+    pub(super) fn unwritten(&self) -> SessionRecord {
+        let rotation_due = self.rotation_due();
+        SessionRecord { rotation_due, ..SessionRecord::default() }
+    }
+
+    pub(super) fn rotation_due(&self) -> bool {
+        self.rotation_due.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_rotation_due(&self, due: bool) {
+        self.rotation_due.store(due, Ordering::SeqCst);
     }
 }
 
@@ -75,6 +117,23 @@ struct Members {
     sockets: Vec<SocketKey>,
 }
 
+impl Members {
+    fn add(&mut self, socket: SocketKey, sockets_max: usize) -> Result<Arc<Place>, Crowded> {
+        if self.sockets.len() >= sockets_max {
+            return Err(Crowded);
+        }
+        self.sockets.push(socket);
+        Ok(Arc::clone(&self.place))
+    }
+}
+
+/// A session as the watch sees it.
+pub(super) struct Seen {
+    pub(super) id: SessionId,
+    pub(super) end: End,
+    pub(super) stored: bool,
+}
+
 /// The session has as many WebSockets as it may.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Crowded;
@@ -85,22 +144,40 @@ impl Live {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a socket to a session.
+    /// Adds a socket to a session, that the store has or nobody has heard of yet.
     pub(super) fn join(
         &self,
         id: SessionId,
         end: End,
+        stored: bool,
         socket: SocketKey,
         sockets_max: usize,
     ) -> Result<Arc<Place>, Crowded> {
         let mut sessions = self.sessions();
-        let new = || Members { place: Place::new(id, end), sockets: Vec::new() };
+        let new = || {
+            let place = Place::new(id, end, stored, Instant::now());
+            Members { place, sockets: Vec::new() }
+        };
         let members = sessions.entry(id).or_insert_with(new);
-        if members.sockets.len() >= sockets_max {
-            return Err(Crowded);
+        if stored {
+            members.place.set_stored();
         }
-        members.sockets.push(socket);
-        Ok(Arc::clone(&members.place))
+        members.add(socket, sockets_max)
+    }
+
+    /// Adds a socket to a session that the store does not have, because it has no values: `None`
+    /// unless it has other sockets here.
+    pub(super) fn join_unstored(
+        &self,
+        id: SessionId,
+        socket: SocketKey,
+        sockets_max: usize,
+    ) -> Option<Result<Arc<Place>, Crowded>> {
+        let mut sessions = self.sessions();
+        let members = sessions.get_mut(&id)?;
+        let place = &members.place;
+        let known = !place.is_stored() && !place.is_revoked() && !place.end.is_over();
+        known.then(|| members.add(socket, sockets_max))
     }
 
     /// A socket is gone.
@@ -116,7 +193,7 @@ impl Live {
     /// The session is no more. Which sockets it had.
     pub(super) fn revoke(&self, id: SessionId) -> Vec<SocketKey> {
         let Some(members) = self.sessions().remove(&id) else { return Vec::new() };
-        members.place.revoked.store(true, Ordering::SeqCst);
+        members.place.set_revoked();
         members.sockets
     }
 
@@ -129,7 +206,7 @@ impl Live {
     ) -> (Arc<Place>, Vec<SocketKey>) {
         let mut others = self.revoke(old.id);
         others.retain(|other| *other != socket);
-        let place = Place::new(new, old.end);
+        let place = Place::new(new, old.end, old.is_stored(), old.made);
         let members = Members { place: Arc::clone(&place), sockets: vec![socket] };
         self.sessions().insert(new, members);
         (place, others)
@@ -146,14 +223,18 @@ impl Live {
         sessions.get(&id).is_some_and(|members| members.place.changing.load(Ordering::SeqCst) > 0)
     }
 
-    /// Up to `count` sessions after this one, and when each is too old.
-    pub(super) fn after(&self, last: Option<SessionId>, count: usize) -> Vec<(SessionId, End)> {
+    /// Up to `count` sessions after this one.
+    pub(super) fn after(&self, last: Option<SessionId>, count: usize) -> Vec<Seen> {
         let from = last.map_or(Bound::Unbounded, Bound::Excluded);
         let sessions = self.sessions();
         sessions
             .range((from, Bound::Unbounded))
             .take(count)
-            .map(|(id, members)| (*id, members.place.end))
+            .map(|(id, Members { place, .. })| Seen {
+                id: *id,
+                end: place.end,
+                stored: place.is_stored(),
+            })
             .collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::id::SessionId;
 use super::record::SessionRecord;
-use super::store::{Replaced, SessionStore, StoreCall, StoreError};
+use super::store::{Replaced, SessionStore, StoreCall, StoreError, host_unix_s};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,18 +10,23 @@ use std::time::{Duration, Instant};
 /// Expired sessions dropped per call: more than are added, so that they cannot pile up.
 const SWEEP_MAX: usize = 8;
 
-/// Keeps sessions in memory.
+/// A hundred years, for lifetimes that no clock can count to.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Keeps sessions in memory. Their ages count by time that only grows: what becomes of the clock of
+/// the host after the start does not matter.
 pub struct MemoryStore {
     sessions_max: usize,
+    began: Instant,
+    began_unix_s: u64,
     kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
     sessions: HashMap<SessionId, Session>,
-    /// The same by when they expire: those without values, and those with.
-    empty: BTreeSet<(Instant, SessionId)>,
-    filled: BTreeSet<(Instant, SessionId)>,
+    /// The same by when they expire.
+    order: BTreeSet<(Instant, SessionId)>,
 }
 
 struct Session {
@@ -32,7 +37,12 @@ struct Session {
 impl MemoryStore {
     /// A store for at most so many sessions.
     pub fn new(sessions_max: usize) -> Self {
-        Self { sessions_max, kept: Mutex::default() }
+        Self::began_at(sessions_max, host_unix_s())
+    }
+
+    /// The same where the clock of the host said so at the start.
+    pub(super) fn began_at(sessions_max: usize, began_unix_s: u64) -> Self {
+        Self { sessions_max, began: Instant::now(), began_unix_s, kept: Mutex::default() }
     }
 
     /// Sessions there are, the expired ones that were not swept yet included.
@@ -60,9 +70,10 @@ impl SessionStore for MemoryStore {
         let now = Instant::now();
         let mut kept = self.kept();
         kept.sweep(now);
-        let room = kept.sessions.len() < self.sessions_max || kept.make_room();
+        // Nobody's session makes room for another's: it may have open WebSockets.
+        let room = kept.sessions.len() < self.sessions_max || kept.sessions.contains_key(&id);
         if room {
-            kept.put(id, record, now + lifetime);
+            kept.put(id, record, later(now, lifetime));
         }
         StoreCall::ready(room.then_some(()).ok_or_else(|| {
             StoreError::new(format!(
@@ -92,7 +103,7 @@ impl SessionStore for MemoryStore {
             None => Replaced::Missing,
             Some(record) if record.values != before.values => Replaced::Conflict(record.clone()),
             Some(_) => {
-                kept.put(id, after, now + lifetime);
+                kept.put(id, after, later(now, lifetime));
                 Replaced::Done
             }
         }))
@@ -105,7 +116,8 @@ impl SessionStore for MemoryStore {
         let record = kept.take(old).filter(|_| live);
         let found = record.is_some();
         if let Some(record) = record {
-            kept.put(new, SessionRecord { rotation_due: false, ..record }, now + lifetime);
+            let record = SessionRecord { rotation_due: false, ..record };
+            kept.put(new, record, later(now, lifetime));
         }
         StoreCall::ready(Ok(found))
     }
@@ -131,6 +143,14 @@ impl SessionStore for MemoryStore {
         ids.retain(|id| !kept.touch(*id, now, lifetime));
         StoreCall::ready(Ok(ids))
     }
+
+    fn unix_s(&self) -> StoreCall<'_, u64> {
+        StoreCall::ready(Ok(self.began_unix_s.saturating_add(self.began.elapsed().as_secs())))
+    }
+}
+
+fn later(now: Instant, lifetime: Duration) -> Instant {
+    now.checked_add(lifetime).unwrap_or_else(|| now + FOR_EVER)
 }
 
 impl Kept {
@@ -145,43 +165,29 @@ impl Kept {
             return false;
         }
         if let Some(record) = self.take(id) {
-            self.put(id, record, now + lifetime);
+            self.put(id, record, later(now, lifetime));
         }
         true
     }
 
     fn put(&mut self, id: SessionId, record: SessionRecord, expires: Instant) {
         self.take(id);
-        let order = if record.values.is_empty() { &mut self.empty } else { &mut self.filled };
-        order.insert((expires, id));
+        self.order.insert((expires, id));
         self.sessions.insert(id, Session { record, expires });
     }
 
     fn take(&mut self, id: SessionId) -> Option<SessionRecord> {
         let session = self.sessions.remove(&id)?;
-        let empty = session.record.values.is_empty();
-        let order = if empty { &mut self.empty } else { &mut self.filled };
-        order.remove(&(session.expires, id));
+        self.order.remove(&(session.expires, id));
         Some(session.record)
     }
 
     fn sweep(&mut self, now: Instant) {
         for _ in 0..SWEEP_MAX {
-            let first = |order: &BTreeSet<(Instant, SessionId)>| order.first().copied();
-            let oldest = [first(&self.empty), first(&self.filled)].into_iter().flatten().min();
-            match oldest {
+            match self.order.first().copied() {
                 Some((expires, id)) if expires <= now => drop(self.take(id)),
                 _ => return,
             }
-        }
-    }
-
-    /// Drops a session that carries nothing: whoever had it gets another, and has lost nothing. So
-    /// a flood of new sessions pushes out itself, and nobody who is logged in.
-    fn make_room(&mut self) -> bool {
-        match self.empty.first().copied() {
-            Some((_, id)) => self.take(id).is_some(),
-            None => false,
         }
     }
 }

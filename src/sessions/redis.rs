@@ -125,6 +125,9 @@ impl SessionStore for RedisStore {
         let mut create = Pipeline::new();
         create.atomic().cmd("HSET").arg(&key);
         create.arg(CREATED).arg(record.created_unix_s);
+        if record.rotation_due {
+            create.arg(ROTATE).arg(1);
+        }
         for (name, value) in record.values.iter() {
             create.arg(name).arg(value);
         }
@@ -220,6 +223,14 @@ impl SessionStore for RedisStore {
                 each.cmd("PEXPIRE").arg(self.key(*id)).arg(millis(lifetime));
             }
             Ok(without(ids, &self.ask_all::<Vec<bool>>(each).await?))
+        })
+    }
+
+    /// By the clock of the server, which all its clients have in common.
+    fn unix_s(&self) -> StoreCall<'_, u64> {
+        StoreCall::new(async move {
+            let (seconds, _micros): (u64, u64) = self.ask(cmd("TIME")).await?;
+            Ok(seconds.max(1))
         })
     }
 }

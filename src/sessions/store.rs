@@ -6,7 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Keeps sessions by id. The keeper in memory is [`MemoryStore`](super::MemoryStore); behind the
 /// feature `redis` there is one that other processes share.
@@ -52,6 +52,18 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The same, and lets the others live for another `lifetime`.
     fn extend(&self, ids: Vec<SessionId>, lifetime: Duration) -> StoreCall<'_, Vec<SessionId>>;
+
+    /// What time it is, in seconds since 1970, for [`SessionRecord::created_unix_s`]: by one clock
+    /// for all who share the store, so that it does not matter whose own is wrong. Default: the clock
+    /// of this host.
+    fn unix_s(&self) -> StoreCall<'_, u64> {
+        StoreCall::ready(Ok(host_unix_s()))
+    }
+}
+
+/// What the clock of this host says; never 0, which stands for what nobody knows.
+pub(super) fn host_unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs().max(1))
 }
 
 /// A store that something else holds on to as well.
@@ -97,6 +109,10 @@ impl<S: SessionStore + ?Sized> SessionStore for Arc<S> {
 
     fn extend(&self, ids: Vec<SessionId>, lifetime: Duration) -> StoreCall<'_, Vec<SessionId>> {
         (**self).extend(ids, lifetime)
+    }
+
+    fn unix_s(&self) -> StoreCall<'_, u64> {
+        (**self).unix_s()
     }
 }
 

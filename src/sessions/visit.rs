@@ -107,10 +107,15 @@ impl Visit {
             }
             let before = match known.take() {
                 Some(record) => record,
-                None => {
-                    let loaded = keeper.ask(move |store| store.load(id, lifetime)).await?;
-                    loaded.ok_or(VisitError::Gone)?
-                }
+                None => match keeper.ask(move |store| store.load(id, lifetime)).await? {
+                    Some(record) => {
+                        // By another process, perhaps.
+                        place.set_stored();
+                        record
+                    }
+                    None if !place.is_stored() => place.unwritten(),
+                    None => return Err(VisitError::Gone),
+                },
             };
             let mut after = before.clone();
             let (result, fits) = change(&mut after)?;
@@ -119,6 +124,13 @@ impl Visit {
             }
             if !fits {
                 return Err(VisitError::TooLarge);
+            }
+            if !place.is_stored() {
+                match after.values.is_empty() {
+                    true => place.set_rotation_due(after.rotation_due),
+                    false => keeper.store_first(&place, after, lifetime).await?,
+                }
+                return Ok(result);
             }
             let replace = keeper.ask(move |store| store.replace(id, before, after, lifetime));
             match replace.await? {

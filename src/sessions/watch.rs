@@ -1,9 +1,9 @@
 //! Looks after the sessions of open WebSockets: they live on, and those that somebody else has
 //! ended are closed.
 
-use super::age::{End, TOO_OLD};
-use super::id::SessionId;
+use super::age::TOO_OLD;
 use super::keeper::SessionKeeper;
+use super::live::Seen;
 use super::store::StoreError;
 use crate::proto::limits::SESSION_CHECK_INTERVAL;
 use std::sync::Weak;
@@ -44,10 +44,13 @@ impl SessionKeeper {
         let mut last = None;
         loop {
             let sessions = self.live.after(last, IDS_PER_CALL);
-            last = sessions.last().map(|(id, _)| *id).or(last);
+            last = sessions.last().map(|seen| seen.id).or(last);
             let whole = sessions.len() == IDS_PER_CALL;
-            let (old, young) = sessions.into_iter().partition(|(_, end)| end.is_over());
+            let (old, mut young): (Vec<_>, Vec<_>) =
+                sessions.into_iter().partition(|seen| seen.end.is_over());
             self.end_old(old).await;
+            // What has no values is in no store that could miss it.
+            young.retain(|seen| seen.stored);
             self.end_missing(young, extend).await?;
             if !whole {
                 return Ok(());
@@ -55,28 +58,24 @@ impl SessionKeeper {
         }
     }
 
-    async fn end_old(&self, sessions: Vec<(SessionId, End)>) {
-        for (id, _) in sessions {
+    async fn end_old(&self, sessions: Vec<Seen>) {
+        for seen in sessions {
             // What a store that fails keeps of it expires, and nobody is admitted to it.
-            let _ = self.end_of_age(id).await;
+            let _ = self.end_of_age(seen.id).await;
         }
     }
 
-    async fn end_missing(
-        &self,
-        sessions: Vec<(SessionId, End)>,
-        extend: bool,
-    ) -> Result<(), StoreError> {
+    async fn end_missing(&self, sessions: Vec<Seen>, extend: bool) -> Result<(), StoreError> {
         let lifetime = self.settings.lifetime;
         let (last, others): (Vec<_>, Vec<_>) =
-            sessions.into_iter().partition(|(_, end)| extend && end.comes_within(lifetime));
-        let ids = others.into_iter().map(|(id, _)| id).collect();
+            sessions.into_iter().partition(|seen| extend && seen.end.comes_within(lifetime));
+        let ids = others.into_iter().map(|seen| seen.id).collect();
         let mut missing = match extend {
             true => self.ask(move |store| store.extend(ids, lifetime)).await?,
             false => self.ask(move |store| store.missing(ids)).await?,
         };
         // Those in the last of their time have each their own.
-        for (id, end) in last {
+        for Seen { id, end, .. } in last {
             missing.extend(self.ask(move |s| s.extend(vec![id], end.cut(lifetime))).await?);
         }
         for id in missing {

@@ -4,6 +4,7 @@ use crate::support::eventually;
 use crate::support::visitor::{Browser, ask, serve};
 use ringwire::{MemoryStore, SessionSettings, SessionStore};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[test]
 fn a_session_has_so_many_websockets_and_those_that_left_do_not_count() {
@@ -27,31 +28,65 @@ fn a_session_has_so_many_websockets_and_those_that_left_do_not_count() {
     server.finish();
 }
 
+/// Whoever comes without a cookie, or with one that was made up, pushes out nobody, and there is
+/// nothing that could run out.
 #[test]
-fn a_flood_of_new_sessions_pushes_out_nobody_who_has_values() {
-    let settings = SessionSettings { sessions_max: 20, ..SessionSettings::default() };
-    let server = serve(settings, |builder| builder);
+fn a_flood_of_handshakes_ends_no_open_websocket_and_costs_the_store_nothing() {
+    let store = Arc::new(MemoryStore::new(20));
+    // So that sessions are looked after four times a second.
+    let lifetime = Duration::from_secs(1);
+    let settings = SessionSettings { lifetime, ..SessionSettings::default() };
+    let server = serve(settings, |builder| builder.session_store(Arc::clone(&store)));
     let mut users: Vec<Browser> = (0..10).map(|_| Browser::default()).collect();
-    for user in &mut users {
-        let _ = user.connect(server.address, "/?login");
-    }
-    let mut strangers: Vec<Browser> = (0..50).map(|_| Browser::default()).collect();
-    for stranger in &mut strangers {
+    let mut clients: Vec<_> =
+        users.iter_mut().map(|user| user.connect(server.address, "/").0).collect();
+    let ids: Vec<String> = clients.iter_mut().map(|client| ask(client, "id")).collect();
+    for number in 0..400 {
+        let mut stranger = match number % 2 {
+            0 => Browser::default(),
+            _ => Browser::with_cookie(&format!("{number:A>32}")),
+        };
         assert!(stranger.connect(server.address, "/").1);
     }
-    for user in &mut users {
+    assert_eq!(store.sessions(), 0, "nobody has written a value");
+    // Longer than a session without activity lives, and than it takes to look after them.
+    std::thread::sleep(2 * lifetime);
+    for ((user, client), id) in users.iter_mut().zip(&mut clients).zip(&ids) {
+        assert_eq!(&ask(client, "id"), id);
+        let (mut second, came) = user.connect(server.address, "/");
+        assert!(!came && &ask(&mut second, "id") == id, "the cookie is good while one is open");
+        assert_eq!(ask(client, "set user ada"), "-");
+        assert_eq!(ask(&mut second, "get user"), "ada");
+    }
+    assert_eq!(store.sessions(), 10);
+    server.finish();
+}
+
+/// The store is full of sessions that carry something: who carries nothing does not notice.
+#[test]
+fn in_a_full_store_there_is_no_room_for_values_and_nothing_else_is_lost() {
+    let settings = SessionSettings { sessions_max: 10, ..SessionSettings::default() };
+    let server = serve(settings, |builder| builder);
+    let mut users: Vec<Browser> = (0..10).map(|_| Browser::default()).collect();
+    let mut clients: Vec<_> =
+        users.iter_mut().map(|user| user.connect(server.address, "/?login").0).collect();
+    // One that was emptied is somebody's as well, and not pushed out.
+    assert_eq!(ask(&mut clients[3], "clear"), "ok");
+    let mut stranger = Browser::default();
+    let (mut client, came) = stranger.connect(server.address, "/");
+    assert!(came);
+    assert!(ask(&mut client, "set user eve").ends_with("raise sessions_max"));
+    assert_eq!(ask(&mut client, "get user"), "-", "nothing has changed");
+    assert_eq!(Browser::default().refused(server.address, "/?login").0, 500);
+    // There is room again.
+    clients[3].send(tungstenite::Message::text("revoke")).expect("it listens");
+    assert_eq!(crate::support::close_of(&mut clients.remove(3)).0, 1008);
+    users.remove(3);
+    assert_eq!(ask(&mut client, "set user eve"), "-");
+    for user in users.iter_mut().chain([&mut stranger]) {
         let (mut client, came) = user.connect(server.address, "/");
-        assert!(!came && ask(&mut client, "get user") == "ada");
+        assert!(!came && ["ada", "eve"].contains(&ask(&mut client, "get user").as_str()));
     }
-    // The newest of the others are there as well.
-    assert!(!strangers[49].connect(server.address, "/").1);
-    assert!(strangers[0].connect(server.address, "/").1);
-    // When every session carries something there is no room for more.
-    for stranger in &mut strangers[40..] {
-        let _ = stranger.connect(server.address, "/?login");
-    }
-    assert_eq!(Browser::default().refused(server.address, "/"), (503, "5".into()));
-    assert!(!users[0].connect(server.address, "/").1);
     server.finish();
 }
 
@@ -63,8 +98,10 @@ fn a_refused_handshake_leaves_no_session() {
         serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
     let mut user = Browser::default();
     let _ = user.connect(server.address, "/?login");
-    for _ in 0..30 {
-        assert_eq!(Browser::default().refused(server.address, "/?refuse").0, 401);
+    for path in ["/?refuse", "/?login+refuse"] {
+        for _ in 0..30 {
+            assert_eq!(Browser::default().refused(server.address, path).0, 401);
+        }
     }
     assert_eq!(user.refused(server.address, "/?refuse").0, 401);
     assert!(!user.connect(server.address, "/").1, "who has one keeps it");

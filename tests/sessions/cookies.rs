@@ -1,8 +1,9 @@
 //! The cookie: what it looks like, whose word counts, and how it is changed.
 
-use crate::support::visitor::{Browser, ask, serve};
-use crate::support::{close_of, connect_with};
-use ringwire::{SameSite, SessionSettings};
+use crate::support::visitor::{Browser, ask, serve, wait};
+use crate::support::{close_of, connect_with, eventually};
+use ringwire::{MemoryStore, RevokeError, SameSite, SessionSettings};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -177,4 +178,52 @@ fn settings_that_browsers_would_not_follow_do_not_start() {
     let error = engine.start().err().expect("it does not start");
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().starts_with("sessions: `a b` cannot name a cookie;"), "{error}");
+}
+
+/// What has no values is rotated and revoked as well, and its cookie is good for as long as one of
+/// its WebSockets is open.
+#[test]
+fn a_session_without_values_is_a_session_while_it_has_a_websocket() {
+    let store = Arc::new(MemoryStore::new(10));
+    let server =
+        serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
+    let mut browser = Browser::default();
+    let (mut first, _) = browser.connect(server.address, "/");
+    let id = ask(&mut first, "id");
+    // At the next handshake, as it was asked for.
+    assert_eq!(ask(&mut first, "rotate"), "ok");
+    let mut old = browser.clone();
+    let (mut second, came) = browser.connect(server.address, "/");
+    let second_id = ask(&mut second, "id");
+    assert!(came && second_id != id);
+    assert_eq!(close_of(&mut first), (1008, "the session has a new cookie".into()));
+    assert!(old.connect(server.address, "/").1, "the old cookie is worthless");
+    // Once only.
+    assert!(!browser.connect(server.address, "/").1);
+    // At the handshake itself.
+    let (mut third, came) = browser.connect(server.address, "/?login");
+    assert!(came && ask(&mut third, "get user") == "ada");
+    assert_eq!(close_of(&mut second), (1008, "the session has a new cookie".into()));
+    assert_eq!(store.sessions(), 1);
+
+    let mut empty = Browser::default();
+    let mut clients: Vec<_> = (0..3).map(|_| empty.connect(server.address, "/").0).collect();
+    let id = ask(&mut clients[0], "id");
+    assert_eq!(wait(server.handle().revoke_session(&id)), Ok(3));
+    for client in &mut clients {
+        assert_eq!(close_of(client), (1008, "the session was revoked".into()));
+    }
+    assert_eq!(wait(server.handle().revoke_session(&id)), Err(RevokeError::Unknown));
+    let revoked = empty.clone();
+    let (client, came) = empty.connect(server.address, "/");
+    assert!(came && revoked.value() != empty.value(), "a revoked cookie is never adopted");
+    // Nobody has it open any more, and there was nothing to be lost.
+    drop(client);
+    eventually("it is forgotten", || {
+        // The one before this look has left by then as well.
+        std::thread::sleep(Duration::from_millis(200));
+        empty.clone().connect(server.address, "/").1
+    });
+    assert_eq!(store.sessions(), 1);
+    server.finish();
 }

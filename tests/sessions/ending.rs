@@ -56,7 +56,7 @@ fn a_handler_can_log_everybody_out() {
 fn a_revocation_needs_no_websocket() {
     let server = serve(SessionSettings::default(), |builder| builder);
     let mut browser = Browser::default();
-    let (mut client, _) = browser.connect(server.address, "/");
+    let (mut client, _) = browser.connect(server.address, "/?login");
     let id = ask(&mut client, "id");
     drop(client);
     // Long enough that it has left; on a busy machine it may be there and be closed.
@@ -75,6 +75,7 @@ fn what_is_removed_from_the_store_is_closed_soon() {
     let mut browser = Browser::default();
     let mut clients: Vec<Client> = (0..4).map(|_| browser.connect(server.address, "/").0).collect();
     let (mut other, _) = Browser::default().connect(server.address, "/");
+    assert_eq!(ask(&mut clients[0], "set user ada"), "-");
     let id = ask(&mut clients[0], "id").parse().expect("an id");
     let removed = Instant::now();
     assert_eq!(wait(store.remove(id)), Ok(true));

@@ -67,6 +67,41 @@ fn a_shared_socket_knows_its_session_and_ends_with_it() {
     server.finish();
 }
 
+/// A session that has nothing but sockets to which nobody attends, and no values, is a session all the
+/// same: nothing pushes it out, it does not time out, and it can be ended.
+#[test]
+fn a_session_of_unattended_sockets_alone_lives_and_ends_with_them() {
+    #[derive(Default)]
+    struct Silent;
+    impl WebSocketServer for Silent {
+        async fn on_pre_server(&mut self, opening: &mut Opening) -> Result<(), Refusal> {
+            opening.set_shared_connection(true);
+            Ok(())
+        }
+        async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error> {
+            Ok(ws.write(ws.session_id().unwrap_or_default().to_owned()).await?)
+        }
+    }
+    let options = RouteOptions { session: true, ..RouteOptions::default() };
+    let lifetime = Duration::from_secs(1);
+    let settings = SessionSettings { lifetime, sessions_max: 5, ..SessionSettings::default() };
+    let server = serve(settings, |builder| builder.route_with("/silent", options, Silent::default));
+    let mut browser = Browser::default();
+    let (mut client, _) = browser.connect(server.address, "/silent");
+    let id = text(&mut client);
+    for _ in 0..50 {
+        Browser::default().connect(server.address, "/");
+    }
+    std::thread::sleep(2 * lifetime);
+    let (mut second, came) = browser.connect(server.address, "/silent");
+    assert!(!came && text(&mut second) == id);
+    assert_eq!(wait(server.handle().revoke_session(&id)), Ok(2));
+    for client in [&mut client, &mut second] {
+        assert_eq!(close_of(client), (1008, "the session was revoked".into()));
+    }
+    server.finish();
+}
+
 /// A WebSocket of a session is listed with it in dedicated mode as well.
 #[test]
 fn lists_name_the_session_of_dedicated_sockets() {

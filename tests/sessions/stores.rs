@@ -21,29 +21,28 @@ fn the_store_in_memory_is_bounded() {
     const LIFE: Duration = Duration::from_secs(60);
     let store = MemoryStore::new(3);
     let create = |number, pairs| wait(store.create(id(number), record(pairs), LIFE));
-    for number in 0..10 {
-        assert_eq!(create(number, &[]), Ok(()));
-    }
-    // The three that came last, in the order of their coming.
-    let all = || (0..10).map(id).collect();
-    assert_eq!(wait(store.missing(all())), Ok((0..7).map(id).collect()));
-    // One with values stays, whatever comes, until there is nothing else.
     for number in 20..23 {
         assert_eq!(create(number, &[("user", "ada")]), Ok(()));
     }
+    // Nobody is pushed out, be it one that has become empty.
+    let emptied = store.replace(id(21), record(&[("user", "ada")]), record(&[]), LIFE);
+    assert_eq!(wait(emptied), Ok(Replaced::Done));
     let full = create(30, &[]).expect_err("full");
     assert!(full.to_string().contains("raise sessions_max"), "{full}");
     assert_eq!(wait(store.missing((20..23).map(id).collect())), Ok(Vec::new()));
-    // One that has become empty gives way, one that has expired as well.
-    let emptied = store.replace(id(21), record(&[("user", "ada")]), record(&[]), LIFE);
-    assert_eq!(wait(emptied), Ok(Replaced::Done));
-    assert_eq!(create(31, &[("user", "ada")]), Ok(()));
-    assert_eq!(wait(store.missing(vec![id(21)])), Ok(vec![id(21)]));
+    // One that is there already takes no other place; one that has expired gives way, as does one
+    // that was ended.
+    assert_eq!(create(20, &[("user", "grace")]), Ok(()));
     let short =
         store.replace(id(22), record(&[("user", "ada")]), record(&[("a", "b")]), Duration::ZERO);
     assert_eq!(wait(short), Ok(Replaced::Done));
+    assert_eq!(create(31, &[("user", "ada")]), Ok(()));
+    assert_eq!(wait(store.remove(id(21))), Ok(true));
     assert_eq!(create(32, &[("user", "ada")]), Ok(()));
     assert_eq!(store.sessions(), 3);
+    // A time that no clock can count to is for ever.
+    assert_eq!(wait(store.extend(vec![id(31)], Duration::MAX)), Ok(Vec::new()));
+    assert_eq!(wait(store.missing(vec![id(31)])), Ok(Vec::new()));
 }
 
 /// Says no, keeps silent, panics, is slow to say what it has removed, or is changed by others after
@@ -59,6 +58,7 @@ const SILENT: u8 = 2;
 const PANICKING: u8 = 3;
 const SLOW_TO_SAY: u8 = 4;
 const BUSY: u8 = 5;
+const SLOW: u8 = 6;
 
 impl Failing {
     fn call<'a, T: Send + 'a>(&self, call: StoreCall<'a, T>) -> StoreCall<'a, T> {
@@ -89,7 +89,15 @@ impl Failing {
 
 impl SessionStore for Failing {
     fn create(&self, id: SessionId, record: SessionRecord, life: Duration) -> StoreCall<'_, ()> {
-        self.call(self.kept.create(id, record, life))
+        let created = self.call(self.kept.create(id, record, life));
+        if self.how.load(Ordering::SeqCst) != SLOW {
+            return created;
+        }
+        StoreCall::new(async move {
+            created.await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(())
+        })
     }
 
     fn load(&self, id: SessionId, life: Duration) -> StoreCall<'_, Option<SessionRecord>> {
@@ -149,15 +157,18 @@ fn a_store_that_fails_costs_the_handshake_and_nothing_else() {
     for how in [REFUSING, SILENT, PANICKING] {
         store.how.store(how, Ordering::SeqCst);
         let asked = Instant::now();
-        for stranger in [&browser, &Browser::default()] {
-            assert_eq!(stranger.refused(server.address, "/"), (503, "5".into()), "{how}");
-        }
+        assert_eq!(browser.refused(server.address, "/"), (503, "5".into()), "{how}");
+        // Who is new needs the store for the first value only.
+        let (mut stranger, came) = Browser::default().connect(server.address, "/");
+        assert!(came);
+        assert!(ask(&mut stranger, "set user eve").starts_with("error: session store: "), "{how}");
         assert!(ask(&mut client, "get user").starts_with("error: session store: "), "{how}");
         // While one waits for the store, the shard serves others.
         assert_eq!(ask(&mut browser.connect(server.address, "/plain").0, "id"), "no session, None");
         assert!(asked.elapsed() < PATIENCE);
         store.how.store(WELL, Ordering::SeqCst);
         // Nobody was closed because the store was not to be asked, and nothing is lost.
+        assert_eq!(ask(&mut stranger, "set user eve"), "-");
         assert_eq!(ask(&mut client, "get count"), "3");
         assert!(!browser.connect(server.address, "/").1);
     }
@@ -186,6 +197,7 @@ fn who_ends_a_session_tells_its_websockets_why() {
     }
     // The same if a handshake finds that it is too old.
     let (mut client, _) = browser.connect(server.address, "/");
+    assert_eq!(ask(&mut client, "set user ada"), "-");
     let id: SessionId = ask(&mut client, "id").parse().expect("an id");
     let before = wait(store.kept.load(id, lifetime)).expect("it answers").expect("it is there");
     let old = SessionRecord { created_unix_s: 1, ..before.clone() };
@@ -204,7 +216,36 @@ fn a_change_gets_in_between_those_of_others() {
     let server =
         serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
     let (mut client, _) = Browser::default().connect(server.address, "/");
+    assert_eq!(ask(&mut client, "set user ada"), "-");
     assert_eq!(ask(&mut client, "add 50"), "ok");
     assert_eq!([ask(&mut client, "get count"), ask(&mut client, "get others")], ["50", "51"]);
+    server.finish();
+}
+
+/// A session that gets its first value while somebody ends it is not there afterwards, whoever was
+/// first.
+#[test]
+fn a_first_value_does_not_outlive_a_revocation() {
+    let store = Arc::new(Failing { kept: MemoryStore::new(100), how: AtomicU8::new(SLOW) });
+    let server =
+        serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
+    for pause_ms in [0, 300, 1_300] {
+        let mut browser = Browser::default();
+        let (mut client, _) = browser.connect(server.address, "/");
+        let id = ask(&mut client, "id");
+        client.send(tungstenite::Message::text("set user ada")).expect("it listens");
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        assert_eq!(wait(server.handle().revoke_session(&id)), Ok(1));
+        let (_, close) = crate::support::texts_and_close(&mut client);
+        assert_eq!(close, (1008, "the session was revoked".into()));
+        let id: SessionId = id.parse().expect("an id");
+        // What was under way when it was ended comes to nothing.
+        crate::support::eventually("it is gone", || {
+            std::thread::sleep(Duration::from_millis(1_200));
+            wait(store.kept.missing(vec![id])) == Ok(vec![id])
+        });
+        let (mut client, came) = browser.connect(server.address, "/");
+        assert!(came && ask(&mut client, "get user") == "-");
+    }
     server.finish();
 }

@@ -1,6 +1,9 @@
 //! What every session store must do, asked of each of them.
 
-use ringwire::{Replaced, SessionId, SessionRecord, SessionStore, SessionValues};
+use ringwire::{
+    MemoryStore, Replaced, SessionId, SessionRecord, SessionStore, SessionValues, StoreCall,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const LIFE: Duration = Duration::from_secs(60);
@@ -113,4 +116,65 @@ async fn expire(store: &dyn SessionStore) {
     assert_eq!(store.replace(id(45), kept, record(&[]), LIFE).await, Ok(Replaced::Missing));
     assert_eq!(store.rename(id(40), id(47), LIFE).await, Ok(false));
     assert_eq!(store.remove(id(40)).await, Ok(false));
+}
+
+/// A store in memory that could be shared by several hosts: what time it is, the test says.
+pub struct Clocked {
+    pub kept: MemoryStore,
+    unix_s: AtomicU64,
+}
+
+impl Clocked {
+    pub fn new(unix_s: u64) -> Self {
+        Self { kept: MemoryStore::new(1_000), unix_s: AtomicU64::new(unix_s) }
+    }
+
+    /// Somebody sets the clock.
+    pub fn set(&self, unix_s: u64) {
+        self.unix_s.store(unix_s, Ordering::SeqCst);
+    }
+}
+
+impl SessionStore for Clocked {
+    fn is_immediate(&self) -> bool {
+        self.kept.is_immediate()
+    }
+
+    fn create(&self, id: SessionId, record: SessionRecord, life: Duration) -> StoreCall<'_, ()> {
+        self.kept.create(id, record, life)
+    }
+
+    fn load(&self, id: SessionId, life: Duration) -> StoreCall<'_, Option<SessionRecord>> {
+        self.kept.load(id, life)
+    }
+
+    fn replace(
+        &self,
+        id: SessionId,
+        before: SessionRecord,
+        after: SessionRecord,
+        life: Duration,
+    ) -> StoreCall<'_, Replaced> {
+        self.kept.replace(id, before, after, life)
+    }
+
+    fn rename(&self, old: SessionId, new: SessionId, life: Duration) -> StoreCall<'_, bool> {
+        self.kept.rename(old, new, life)
+    }
+
+    fn remove(&self, id: SessionId) -> StoreCall<'_, bool> {
+        self.kept.remove(id)
+    }
+
+    fn missing(&self, ids: Vec<SessionId>) -> StoreCall<'_, Vec<SessionId>> {
+        self.kept.missing(ids)
+    }
+
+    fn extend(&self, ids: Vec<SessionId>, life: Duration) -> StoreCall<'_, Vec<SessionId>> {
+        self.kept.extend(ids, life)
+    }
+
+    fn unix_s(&self) -> StoreCall<'_, u64> {
+        StoreCall::ready(Ok(self.unix_s.load(Ordering::SeqCst)))
+    }
 }

@@ -15,18 +15,19 @@ use tungstenite::{Error, HandshakeError, Message};
 pub struct Visitor;
 
 impl WebSocketServer for Visitor {
-    /// `?login` sets the user and rotates, `?refuse` refuses.
+    /// `?login` sets the user and rotates, `?refuse` refuses; `?login+refuse` does both.
     async fn on_pre_server(&mut self, opening: &mut Opening) -> Result<(), Refusal> {
         let failed = |_| Refusal::new(500, "the session failed");
-        if opening.query() == Some("login") {
+        let query = opening.query().unwrap_or("").to_owned();
+        if query.starts_with("login") {
             let session = opening.session().ok_or_else(|| Refusal::new(500, "no session"))?;
             session.with(|values| values.set("user", "ada")).await.map_err(failed)?;
             opening.rotate_session();
         }
-        match opening.query() {
-            Some("refuse") => Err(Refusal::new(401, "not you")),
-            _ => Ok(()),
+        if query.ends_with("refuse") {
+            return Err(Refusal::new(401, "not you"));
         }
+        Ok(())
     }
 
     async fn server(&mut self, ws: &mut WebSocket) -> Result<(), ringwire::Error> {
