@@ -2,10 +2,11 @@
 //!
 //! Nobody in the engine asks the operating system for the time; the stores of sessions do. A
 //! [`Ring`](crate::ring::Ring) says what time it is, once a batch, and hands a [`Moment`] down; the
-//! simulator hands down an invented one.
+//! simulator hands down an invented one. The [time of day](TimeOfDay) is for people: nothing is
+//! decided by it.
 
 use std::ops::Add;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time, in whole milliseconds since the ring was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +65,28 @@ impl From<Moment> for ShortMoment {
     fn from(moment: Moment) -> Self {
         let millis = moment.0.min(Self::MILLIS_MAX);
         Self([millis as u16, (millis >> 16) as u16, (millis >> 32) as u16])
+    }
+}
+
+/// Where the time of day comes from. It is asked whenever it is told, because the clock of a host
+/// may be years off until somebody sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimeOfDay {
+    /// The clock of the host.
+    Host,
+    /// The ring was made in 1970.
+    Invented,
+}
+
+impl TimeOfDay {
+    /// Milliseconds since 1970.
+    pub(crate) fn unix_ms(self, now: Moment) -> u64 {
+        match self {
+            Self::Invented => now.as_millis(),
+            Self::Host => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        }
     }
 }
 

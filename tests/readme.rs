@@ -68,6 +68,10 @@ fn limits_in_code() -> Vec<Limit> {
         time!("answer of a session store", SESSION_STORE_TIMEOUT),
         time!("shared socket without activity", SESSION_TIMEOUT),
         time!("lease of a holder that has gone", LEASE),
+        time!("last words of shared sockets that are gone, time", REMAINS_TIME),
+        size!("sockets of a shard that have left last words", REMAINS_MAX),
+        size!("last words of a shard together", REMAINS_BYTES_MAX),
+        size!("ids of a shard that are known to be answered with 410", EXPIRED_IDS_MAX),
         Limit("spread of the Close frames (1001) of a drain", "", drain_spread.as_millis() as u64),
         Limit("drain", "", drain.as_millis() as u64),
     ]

@@ -43,8 +43,9 @@ pub enum OpenError {
         /// When the other's lease ends, unless it is renewed; `None`: when it is dropped.
         expires_in: Option<Duration>,
     },
-    /// It was closed because nothing has happened on it for the session timeout.
-    #[error("the WebSocket was closed because its session has timed out")]
+    /// It was closed because nothing has happened on it for the session timeout; or what it had left
+    /// to read was given up, because its minute is over or there was too much of that.
+    #[error("the WebSocket was closed, and its time or that of its last words is over")]
     Expired,
     /// The lease that was to go on has ended, or somebody has taken the socket over.
     #[error("the lease has ended, or somebody else has taken the WebSocket over")]

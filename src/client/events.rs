@@ -32,7 +32,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 pub struct EventQuery {
     /// Of this route only.
     pub route: Option<String>,
-    /// Of these types only: `open`, `readable`, `closed`. Default: all.
+    /// Of these types only: `open`, `readable`, `closed`, `lost`. Default: all.
     pub types: Vec<String>,
     /// What came after the event of this id.
     pub after: Option<String>,
@@ -55,6 +55,8 @@ pub enum EventKind {
         /// Who ended it, as the server words it.
         by: String,
     },
+    /// It has ended, and what it had said and nobody had read was given up before its minute was over.
+    Lost,
     /// Events were missed, because too many happened while nobody listened, or because the server
     /// was started anew: the list of WebSockets must be read again.
     Gap,
@@ -254,6 +256,7 @@ impl Events {
                 reason: told.reason.unwrap_or_default(),
                 by: told.by.unwrap_or_default(),
             },
+            "lost" => EventKind::Lost,
             "gap" => EventKind::Gap,
             // A newer server may tell more.
             _ => return Ok(None),

@@ -28,10 +28,11 @@ use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-const KINDS: [(&str, EventKind); 4] = [
+const KINDS: [(&str, EventKind); 5] = [
     ("open", EventKind::Open),
     ("readable", EventKind::Readable),
     ("closed", EventKind::Closed),
+    ("lost", EventKind::Lost),
     ("gap", EventKind::Gap),
 ];
 

@@ -89,6 +89,11 @@ impl Exposition {
         each("messages_out_total", Counter, "Messages written.", |shard| shard.totals.messages_out);
         each("in_bytes_total", Counter, "Bytes received.", |shard| shard.totals.bytes_in);
         each("out_bytes_total", Counter, "Bytes sent.", |shard| shard.totals.bytes_out);
+        let help = "Shared WebSockets that are gone and have left something to read.";
+        each("remains", Gauge, help, |shard| shard.remains);
+        each("remains_bytes", Gauge, "What it costs.", |shard| shard.remains_bytes);
+        let help = "Those of which it was given up before its time.";
+        each("remains_lost_total", Counter, help, |shard| shard.totals.remains_lost);
         self.family("tick_age_seconds", Gauge, "Time since the shard last went round.");
         for shard in shards {
             let number = shard.shard.to_string();

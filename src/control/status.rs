@@ -51,6 +51,8 @@ struct ShardJson {
     #[serde(flatten)]
     totals: TotalsJson,
     free_buffer_eighths: u32,
+    remains: u64,
+    remains_bytes: u64,
     tick_age_ms: u64,
 }
 
@@ -75,6 +77,7 @@ struct TotalsJson {
     short_sends: u64,
     stale_completions: u64,
     rearmed: u64,
+    remains_lost: u64,
 }
 
 /// The answer to `GET /healthz`.
@@ -167,6 +170,8 @@ fn shard(shard: &ShardStatus) -> ShardJson {
         handlers: shard.handlers,
         totals: totals(&shard.totals),
         free_buffer_eighths: shard.free_buffer_eighths,
+        remains: shard.remains,
+        remains_bytes: shard.remains_bytes,
         tick_age_ms: millis(shard.tick_age),
     }
 }
@@ -193,5 +198,6 @@ fn totals(totals: &Totals) -> TotalsJson {
         short_sends: ring.short_sends,
         stale_completions: totals.stale_completions,
         rearmed: totals.rearmed,
+        remains_lost: totals.remains_lost,
     }
 }

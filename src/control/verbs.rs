@@ -357,8 +357,10 @@ pub(super) fn refusal(error: OpenError) -> ApiError {
         OpenError::Expired => ApiError::new(
             410,
             "expired",
-            "the WebSocket was closed because nothing has happened on it for its session timeout",
-            "forget this id; session_timeout_ms of the route is how long a socket may be idle",
+            "the WebSocket was closed because nothing has happened on it for its session timeout, or \
+             what it had left to read was given up",
+            "forget this id; session_timeout_ms of the route is how long a socket may be idle, and \
+             last words are kept for a minute",
         ),
         OpenError::Fenced => fenced(),
         _ => ApiError::unknown_id(),

@@ -138,6 +138,8 @@ impl<R: Ring> Shard<R> {
                 connections_max: u64::from(self.connections_max),
                 totals: self.totals(),
                 free_buffer_eighths: self.ring.free_buffer_eighths(),
+                remains: self.core.shared.borrow().remains.count() as u64,
+                remains_bytes: self.core.shared.borrow().remains.cost_bytes() as u64,
                 tick_age: std::time::Duration::ZERO,
             },
             routes: self.core.route_counts.borrow().clone(),

@@ -13,7 +13,7 @@ use super::routes::Routes;
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
 use super::timers::Timers;
-use crate::clock::Moment;
+use crate::clock::{Moment, TimeOfDay};
 use crate::ring::{AddressFamily, Ring};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -33,7 +33,7 @@ pub(crate) fn shard<R: Ring>(ring: R, settings: Settings, routes: Routes) -> Sha
         remote: Arc::new(Remote::new()),
         families: vec![Some(AddressFamily::V4)],
         ids: Ids::new(),
-        events: Arc::new(Events::new(0, 1)),
+        events: Arc::new(Events::new(TimeOfDay::Invented, 1)),
         shards: 1,
     };
     Shard::new(ring, parts)

@@ -163,6 +163,8 @@ pub(super) struct Counters {
     pub(super) stale_completions: Cell<u64>,
     /// Receives armed again after they ended by themselves.
     pub(super) rearmed: Cell<u64>,
+    /// Sockets that are gone whose last words were given up before their time.
+    pub(super) remains_lost: Cell<u64>,
     pub(super) bytes_in: Cell<u64>,
     pub(super) bytes_out: Cell<u64>,
     pub(super) messages_in: Cell<u64>,
@@ -182,6 +184,7 @@ impl Counters {
             panics: self.panics.get(),
             stale_completions: self.stale_completions.get(),
             rearmed: self.rearmed.get(),
+            remains_lost: self.remains_lost.get(),
             cut: cut as u64,
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
@@ -210,6 +213,8 @@ pub struct Totals {
     pub stale_completions: u64,
     /// Receives armed again after they ended by themselves.
     pub rearmed: u64,
+    /// Shared sockets that are gone and whose last words were given up before their minute was over.
+    pub remains_lost: u64,
     /// Connections that the drain had to cut.
     pub cut: u64,
     /// Bytes received.
@@ -233,6 +238,7 @@ impl AddAssign for Totals {
         self.panics += other.panics;
         self.stale_completions += other.stale_completions;
         self.rearmed += other.rearmed;
+        self.remains_lost += other.remains_lost;
         self.cut += other.cut;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;

@@ -5,7 +5,7 @@
 //! cause no events.
 
 use super::connection::Closer;
-use crate::clock::Moment;
+use crate::clock::{Moment, TimeOfDay};
 use crate::proto::CloseCode;
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,6 +17,9 @@ use tokio::sync::watch;
 
 /// Events that are kept for streams that come late or come back.
 const HISTORY_EVENTS: usize = 16_384;
+
+/// A clock that is off by more than this was set; a batch takes less even where a machine is busy.
+const CLOCK_SET_MS: u64 = 5_000;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +36,7 @@ pub struct Event {
     pub route: Arc<str>,
     /// The session it belongs to.
     pub session_id: Option<Arc<str>>,
-    /// When, in milliseconds since 1970 (UTC).
+    /// When, in milliseconds since 1970 (UTC), by the clock of the host at that moment.
     pub unix_ms: u64,
     /// How it ended, for [`EventKind::Closed`].
     pub close: Option<Arc<EventClose>>,
@@ -64,18 +67,22 @@ pub enum EventKind {
     Readable,
     /// It has ended.
     Closed,
+    /// It has ended, and what it had said and nobody had read is given up before its minute is over:
+    /// there is more of that than is [kept](crate::proto::limits::REMAINS_MAX).
+    Lost,
     /// Events that the stream should have had are not kept any more. What was missed must be
     /// looked up; it goes on with the oldest that is kept, which is what comes after its id.
     Gap,
 }
 
 impl EventKind {
-    /// Its name: `open`, `readable`, `closed`, `gap`.
+    /// Its name: `open`, `readable`, `closed`, `lost`, `gap`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Readable => "readable",
             Self::Closed => "closed",
+            Self::Lost => "lost",
             Self::Gap => "gap",
         }
     }
@@ -140,8 +147,7 @@ pub(crate) struct Events {
     /// The number of the next event, and `u64::MAX` at the end.
     next: watch::Sender<u64>,
     epoch: u32,
-    /// When the shards' time began, in milliseconds since 1970.
-    began_unix_ms: u64,
+    time_of_day: TimeOfDay,
     /// Shards that have not ended.
     shards: AtomicUsize,
 }
@@ -149,6 +155,19 @@ pub(crate) struct Events {
 struct History {
     events: VecDeque<Event>,
     next: u64,
+    /// When the shards' time began, by the clock of the host as it is set now.
+    began_unix_ms: u64,
+}
+
+impl History {
+    /// The times of events lie as far apart as the events do, until somebody sets the clock.
+    fn unix_ms(&mut self, host_unix_ms: u64, now: Moment) -> u64 {
+        let told = self.began_unix_ms.saturating_add(now.as_millis());
+        if told.abs_diff(host_unix_ms) > CLOCK_SET_MS {
+            self.began_unix_ms = host_unix_ms.saturating_sub(now.as_millis());
+        }
+        self.began_unix_ms.saturating_add(now.as_millis())
+    }
 }
 
 /// An event that has no number yet.
@@ -161,21 +180,22 @@ pub(super) struct Happened {
 }
 
 impl Events {
-    pub(crate) fn new(began_unix_ms: u64, shards: usize) -> Self {
+    pub(crate) fn new(time_of_day: TimeOfDay, shards: usize) -> Self {
         Self {
-            history: Mutex::new(History { events: VecDeque::new(), next: 1 }),
+            history: Mutex::new(History { events: VecDeque::new(), next: 1, began_unix_ms: 0 }),
             next: watch::Sender::new(1),
             // Of another run with one chance in four billion.
             epoch: RandomState::new().hash_one(0) as u32,
-            began_unix_ms,
+            time_of_day,
             shards: AtomicUsize::new(shards),
         }
     }
 
     /// Appends what has happened in one batch of one shard.
     pub(super) fn publish(&self, happened: &mut Vec<Happened>, now: Moment) {
-        let unix_ms = self.began_unix_ms + now.as_millis();
+        let host_unix_ms = self.time_of_day.unix_ms(now);
         let mut history = self.history();
+        let unix_ms = history.unix_ms(host_unix_ms, now);
         for Happened { kind, websocket_id, route, session_id, close } in happened.drain(..) {
             if history.events.len() == HISTORY_EVENTS {
                 history.events.pop_front();
@@ -318,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_stream_goes_on_where_another_stopped() {
-        let events = Arc::new(Events::new(0, 1));
+        let events = Arc::new(Events::new(TimeOfDay::Invented, 1));
         let mut first = events.stream(EventFilter::default(), None);
         publish(&events, EventKind::Open, "/a", 3);
         let id = first.try_next().unwrap().id;
@@ -361,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_stream_says_where_it_is_before_its_first_event_and_past_those_of_others() {
-        let events = Arc::new(Events::new(0, 1));
+        let events = Arc::new(Events::new(TimeOfDay::Invented, 1));
         let filter = EventFilter { route: Some("/b".into()), kinds: vec![] };
         let number = |stream: &EventStream| stream.position().map(|id| id.number);
         let mut stream = events.stream(filter.clone(), None);
@@ -383,9 +403,32 @@ mod tests {
         assert_eq!((gap.kind, &*gap.route, number(&stream)), (EventKind::Gap, "/b", Some(0)));
     }
 
+    /// As it is where the time is learnt of after the start, or was wrong by years then.
+    #[test]
+    fn a_clock_that_is_set_is_followed_and_one_that_only_trembles_is_not() {
+        let (now_ms, year_ms) = (1_800_000_000_000, 31_536_000_000);
+        let mut history = History { events: VecDeque::new(), next: 1, began_unix_ms: 0 };
+        let mut at = 0;
+        for set_ms in [0, 5, now_ms, now_ms + year_ms, now_ms - year_ms, now_ms, 0, now_ms] {
+            for (later, trembles) in [(0_u64, 0_i64), (700, 40), (1_400, -40), (9_000, 4_999)] {
+                let now = Moment::from_millis(at + later);
+                let host_ms = (set_ms + later).saturating_add_signed(trembles);
+                let told_ms = history.unix_ms(host_ms, now);
+                assert!(
+                    told_ms.abs_diff(host_ms)
+                        <= CLOCK_SET_MS.max(now.as_millis().saturating_sub(host_ms))
+                );
+                if set_ms > now.as_millis() {
+                    assert_eq!(told_ms, set_ms + later);
+                }
+            }
+            at += 9_000;
+        }
+    }
+
     #[test]
     fn what_is_not_kept_is_a_gap_and_then_goes_on() {
-        let events = Arc::new(Events::new(0, 1));
+        let events = Arc::new(Events::new(TimeOfDay::Invented, 1));
         let mut slow = events.stream(EventFilter::default(), None);
         publish(&events, EventKind::Open, "/a", HISTORY_EVENTS + 5);
         assert_eq!(slow.try_next().unwrap().kind, EventKind::Gap);

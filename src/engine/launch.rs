@@ -10,6 +10,7 @@ use super::routes::Routes;
 use super::seats::SessionCloser;
 use super::settings::{ListenAddress, ReceiveBuffers, RingSettings, Settings};
 use super::shard::{Shard, ShardParts};
+use crate::clock::TimeOfDay;
 use crate::ring::probe::{self, Blocked, Plan};
 use crate::ring::{
     AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode, Ring,
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use super::core::Totals;
 
@@ -136,7 +136,7 @@ pub(crate) fn launch(
     let settings = Arc::new(settings);
     let routes = Arc::new(routes);
     let ids = Ids::new();
-    let events = Arc::new(Events::new(unix_ms(), shards));
+    let events = Arc::new(Events::new(TimeOfDay::Host, shards));
     let (ready, started) = channel();
     let mut threads = Vec::new();
     let remotes: Vec<Arc<Remote>> = (0..shards).map(|_| Arc::default()).collect();
@@ -188,12 +188,6 @@ pub(crate) fn launch(
         listeners: Arc::downgrade(&listeners),
     });
     Ok(Running { shards: threads, reach, addresses, runtime, _listeners: listeners })
-}
-
-/// The time of day, in milliseconds since 1970.
-fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The runtime beside the shards, for what waits elsewhere.

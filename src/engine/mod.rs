@@ -42,6 +42,7 @@ mod reach;
 mod ready;
 mod receiving;
 mod registry;
+mod remains;
 mod remote;
 mod routes;
 mod scan;

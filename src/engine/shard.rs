@@ -193,7 +193,9 @@ impl<R: Ring> Shard<R> {
         let accepting = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at());
         let draining = self.drain.as_ref().map(|drain| drain.next());
         let starving = (!self.starved.is_empty()).then(|| now + Duration::from_millis(1));
-        timers.into_iter().chain(accepting).chain(draining).chain(starving).min()
+        let remains = self.core.shared.borrow().remains.due();
+        let others = draining.into_iter().chain(starving).chain(remains);
+        timers.into_iter().chain(accepting).chain(others).min()
     }
 
     fn handle_completion(&mut self, completion: Completion) {
@@ -287,6 +289,7 @@ impl<R: Ring> Shard<R> {
             }
         }
         self.due = due;
+        self.core.shared.borrow_mut().forget_remains(now);
         self.go_on_draining(now);
     }
 

@@ -6,12 +6,13 @@
 //! looked at.
 
 use super::connection::{Connection, Ended, NEVER, Phase, Reading};
-use super::core::Core;
+use super::core::{Core, count};
 use super::events::{EventClose, EventKind};
 use super::flags::Flag;
 use super::inbox::Inbox;
 use super::link::{Facts, Leaving, Link, LinkState, Purpose};
 use super::outbox::Payload;
+use super::remains::Left;
 use super::settings::MailboxPolicy;
 use crate::clock::Moment;
 use crate::proto::frame::Opcode;
@@ -99,6 +100,13 @@ impl SharedState {
             lease_ms => now + Duration::from_millis(u64::from(lease_ms)),
         };
     }
+}
+
+/// What a socket has left is given up before its time.
+fn tell_lost(left: &Left, core: &Core) {
+    count(&core.counters.remains_lost);
+    let Facts { websocket_id, session_id, .. } = &left.link.facts;
+    core.publish(EventKind::Lost, websocket_id.to_string(), left.route, session_id.clone(), None);
 }
 
 impl Connection {
@@ -339,8 +347,10 @@ impl Connection {
         };
         core.wake_holder(self.id, woken);
         companions.into_iter().for_each(Waker::wake);
-        let nonce = self.nonce(core);
-        core.shared.borrow_mut().keep_remains(link, state.lease_ms > 0, nonce, core.now.get());
+        let now = core.now.get();
+        let left = Left::new(self.nonce(core), self.route, link, now);
+        let lost = core.shared.borrow_mut().keep_remains(left, state.lease_ms > 0, now);
+        lost.into_iter().for_each(|left| tell_lost(&left, core));
     }
 
     pub(super) fn new_link(&self, session_id: Option<&Arc<str>>, core: &Core) -> Link {

@@ -1,28 +1,21 @@
 //! The shared sockets of one shard, by slot; and for a while what is left of those that are gone:
-//! messages that nobody has read yet, and which ids have expired. Everything is bounded.
+//! [messages](super::remains) that nobody has read yet, and which ids have expired. Everything is
+//! bounded.
 
 use super::command::{OpenFailure, OpenRequest, PendingWrite};
 use super::connection::Ended;
 use super::holder::Holder;
 use super::ids::Claim;
-use super::link::{Leaving, Link};
+use super::link::Leaving;
 use super::registry::SlotId;
+use super::remains::{Left, Remains};
 use super::shared::SharedState;
 use super::wakes::Woken;
 use crate::clock::Moment;
+use crate::proto::limits::EXPIRED_IDS_MAX;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
-
-/// Ids of which it is known that their socket has expired.
-const EXPIRED_MAX: usize = 16_384;
-
-/// Sockets that are gone and have left something to read: how many, what it costs together, and
-/// for how long.
-const REMAINS_MAX: usize = 1_024;
-const REMAINS_BYTES_MAX: usize = 16 * 1024 * 1024;
-const REMAINS_TIME: Duration = Duration::from_secs(60);
 
 /// Writes by id that wait for room in one socket.
 const WAITING_WRITES_MAX: usize = 64;
@@ -33,22 +26,12 @@ pub(super) struct SharedTable {
     states: Vec<Option<Box<SharedState>>>,
     /// The number of the last lease.
     fence: u64,
-    remains: VecDeque<Remains>,
-    remains_bytes: usize,
+    pub(super) remains: Remains,
     expired: VecDeque<(SlotId, u64)>,
     expired_known: HashSet<(SlotId, u64)>,
     waiting_writes: HashMap<SlotId, VecDeque<PendingWrite>>,
     /// Holders to wake when the batch ends.
     pub(super) woken: Vec<Woken>,
-}
-
-/// What a socket has left that is gone.
-struct Remains {
-    slot: SlotId,
-    nonce: u64,
-    link: Arc<Link>,
-    cost_bytes: usize,
-    until: Moment,
 }
 
 impl SharedTable {
@@ -79,7 +62,7 @@ impl SharedTable {
     }
 
     pub(super) fn has_expired(&mut self, slot: SlotId, nonce: u64) {
-        if self.expired.len() == EXPIRED_MAX
+        if self.expired.len() >= EXPIRED_IDS_MAX
             && let Some(oldest) = self.expired.pop_front()
         {
             self.expired_known.remove(&oldest);
@@ -88,7 +71,8 @@ impl SharedTable {
         self.expired_known.insert((slot, nonce));
     }
 
-    /// Whether a socket was closed because its session had timed out.
+    /// Whether a socket was closed because its session had timed out, or has left something that was
+    /// given up.
     pub(super) fn is_expired(&self, slot: SlotId, nonce: u64) -> bool {
         self.expired_known.contains(&(slot, nonce))
     }
@@ -102,34 +86,28 @@ impl SharedTable {
     }
 
     /// Keeps what a socket has left, if it is anything, or if its holder may be `away` and come
-    /// back.
-    pub(super) fn keep_remains(&mut self, link: Arc<Link>, away: bool, nonce: u64, now: Moment) {
-        let (cost_bytes, wanted) = {
-            let shared = link.lock();
-            let unread = !shared.ready.is_empty() || shared.kept.is_some();
-            (shared.cost_bytes(), unread || (away && shared.fence > 0))
-        };
-        if wanted {
-            self.remains_bytes += cost_bytes;
-            let until = now + REMAINS_TIME;
-            let slot = link.slot;
-            self.remains.push_back(Remains { slot, nonce, link, cost_bytes, until });
-        }
-        while self.remains.len() > REMAINS_MAX || self.remains_bytes > REMAINS_BYTES_MAX {
-            self.drop_remains(0);
-        }
+    /// back. What has to be given up for it before its time and was not read comes back.
+    pub(super) fn keep_remains(&mut self, left: Left, away: bool, now: Moment) -> Vec<Left> {
         self.forget_remains(now);
-    }
-
-    fn forget_remains(&mut self, now: Moment) {
-        while self.remains.front().is_some_and(|remains| remains.until <= now) {
-            self.drop_remains(0);
+        if left.is_unread() || (away && left.link.lock().fence > 0) {
+            self.remains.keep(left);
         }
+        let mut lost = Vec::new();
+        while let Some(left) = self.remains.take_surplus() {
+            if left.is_unread() {
+                self.has_expired(left.link.slot, left.nonce);
+                lost.push(left);
+            }
+        }
+        lost
     }
 
-    fn drop_remains(&mut self, index: usize) {
-        if let Some(remains) = self.remains.remove(index) {
-            self.remains_bytes -= remains.cost_bytes;
+    /// Gives up what has been kept for long enough.
+    pub(super) fn forget_remains(&mut self, now: Moment) {
+        while let Some(left) = self.remains.take_overdue(now) {
+            if left.is_unread() {
+                self.has_expired(left.link.slot, left.nonce);
+            }
         }
     }
 
@@ -141,9 +119,7 @@ impl SharedTable {
         now: Moment,
     ) -> Result<Holder, OpenFailure> {
         self.forget_remains(now);
-        let wanted =
-            |remains: &&Remains| remains.slot == claim.slot && remains.nonce == claim.nonce;
-        let Some(remains) = self.remains.iter().find(wanted) else {
+        let Some(remains) = self.remains.find(claim) else {
             return Err(self.absence(claim));
         };
         let link = Arc::clone(&remains.link);
@@ -173,11 +149,9 @@ impl SharedTable {
 
     /// The holder of what is left of a socket has something to say: that it goes.
     pub(super) fn nudge_remains(&mut self, slot: SlotId) {
-        let Some(index) = self.remains.iter().position(|remains| remains.slot == slot) else {
-            return;
-        };
+        let Some(left) = self.remains.of_slot(slot) else { return };
         let empty = {
-            let mut shared = self.remains[index].link.lock();
+            let mut shared = left.link.lock();
             shared.nudged = false;
             if shared.leaving == Leaving::Released {
                 let nobody = shared.pass_on(0);
@@ -186,7 +160,7 @@ impl SharedTable {
             shared.fence == 0 && shared.ready.is_empty()
         };
         if empty {
-            self.drop_remains(index);
+            self.remains.remove(slot);
         }
     }
 

@@ -11,6 +11,7 @@ use super::remote::Remote;
 use super::routes::Routes;
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
+use crate::clock::TimeOfDay;
 use crate::ring::sim::SimRing;
 use crate::ring::{AddressFamily, Errno, Ring};
 use std::sync::atomic::AtomicBool;
@@ -35,7 +36,7 @@ impl SimulatedEngine {
             remote: Arc::clone(&remote),
             families: vec![Some(AddressFamily::V4)],
             ids: Ids::new(),
-            events: Arc::new(Events::new(0, 1)),
+            events: Arc::new(Events::new(TimeOfDay::Invented, 1)),
             shards: 1,
         };
         let reach = Reach {

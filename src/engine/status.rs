@@ -52,6 +52,10 @@ pub struct ShardStatus {
     pub totals: Totals,
     /// Share of its receive buffers that are free, in eighths.
     pub free_buffer_eighths: u32,
+    /// Shared sockets that are gone and have left something to read, and what its messages cost.
+    pub remains: u64,
+    /// See [`remains`](Self::remains).
+    pub remains_bytes: u64,
     /// Time since it last went round; zero while it waits for something to do.
     pub tick_age: Duration,
 }

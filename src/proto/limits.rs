@@ -49,6 +49,22 @@ pub const SESSION_TIMEOUT: Duration = Duration::from_secs(900);
 /// time.
 pub const LEASE: Duration = Duration::from_secs(30);
 
+/// Shared sockets of a shard that are gone and have left something to read. A crowd leaves at once
+/// when a network goes, and every one of it may have said a word; with its tables such a socket costs
+/// less than 1 KiB beside its messages. Passed: the oldest is given up, `lost` is told, and its id is
+/// answered with 410.
+pub const REMAINS_MAX: usize = 65_536;
+
+/// What the messages may cost together that sockets of a shard have left. Passed: as above.
+pub const REMAINS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long what a socket has left can be read. Passed: its id is answered with 410.
+pub const REMAINS_TIME: Duration = Duration::from_secs(60);
+
+/// Ids of a shard of which it is known that they were answered with 410: as many as can be given up in
+/// one go. Passed: the oldest is unknown (404).
+pub const EXPIRED_IDS_MAX: usize = 65_536;
+
 /// Bytes in a connection's outbox above which `write` waits for the peer. One message may start
 /// below the mark and end above it, so an outbox holds at most this and one message.
 pub const OUTBOX_HIGH_WATER_BYTES: usize = 64 * 1024;

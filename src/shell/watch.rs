@@ -33,6 +33,7 @@ fn name_of(event: &Event) -> &'static str {
         EventKind::Open => "open",
         EventKind::Readable => "readable",
         EventKind::Closed { .. } => "closed",
+        EventKind::Lost => "lost",
         _ => "gap",
     }
 }

@@ -7,7 +7,7 @@ import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 
 const PIECES = new URL('../../src/control/page/', import.meta.url);
-const NUMBERS = ['connections', 'handlers', 'accepted', 'opened', 'refused', 'closed', 'messages_in', 'messages_out', 'bytes_in', 'bytes_out', 'enters', 'completions', 'submissions', 'overflows', 'out_of_buffers', 'short_sends', 'stale_completions', 'rearmed'];
+const NUMBERS = ['connections', 'handlers', 'accepted', 'opened', 'refused', 'closed', 'messages_in', 'messages_out', 'bytes_in', 'bytes_out', 'enters', 'completions', 'submissions', 'overflows', 'out_of_buffers', 'short_sends', 'stale_completions', 'rearmed', 'remains', 'remains_bytes', 'remains_lost'];
 const SORTS = { route: 'route', status: 'status', peer: 'peer', idle_ms: 'idle_ms', opened_ms: 'opened_ms', bytes_in: 'bytes_in', bytes_out: 'bytes_out', messages_in: 'messages_in', messages_out: 'messages_out', queue_bytes: 'queue', id: 'id' };
 const ROUTES = [['/csp/user/MyApp.MyWebSocketServer.cls', 'dedicated'], ['/echo', 'dedicated'], ['/chat', 'dedicated'], ['/feed', 'shared'], ['/csp/user/MyApp.SharedWebSocketServer.cls', 'shared'], ['/terminal/*', 'shared']];
 const OPERATOR = 'operator-token-for-tests', READ_ONLY = 'read-only-token-for-tests';

@@ -1,9 +1,104 @@
 //! Many at once.
 
+use crate::support::load::in_threads;
+use crate::support::raw::{CLOSE, FIN, Raw, TEXT, frame};
+use crate::support::{LONG, eventually};
 use crate::{Shared, wait};
 use ringwire::{EventFilter, EventKind, OpenError, RouteOptions};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::time::Duration;
+
+const THREADS: usize = 4;
+
+/// So many peers say a word and leave.
+fn crowd(address: SocketAddr, count: usize, word: &[u8]) {
+    let mut last_words = frame(FIN | TEXT, word);
+    last_words.extend(frame(FIN | CLOSE, &1_000_u16.to_be_bytes()));
+    in_threads(THREADS, |_| {
+        for _ in 0..count / THREADS {
+            let mut raw = Raw::open(address, "/");
+            raw.send(&last_words);
+            while raw.read_frame().is_some() {}
+        }
+    });
+}
+
+#[test]
+fn the_last_word_of_each_of_a_crowd_can_be_read() {
+    let count = 4_000;
+    let shared = Shared::quick();
+    let handle = shared.server.handle();
+    let mut events = handle.events(EventFilter::default(), None);
+    crowd(shared.server.address, count, b"farewell");
+    let (mut announced, mut closed) = (HashSet::new(), 0);
+    while closed < count {
+        let event = wait(events.next()).expect("the engine runs");
+        match event.kind {
+            EventKind::Readable => drop(announced.insert(event.websocket_id)),
+            EventKind::Closed => closed += 1,
+            EventKind::Open => {}
+            _ => panic!("{event:?}"),
+        }
+    }
+    assert_eq!(announced.len(), count);
+    let remains = || wait(handle.status()).shards.iter().map(|shard| shard.remains).sum::<u64>();
+    eventually("they are gone", || remains() == count as u64);
+    for id in &announced {
+        let mut socket = wait(handle.open_server(id)).expect("a minute is not over");
+        assert_eq!(wait(socket.read(100, LONG)).expect("its word"), "farewell");
+        assert!(wait(socket.read(100, LONG)).is_err());
+    }
+    eventually("nothing is left", || remains() == 0);
+    assert_eq!(wait(handle.status()).totals.remains_lost, 0);
+    shared.server.finish();
+}
+
+/// More than is kept: what is given up is told by its id, counted, and never confused with an id
+/// that was made up.
+#[test]
+fn last_words_that_are_too_many_are_told_as_lost() {
+    let (count, word) = (4_000, vec![b'x'; 30_000]);
+    let settings = ringwire::Settings { shards: 1, ..crate::support::quick() };
+    let shared = Shared::start(settings, crate::options(ringwire::MailboxPolicy::StopReading));
+    let handle = shared.server.handle();
+    let mut events = handle.events(EventFilter::default(), None);
+    crowd(shared.server.address, count, &word);
+    let (mut readable, mut lost, mut closed) = (HashSet::new(), HashSet::new(), 0);
+    let mut take = |event: ringwire::Event, lost: &mut HashSet<_>| {
+        match event.kind {
+            EventKind::Readable => drop(readable.insert(event.websocket_id)),
+            EventKind::Lost => assert!(lost.insert(event.websocket_id), "told twice"),
+            EventKind::Closed => closed += 1,
+            EventKind::Open => {}
+            _ => panic!("{event:?}"),
+        }
+        closed
+    };
+    while take(wait(events.next()).expect("the engine runs"), &mut lost) < count {}
+    let status = || wait(handle.status());
+    eventually("all are gone or kept", || {
+        let status = status();
+        status.shards[0].remains + status.totals.remains_lost == count as u64
+    });
+    while let Some(event) = events.try_next() {
+        take(event, &mut lost);
+    }
+    assert_eq!(status().totals.remains_lost, lost.len() as u64);
+    assert!(lost.len() > 500 && lost.len() < 3_500, "{}", lost.len());
+    assert!(status().shards[0].remains_bytes <= 64 * 1024 * 1024);
+    assert_eq!(readable.len(), count);
+    for id in &readable {
+        match wait(handle.open_server(id)) {
+            Ok(mut socket) => {
+                assert!(!lost.contains(id));
+                assert_eq!(wait(socket.read(30_000, LONG)).expect("its word").as_bytes(), word);
+            }
+            Err(error) => assert!(error == OpenError::Expired && lost.contains(id), "{error}"),
+        }
+    }
+    shared.server.finish();
+}
 
 #[test]
 fn a_hundred_thousand_guesses_hit_nothing() {
