@@ -9,5 +9,7 @@ mod ends;
 mod frames;
 #[path = "bars/openings.rs"]
 mod openings;
+#[path = "bars/state.rs"]
+mod state;
 #[path = "bars/texts.rs"]
 mod texts;
