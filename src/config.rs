@@ -21,6 +21,7 @@ pub use sessions::Sessions;
 use crate::engine::{
     Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
 };
+use crate::proto::origin::canonical;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -313,8 +314,8 @@ impl Config {
         }
         if let Some(origin) = self.origins.allowed.iter().find(|origin| !is_origin(origin)) {
             let text = format!(
-                "`origins.allowed` has `{}`; write an origin as a browser sends it: \
-                 https://example.org or https://example.org:8443, in lower case, without a path",
+                "`origins.allowed` has `{}`, which no browser can send; write it like \
+                 https://example.org or https://example.org:8443, without a path",
                 origin.escape_debug()
             );
             return Err(("origins.allowed", text));
@@ -331,17 +332,10 @@ fn is_port_zero(address: &ListenAddress) -> bool {
     matches!(address, ListenAddress::Tcp(address) if address.port() == 0)
 }
 
-/// Whether a browser could send `text` as `Origin` (RFC 6454 §6.2): scheme, `://`, host and
-/// perhaps port. `null` is left out on purpose: every sandboxed page sends it.
+/// Whether a browser could send `text` as `Origin`, if it were spelt as browsers do. `null` is left
+/// out on purpose: every sandboxed page sends it.
 fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return false };
-    let allowed_in_host = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b':' | b'[' | b']');
-    let allowed_in_scheme =
-        |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.');
-    !scheme.is_empty()
-        && !host.is_empty()
-        && scheme.bytes().all(allowed_in_scheme)
-        && host.bytes().all(allowed_in_host)
+    text != "null" && canonical(text).is_some()
 }
 
 #[cfg(test)]

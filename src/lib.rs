@@ -52,10 +52,10 @@ pub use api::{
 };
 pub use engine::{
     Closer, EngineStatus, Event, EventClose, EventFilter, EventId, EventKind, EventStream,
-    Histogram, LeaseInfo, Limits, ListenAddress, MailboxPolicy, NoCursor, NoEventId, OriginPolicy,
-    ReceiveBuffers, RingSettings, RouteOptions, RouteStatus, Settings, ShardStatus, SocketCursor,
-    SocketInfo, SocketOrder, SocketPage, SocketQuery, SocketStatus, StartError, Timeouts, Totals,
-    UnknownName,
+    Histogram, LeaseInfo, Limits, ListenAddress, MailboxPolicy, NoCursor, NoEventId, OriginError,
+    OriginPolicy, ReceiveBuffers, RingSettings, RouteOptions, RouteStatus, Settings, ShardStatus,
+    SocketCursor, SocketInfo, SocketOrder, SocketPage, SocketQuery, SocketStatus, StartError,
+    Timeouts, Totals, UnknownName,
 };
 pub use proto::limits::{READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT};
 pub use proto::{CloseCode, MessageKind, Refusal};

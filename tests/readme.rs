@@ -17,8 +17,12 @@ const LIMITS: &str = include_str!("../src/proto/limits.rs");
 const INTERNAL: [&str; 2] = ["OUTBOX_COPY_BYTES_MAX", "SERVER_FRAME_HEADER_BYTES_MAX"];
 
 /// Rows whose default is no number, or is the way something is made.
-const WITHOUT_AMOUNT: [&str; 3] =
-    ["origin of the page", "connections", "Pings answered while a send is under way"];
+const WITHOUT_AMOUNT: [&str; 4] = [
+    "origin of the page",
+    "name of a page's host, straight at a port of a server on loopback alone",
+    "connections",
+    "Pings answered while a send is under way",
+];
 
 /// A row of the table of limits: its name, the constant behind it, and its value in bytes,
 /// milliseconds or pieces.

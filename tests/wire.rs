@@ -15,5 +15,7 @@ mod idling;
 mod opening;
 #[path = "wire/reading.rs"]
 mod reading;
+#[path = "wire/wild.rs"]
+mod wild;
 #[path = "wire/writing.rs"]
 mod writing;

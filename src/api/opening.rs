@@ -63,7 +63,9 @@ impl Opening {
         self.request.query()
     }
 
-    /// The first header field of this name (in any case), if it is text.
+    /// The first header field of this name (in any case) that is text; the others are in
+    /// [`headers`](Self::headers). `host` is the host that the request was sent to: that of its
+    /// target, if it had one.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.request.header_str(name)
     }
@@ -78,15 +80,16 @@ impl Opening {
         self.cookies().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// All cookies in order (RFC 6265 §4.2.1), quotes around a value removed.
+    /// All cookies in order (RFC 6265 §4.2.1), quotes around a value removed. A pair that is not
+    /// UTF-8 or has no name is left out, and no other for its sake.
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         let fields = self.request.headers_named("cookie");
-        let texts = fields.filter_map(|value| std::str::from_utf8(value).ok());
-        texts.flat_map(|text| text.split(';')).filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            let value = value.trim();
+        let pairs = fields.flat_map(|field| field.split(|byte| *byte == b';'));
+        pairs.filter_map(|pair| {
+            let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
+            let (name, value) = (name.trim_matches([' ', '\t']), value.trim_matches([' ', '\t']));
             let unquoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-            Some((name.trim(), unquoted.unwrap_or(value)))
+            (!name.is_empty()).then_some((name, unquoted.unwrap_or(value)))
         })
     }
 

@@ -37,7 +37,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "origins.allowed",
         Kind::Texts,
-        "Origins that may connect beside the request's own host, compared exactly, like \"https://example.org\".",
+        "Origins that may connect beside the request's own host, like \"https://example.org\". A server on loopback alone wants the names here under which browsers reach its own port, against DNS rebinding.",
     ),
     key(
         "origins.required",

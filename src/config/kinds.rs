@@ -56,7 +56,7 @@ pub(super) enum Kind {
     Hosts,
     /// The path of a route.
     RoutePath,
-    /// Origins as browsers send them, or none.
+    /// Origins, or none.
     Origins,
     /// Subprotocols, or none.
     Subprotocols,
@@ -96,7 +96,7 @@ impl Key {
                     .into()
             }
             Kind::Origins => {
-                "a list of origins as browsers send them, such as \"https://example.org\"".into()
+                "a list of origins without a path, such as \"https://example.org\"".into()
             }
             Kind::Subprotocols => "a list of subprotocols (RFC 6455 tokens)".into(),
         }

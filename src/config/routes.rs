@@ -7,6 +7,7 @@ use super::ConfigError;
 use super::keys::{DAY_MS, suggestion};
 use super::kinds::{Key, Kind, key};
 use super::layers::{Source, at, not_allowed};
+use crate::proto::path::canonical;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -98,7 +99,7 @@ pub(super) fn checked(
         let keys = item.get_ref().as_table().ok_or_else(not_a_list)?;
         let route = route(keys, place.clone(), &place_of)?;
         let path = route["path"].as_str().unwrap_or_default();
-        if !paths.insert(path.to_owned()) {
+        if !paths.insert(canonical(path).into_owned()) {
             let text = format!("`path` {path} is another route's already; keep one of them");
             return Err(at(place, text));
         }

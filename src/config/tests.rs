@@ -171,12 +171,18 @@ fn values_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn an_origin_is_what_a_browser_sends() {
-    for good in ["https://example.org", "http://[::1]:8080", "chrome-extension://abc"] {
+fn an_origin_is_what_a_browser_can_send() {
+    for good in [
+        "https://example.org",
+        "https://Example.org:443/",
+        "http://[0:0:0:0:0:0:0:1]:8080",
+        "https://bücher.example",
+        "chrome-extension://abc",
+        "file://",
+    ] {
         assert!(is_origin(good), "{good}");
     }
-    for bad in
-        ["example.org", "https://Example.org", "https://a.org/", "null", "*", "https://", "://a"]
+    for bad in ["example.org", "https://a.org/x", "null", "*", "https://", "://a", "http://*.a.org"]
     {
         assert!(!is_origin(bad), "{bad}");
     }

@@ -25,10 +25,16 @@ pub(super) fn handle_request(request: Box<Request>, id: SlotId, core: &Rc<Core>,
         legacy_drafts: core.settings.legacy_drafts,
         origins_allowed: own.filter(|own| !own.is_empty()).unwrap_or(&origins.allowed),
         origin_required: origins.required,
+        loopback_ports: &core.loopback_ports,
     };
     let intent = proto::handshake::classify(&request, &rules);
     match (route.map(|route| routes.target(route)), intent) {
-        (_, Err(refusal)) => state.refuse(&refusal, core),
+        (_, Err(refusal)) => {
+            if let Some(remedy) = refusal.remedy() {
+                tracing::warn!(target: "ringwire::refusal", "{remedy}");
+            }
+            state.refuse(&refusal, core);
+        }
         (Some(Target::Handler { make, .. }), Ok(Intent::Upgrade(upgrade))) => {
             // The application's code may look at its connection.
             drop(slots);
@@ -45,19 +51,29 @@ pub(super) fn handle_request(request: Box<Request>, id: SlotId, core: &Rc<Core>,
                 let page = proto::handshake::page_response(200, content_type, body, head_only);
                 state.answer(200, page, core);
             }
+            "OPTIONS" => {
+                state.answer(200, proto::handshake::options_response(PAGE_METHODS), core);
+            }
             _ => state.refuse(&method_not_allowed(), core),
         },
-        (Some(Target::Handler { .. }), Ok(Intent::Plain)) => {
-            state.refuse(&upgrade_required(), core)
-        }
+        (Some(Target::Handler { .. }), Ok(Intent::Plain)) => match request.method() {
+            "OPTIONS" => {
+                state.answer(200, proto::handshake::options_response("GET, OPTIONS"), core);
+            }
+            _ => state.refuse(&upgrade_required(), core),
+        },
         (Some(Target::Page { .. }), Ok(Intent::Upgrade(_))) | (None, Ok(_)) => {
             state.refuse(&Refusal::new(404, "nothing is served at this path"), core);
         }
     }
 }
 
+/// What a page answers. OPTIONS is what HAProxy asks to see whether a server is there.
+const PAGE_METHODS: &str = "GET, HEAD, OPTIONS";
+
 fn method_not_allowed() -> Refusal {
-    Refusal::new(405, "this page answers GET and HEAD").with_own_header("Allow", "GET, HEAD")
+    Refusal::new(405, "this page answers GET, HEAD and OPTIONS")
+        .with_own_header("Allow", PAGE_METHODS)
 }
 
 fn upgrade_required() -> Refusal {

@@ -164,7 +164,9 @@ impl Connection {
     pub(super) fn refuse(&mut self, refusal: &Refusal, core: &Core) {
         count(&core.counters.refused);
         core.counters.refusals.borrow_mut().count(refusal.status());
-        self.answer(refusal.status(), refusal.response(), core);
+        let is_head = self.aside.as_ref().is_some_and(|aside| aside.head.is_head());
+        let response = if is_head { refusal.response_to_head() } else { refusal.response() };
+        self.answer(refusal.status(), response, core);
     }
 
     /// Answers the request with these bytes, and closes.

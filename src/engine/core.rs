@@ -26,6 +26,8 @@ use std::time::Duration;
 pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     pub(super) session_limits: SessionLimits,
+    /// Where every address listened on is one of loopback: the TCP ports.
+    pub(super) loopback_ports: Vec<u16>,
     /// The time of the current batch.
     pub(crate) now: Cell<Moment>,
     pub(crate) executor: Executor,
@@ -64,9 +66,11 @@ impl Core {
             message_bytes_max: settings.limits.message_bytes_max,
             message_fragments_max: settings.limits.message_fragments_max,
         };
+        let loopback_ports = settings.loopback_ports();
         Self {
             settings,
             session_limits,
+            loopback_ports,
             now: Cell::new(Moment::default()),
             executor: Executor::new(Arc::clone(&remote)),
             slots: RefCell::new(Registry::new(connections)),

@@ -8,7 +8,9 @@ use super::reach::Reach;
 use super::remote::Remote;
 use super::routes::Routes;
 use super::seats::SessionCloser;
-use super::settings::{ListenAddress, ReceiveBuffers, RingSettings, Settings};
+use super::settings::{
+    ListenAddress, OriginError, ReceiveBuffers, RingSettings, Settings, make_canonical,
+};
 use super::shard::{Shard, ShardParts};
 use crate::clock::TimeOfDay;
 use crate::ring::probe::{self, Blocked, Plan};
@@ -55,6 +57,9 @@ pub enum StartError {
     /// Sessions cannot be kept as they were set.
     #[error("sessions: {0}")]
     Sessions(#[from] SessionSettingsError),
+    /// An origin is allowed that no browser can send.
+    #[error("origins allowed: {0}")]
+    Origin(#[from] OriginError),
     /// No thread for a shard or for the control runtime.
     #[error("no thread can be started: {0}; raise the limit of processes (ulimit -u)")]
     Thread(std::io::Error),
@@ -67,7 +72,7 @@ impl StartError {
         match self {
             Self::Bind(error) => error.exit_code(),
             Self::Blocked(blocked) => blocked.exit_code,
-            Self::Ring(_) | Self::Sessions(_) => 78,
+            Self::Ring(_) | Self::Sessions(_) | Self::Origin(_) => 78,
             Self::Thread(_) => 71,
         }
     }
@@ -120,15 +125,16 @@ impl Running {
 ///
 /// Nothing runs then.
 pub(crate) fn launch(
-    settings: Settings,
-    routes: Routes,
+    mut settings: Settings,
+    mut routes: Routes,
     start_sessions: impl FnOnce(&tokio::runtime::Handle, SessionCloser),
 ) -> Result<Running, StartError> {
+    make_origins_canonical(&mut settings, &mut routes)?;
     let limits = probe::raise_nofile();
     let shards = if settings.shards == 0 { limits.cores } else { settings.shards };
     let shards = shards.min(Ids::SHARDS_MAX);
-    let bound = listener::bind(&settings.listen, shards, settings.limits.socket_send_buffer_bytes)?;
-    let addresses = bound[0].iter().map(|listener| listener.address.clone()).collect();
+    let bound = bind(&mut settings, shards)?;
+    let addresses = settings.listen.clone();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;
     let runtime = tokio_runtime().map_err(StartError::Thread)?;
     let reserved = SLOTS_RESERVED_MAX.min(options.slots / 8);
@@ -169,13 +175,7 @@ pub(crate) fn launch(
     }
     drop(ready);
     wait_for_start(&started, shards, &remotes, &settings)?;
-    tracing::info!(
-        shards,
-        connections_max = u64::from(connections_max) * shards as u64,
-        slots_per_shard = options.slots,
-        receive = ?options.receive,
-        "started"
-    );
+    log_start(shards, connections_max, &options);
     let listeners = Arc::new(kept);
     let reach = Arc::new(Reach {
         remotes,
@@ -188,6 +188,30 @@ pub(crate) fn launch(
         listeners: Arc::downgrade(&listeners),
     });
     Ok(Running { shards: threads, reach, addresses, runtime, _listeners: listeners })
+}
+
+/// Origins in the form in which they are compared.
+fn make_origins_canonical(settings: &mut Settings, routes: &mut Routes) -> Result<(), OriginError> {
+    make_canonical(&mut settings.origins.allowed)?;
+    routes.make_canonical()
+}
+
+/// Binds, and writes the ports that the system chose into the settings.
+fn bind(settings: &mut Settings, shards: usize) -> Result<Vec<Vec<Listener>>, BindError> {
+    let send_buffer_bytes = settings.limits.socket_send_buffer_bytes;
+    let bound = listener::bind(&settings.listen, shards, send_buffer_bytes)?;
+    settings.listen = bound[0].iter().map(|listener| listener.address.clone()).collect();
+    Ok(bound)
+}
+
+fn log_start(shards: usize, connections_max: u32, options: &KernelRingOptions) {
+    tracing::info!(
+        shards,
+        connections_max = u64::from(connections_max) * shards as u64,
+        slots_per_shard = options.slots,
+        receive = ?options.receive,
+        "started"
+    );
 }
 
 /// The runtime beside the shards, for what waits elsewhere.

@@ -75,8 +75,8 @@ pub(crate) use outbox::Payload;
 pub(crate) use reach::Reach;
 pub(crate) use routes::{Arrival, Farewell, MakeTask, Routes, Target};
 pub use settings::{
-    Limits, ListenAddress, MailboxPolicy, OriginPolicy, ReceiveBuffers, RingSettings, RouteOptions,
-    Settings, Timeouts,
+    Limits, ListenAddress, MailboxPolicy, OriginError, OriginPolicy, ReceiveBuffers, RingSettings,
+    RouteOptions, Settings, Timeouts,
 };
 pub use simulated::SimulatedEngine;
 pub use sockets::{

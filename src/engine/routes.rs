@@ -2,9 +2,10 @@
 
 use super::connection::{Counts, Ended};
 use super::executor::Task;
-use super::settings::RouteOptions;
+use super::settings::{OriginError, RouteOptions, make_canonical};
 use super::status::RouteStatus;
 use super::verbs::Port;
+use crate::proto::path::canonical;
 use crate::proto::{Request, Upgrade};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ struct Route {
     options: RouteOptions,
 }
 
-/// Exact paths first, then the longest `/prefix/*`.
+/// Exact paths first, then the longest `/prefix/*`. Paths are compared in their canonical form.
 #[derive(Default)]
 pub(crate) struct Routes {
     targets: Vec<Route>,
@@ -68,20 +69,29 @@ impl Routes {
     pub(crate) fn add(&mut self, path: &str, options: RouteOptions, target: Target) {
         let index = u16::try_from(self.targets.len()).expect("at most 65,535 routes");
         self.targets.push(Route { path: path.into(), target, options });
+        let path = canonical(path);
         match path.strip_suffix('*').filter(|prefix| prefix.ends_with('/')) {
             Some(prefix) => {
                 self.prefixes.retain(|(known, _)| known != prefix);
                 self.prefixes.push((prefix.to_owned(), index));
                 self.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
             }
-            None => drop(self.exact.insert(path.to_owned(), index)),
+            None => drop(self.exact.insert(path.into_owned(), index)),
         }
     }
 
     /// The route of a path.
     pub(super) fn find(&self, path: &str) -> Option<u16> {
+        let path = canonical(path);
         let prefixed = || self.prefixes.iter().find(|(prefix, _)| path.starts_with(prefix));
-        self.exact.get(path).copied().or_else(|| prefixed().map(|(_, index)| *index))
+        self.exact.get(&*path).copied().or_else(|| prefixed().map(|(_, index)| *index))
+    }
+
+    /// Puts the origins of each route into the form in which they are compared.
+    pub(super) fn make_canonical(&mut self) -> Result<(), OriginError> {
+        self.targets
+            .iter_mut()
+            .try_for_each(|route| make_canonical(&mut route.options.origins_allowed))
     }
 
     /// The target of a route, if there is such a route.
@@ -149,6 +159,9 @@ mod tests {
         assert_eq!(found("/odd*"), Some(4));
         assert_eq!(found("/oddity"), None);
         assert_eq!(found("/"), None);
+        assert_eq!(found("/%61/c%2fd"), Some(5));
+        assert_eq!(found("/a%2Fb"), None);
+        assert_eq!(found("/%6Fdd%2A"), None);
         assert_eq!(routes.pattern(2), "/a/b/*");
         assert_eq!(routes.pattern(u16::MAX), "-");
     }

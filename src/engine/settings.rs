@@ -1,6 +1,7 @@
 //! What can be set about an engine, with the defaults of `proto::limits`.
 
 use crate::proto::limits;
+use crate::proto::origin::canonical;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -46,14 +47,55 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// The TCP ports, if nobody but this host can reach them.
+    pub(super) fn loopback_ports(&self) -> Vec<u16> {
+        let tcp = self.listen.iter().filter_map(|address| match address {
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix(_) => None,
+        });
+        let mut ports = Vec::new();
+        for address in tcp {
+            if !address.ip().to_canonical().is_loopback() {
+                return Vec::new();
+            }
+            ports.push(address.port());
+        }
+        ports
+    }
+}
+
 /// Which `Origin` a browser may connect from (RFC 6455 §10.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OriginPolicy {
-    /// Origins allowed beside that of the request's own `Host`, as a browser sends them:
-    /// `https://example.org`, compared exactly.
+    /// Origins allowed beside that of the request's own `Host`: `https://example.org`, in any
+    /// spelling of which a browser makes the same origin. One that no browser can send keeps the
+    /// engine from starting.
+    ///
+    /// Where every address of [`Settings::listen`] is one of loopback, a page that came under another
+    /// name straight to such a port (DNS rebinding) is foreign unless its origin stands here. Proxies
+    /// are not concerned: they listen at another port, or send `X-Forwarded-For` and the like.
     pub allowed: Vec<String>,
     /// Refuse a request without `Origin`. Default: no, because programs send none.
     pub required: bool,
+}
+
+/// An origin among those allowed that no browser can send.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no browser can send the origin `{}`; write it like https://example.org or \
+     https://example.org:8443, without a path",
+    .0.escape_debug()
+)]
+pub struct OriginError(pub(crate) String);
+
+/// Puts the origins into the form in which they are compared.
+pub(super) fn make_canonical(origins: &mut [String]) -> Result<(), OriginError> {
+    for origin in origins {
+        let canonical = canonical(origin).ok_or_else(|| OriginError(origin.clone()))?;
+        *origin = canonical;
+    }
+    Ok(())
 }
 
 /// Sizes and counts of one connection (and, where said, of one shard).

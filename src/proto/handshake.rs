@@ -10,22 +10,25 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-use super::origin::is_same_host;
+use super::origin::{self, Authority};
 use super::request::{Request, is_token};
 use super::response::{check_header, write_header};
 
-pub use super::response::{Refusal, page_response};
+pub use super::response::{Refusal, options_response, page_response};
 
 /// What a handshake must satisfy beyond the RFC.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HandshakeRules<'a> {
     /// Whether to speak to clients of the drafts HyBi-07 to HyBi-12 (versions 7 and 8) as well.
     pub legacy_drafts: bool,
-    /// Origins that are welcome besides the server's own, compared byte by byte. `null` is an
-    /// origin only if it stands here.
+    /// Origins that are welcome besides the server's own, in the form of [`origin::canonical`].
+    /// `null` is an origin only if it stands here.
     pub origins_allowed: &'a [String],
     /// Whether a client must send an origin. Browsers always do; other programs need not.
     pub origin_required: bool,
+    /// The ports of a server that listens on loopback alone; otherwise none. A page that says it
+    /// was served there must have come under a name of loopback: see [`classify`].
+    pub loopback_ports: &'a [u16],
 }
 
 /// What a request wants.
@@ -54,6 +57,11 @@ pub struct Upgrade {
 /// or `Sec-WebSocket-Version`: a proxy that drops `Upgrade` should be found out, not answered with
 /// a page.
 ///
+/// A foreign page whose name was bound to a loopback address after it was loaded (DNS rebinding) has
+/// an `Origin` that is the `Host`. What tells it from a page behind a proxy is that its browser has
+/// connected to the loopback port itself: `Host` names that very port under a name that is not
+/// loopback's, and there is none of the header fields that proxies add and that a page cannot.
+///
 /// Source: RFC 6455 §4.2.1, §4.2.2, §4.4, §10.2.
 pub fn classify(request: &Request, rules: &HandshakeRules<'_>) -> Result<Intent, Refusal> {
     let upgrade = has_token(request, "upgrade", "websocket");
@@ -77,6 +85,14 @@ fn check_request(request: &Request, upgrade: bool) -> Result<(), Refusal> {
             Refusal::new(405, "a WebSocket is opened by GET").with_own_header("Allow", "GET")
         );
     }
+    //= https://www.rfc-editor.org/rfc/rfc9110#section-7.8
+    //# A server MUST ignore an Upgrade header field that is received in an
+    //# HTTP/1.0 request.
+    if request.is_http_1_0() {
+        let reason = "a WebSocket needs HTTP/1.1, and this came as HTTP/1.0; behind nginx, set \
+                      proxy_http_version 1.1 and pass Upgrade and Connection on";
+        return Err(Refusal::new(426, reason).with_own_header("Upgrade", "websocket"));
+    }
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
     //# An |Upgrade| header field containing the value "websocket",
     //# treated as an ASCII case-insensitive value.
@@ -90,9 +106,12 @@ fn check_request(request: &Request, upgrade: bool) -> Result<(), Refusal> {
     if !has_token(request, "connection", "upgrade") {
         return Err(Refusal::new(400, "no Connection: Upgrade; does a proxy drop it?"));
     }
-    // A body would be bytes of which a proxy and we might differ whether they are frames.
-    let body = ["content-length", "transfer-encoding"];
-    if body.iter().any(|name| request.header(name).is_some()) {
+    // A body would be bytes of which a proxy and we might differ whether they are frames. That there
+    // are none may be said (RFC 9110 §8.6), and some clients do.
+    let lengths = request.headers_named("content-length").flat_map(|value| value.split(is_comma));
+    let mut lengths = lengths.map(<[u8]>::trim_ascii);
+    let is_zero = |length: &[u8]| !length.is_empty() && length.iter().all(|digit| *digit == b'0');
+    if !lengths.all(is_zero) || request.header("transfer-encoding").is_some() {
         return Err(Refusal::new(400, "an upgrade has no body"));
     }
     Ok(())
@@ -107,7 +126,9 @@ fn check_request(request: &Request, upgrade: bool) -> Result<(), Refusal> {
 //# field indicating the version(s) the server is capable of
 //# understanding.
 fn check_version(request: &Request, rules: &HandshakeRules<'_>) -> Result<u8, Refusal> {
-    match (only_one(request, "sec-websocket-version"), rules.legacy_drafts) {
+    let mut versions = request.headers_named("sec-websocket-version").flat_map(elements);
+    let version = versions.next().filter(|_| versions.next().is_none());
+    match (version, rules.legacy_drafts) {
         (Some(b"13"), _) => Ok(13),
         (Some(b"8"), true) => Ok(8),
         (Some(b"7"), true) => Ok(7),
@@ -157,20 +178,60 @@ fn check_origin(request: &Request, rules: &HandshakeRules<'_>, version: u8) -> R
     // The drafts had a header of their own.
     let draft = version < 13 && request.header("origin").is_none();
     let name = if draft { "sec-websocket-origin" } else { "origin" };
+    let refused = Refusal::new(403, "origin not allowed");
     let mut origins = request.headers_named(name);
-    let allowed = match (origins.next(), origins.next()) {
-        (None, _) => !rules.origin_required,
-        (Some(origin), None) => is_welcome(request, rules, origin),
-        (Some(_), Some(_)) => false,
-    };
-    if allowed { Ok(()) } else { Err(Refusal::new(403, "origin not allowed")) }
+    match (origins.next(), origins.next()) {
+        (None, _) if !rules.origin_required => Ok(()),
+        (None, _) => Err(refused.with_remedy(
+            "a handshake without Origin was refused: only browsers send one, and origins.required \
+             is set",
+        )),
+        (Some(origin), None) => match welcome(request, rules, origin) {
+            Welcome::Yes => Ok(()),
+            Welcome::No => Err(refused.with_remedy(
+                "a page of a foreign origin was refused; if it is yours, add its origin to \
+                 origins.allowed",
+            )),
+            Welcome::Rebound => Err(refused.with_remedy(
+                "a page that reached this loopback port under a name that is not loopback's was \
+                 refused, for it may be DNS rebinding; if the name is yours, add its origin to \
+                 origins.allowed",
+            )),
+        },
+        (Some(_), Some(_)) => Err(refused.with_remedy("a handshake with two Origins was refused")),
+    }
 }
 
-fn is_welcome(request: &Request, rules: &HandshakeRules<'_>, origin: &[u8]) -> bool {
-    let listed = rules.origins_allowed.iter().any(|allowed| allowed.as_bytes() == origin);
-    let host = request.header_str("host");
-    let same_host = |origin| host.is_some_and(|host| is_same_host(origin, host));
-    listed || std::str::from_utf8(origin).is_ok_and(same_host)
+/// Whether a page may connect.
+enum Welcome {
+    Yes,
+    No,
+    /// It looks as if it was served here, but only by the name.
+    Rebound,
+}
+
+fn welcome(request: &Request, rules: &HandshakeRules<'_>, origin: &[u8]) -> Welcome {
+    let Ok(text) = std::str::from_utf8(origin) else { return Welcome::No };
+    let canonical = origin::canonical(text);
+    if canonical.is_some_and(|origin| rules.origins_allowed.contains(&origin)) {
+        return Welcome::Yes;
+    }
+    let host = request.header_str("host").unwrap_or_default();
+    match origin::port_of_same_host(text, host) {
+        None => Welcome::No,
+        Some(port) if rules.loopback_ports.contains(&port) && is_rebound(request, host) => {
+            Welcome::Rebound
+        }
+        Some(_) => Welcome::Yes,
+    }
+}
+
+fn is_rebound(request: &Request, host: &str) -> bool {
+    let own = |host: Authority<'_>| host.is_loopback() || host.is_address();
+    let proxied = |name: &str| {
+        ["forwarded", "via", "x-real-ip"].contains(&name) || name.starts_with("x-forwarded-")
+    };
+    !Authority::parse(host).is_some_and(own) && !request.headers().any(|(name, _)| proxied(name))
 }
 
 //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
@@ -182,7 +243,7 @@ fn offered_subprotocols(request: &Request) -> Result<Vec<String>, Refusal> {
     let mut offered = Vec::new();
     let mut seen = BTreeSet::new();
     for name in request.headers_named("sec-websocket-protocol").flat_map(elements) {
-        let token = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
+        let token = name.iter().all(|byte| is_token(*byte));
         let text = std::str::from_utf8(name).ok().filter(|_| token && seen.insert(name));
         let Some(text) = text else {
             return Err(Refusal::new(400, "malformed Sec-WebSocket-Protocol"));
@@ -237,9 +298,16 @@ fn has_token(request: &Request, name: &str, token: &str) -> bool {
     elements.any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1.2
+//# A recipient MUST parse and ignore a reasonable number of empty list
+//# elements:
 /// The elements of a comma-separated list, without the white space around them.
 fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+    value.split(is_comma).map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+fn is_comma(byte: &u8) -> bool {
+    *byte == b','
 }
 
 #[cfg(test)]

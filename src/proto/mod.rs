@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`limits`] | every limit, with its unit and its reason |
 //! | [`request`] | the request head: bytes → [`Request`] |
-//! | [`origin`] | what counts as the same host |
+//! | [`origin`] | what counts as the same host and the same origin |
+//! | [`path`] | what counts as the same path |
 //! | [`handshake`] | [`Request`] → [`Upgrade`] or [`Refusal`] |
 //! | [`response`] | the HTTP answers: the 101, refusals, pages |
 //! | [`frame`] | frame headers, both ways |
@@ -29,6 +30,7 @@ pub mod handshake;
 pub mod limits;
 pub mod mask;
 pub mod origin;
+pub mod path;
 pub mod request;
 pub mod response;
 pub mod session;

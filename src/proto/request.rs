@@ -14,9 +14,14 @@ use super::limits::REQUEST_HEADERS_MAX;
 use super::origin::Authority;
 
 mod scan;
+mod target;
 
 use scan::HeadScan;
 pub(super) use scan::is_token;
+use target::Target;
+
+/// What a request that wants no body in its answer begins with.
+const HEAD: [u8; 5] = *b"HEAD ";
 
 /// A request head, owned.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,6 +33,7 @@ pub struct Request {
     headers: Box<[Header]>,
     method_end: u32,
     target_end: u32,
+    http_1_0: bool,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -42,7 +48,14 @@ impl Request {
         &self.text[..self.method_end as usize]
     }
 
-    /// The whole target, as sent: it begins with `/`, and nothing in it is decoded.
+    /// Whether it is one of HTTP/1.0, which knows no upgrade and need not have a `Host`.
+    pub fn is_http_1_0(&self) -> bool {
+        self.http_1_0
+    }
+
+    /// Path and query as sent: it begins with `/`, and nothing in it is decoded. The host of an
+    /// absolute-form target is in the field `host`, where it counts instead of what was sent there
+    /// (RFC 9112 §3.2.2).
     pub fn target(&self) -> &str {
         &self.text[self.method_end as usize..self.target_end as usize]
     }
@@ -68,10 +81,10 @@ impl Request {
         self.headers_named(name).next()
     }
 
-    /// The first header field of this name if it is UTF-8. Those that the handshake interprets
+    /// The first header field of this name that is UTF-8. Those that the handshake interprets
     /// (`Host`, `Origin`, `Upgrade`, `Connection`, `Sec-WebSocket-*`) always are.
     pub fn header_str(&self, name: &str) -> Option<&str> {
-        self.header(name).and_then(|value| std::str::from_utf8(value).ok())
+        self.headers_named(name).find_map(|value| std::str::from_utf8(value).ok())
     }
 
     /// All header fields of this name, in any case, in the order they came.
@@ -92,28 +105,47 @@ impl Request {
         &self.values[header.value.start as usize..header.value.end as usize]
     }
 
-    fn from_parts(method: &str, target: &str, fields: &[httparse::Header<'_>]) -> Self {
+    fn from_parts(
+        method: &str,
+        target: &Target<'_>,
+        http_1_0: bool,
+        fields: &[httparse::Header<'_>],
+    ) -> Self {
         let names_bytes: usize = fields.iter().map(|field| field.name.len()).sum();
         let values_bytes = fields.iter().map(|field| field.value.len()).sum();
-        let mut text = String::with_capacity(method.len() + target.len() + names_bytes);
+        let mut text = String::with_capacity(method.len() + target.resource.len() + names_bytes);
         let mut values = Vec::with_capacity(values_bytes);
         let mut headers = Vec::with_capacity(fields.len());
         text.push_str(method);
         let method_end = text.len() as u32;
-        text.push_str(target);
+        text.push_str(&target.resource);
         let target_end = text.len() as u32;
-        for field in fields {
+        let mut push = |name: &str, value: &[u8]| {
             let (name_start, value_start) = (text.len() as u32, values.len() as u32);
-            text.push_str(field.name);
-            values.extend_from_slice(field.value);
+            text.push_str(name);
+            values.extend_from_slice(value);
             headers.push(Header {
                 name: name_start..text.len() as u32,
                 value: value_start..values.len() as u32,
             });
+        };
+        let mut authority = target.authority;
+        for field in fields {
+            match authority.filter(|_| field.name.eq_ignore_ascii_case("host")) {
+                Some(host) => {
+                    push(field.name, host.as_bytes());
+                    authority = None;
+                }
+                None => push(field.name, field.value),
+            }
+        }
+        // There was no Host for it to replace.
+        if let Some(host) = authority {
+            push("host", host.as_bytes());
         }
         text[target_end as usize..].make_ascii_lowercase();
         let (text, values, headers) = (text.into(), values.into(), headers.into());
-        Self { text, values, headers, method_end, target_end }
+        Self { text, values, headers, method_end, target_end, http_1_0 }
     }
 }
 
@@ -143,13 +175,19 @@ pub enum RequestError {
     /// A line that begins with white space.
     #[error("folded header line")]
     FoldedHeader,
-    /// The first line is not `METHOD target HTTP/1.1`.
+    /// The first line is not `METHOD target HTTP/1.1`, or of 1.0.
     #[error("malformed request line")]
     RequestLine,
-    /// The target does not begin with `/`, or holds a byte that no target may hold.
+    /// The target is neither a path nor the URL of one, or holds a byte that no target may hold.
     #[error("malformed request target")]
     Target,
-    /// A version of HTTP other than 1.1.
+    /// `OPTIONS *`: there is nothing to say about the server as a whole.
+    #[error("OPTIONS of a path is answered, OPTIONS * is not")]
+    Asterisk,
+    /// `CONNECT host:port`.
+    #[error("CONNECT is for proxies, and this is none")]
+    Connect,
+    /// A version of HTTP other than 1.1 and 1.0.
     #[error("HTTP version not supported")]
     Version,
     /// A line that is not `name: value`.
@@ -158,7 +196,7 @@ pub enum RequestError {
     /// A byte above 127 in a header that the handshake interprets.
     #[error("non-ASCII byte in a header that admits none")]
     HighByte,
-    /// No `Host`, two of them, or one that names no host.
+    /// No `Host` (in HTTP/1.1), two of them, or one that names no host.
     #[error("missing, repeated or malformed Host")]
     Host,
     /// More bytes than a head may have.
@@ -170,10 +208,11 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The HTTP status that answers it: 400, 431 or 505.
+    /// The HTTP status that answers it: 400, 431, 501 or 505.
     pub const fn status(self) -> u16 {
         match self {
             Self::HeadTooLong | Self::TooManyHeaders => 431,
+            Self::Asterisk | Self::Connect => 501,
             Self::Version => 505,
             _ => 400,
         }
@@ -200,6 +239,9 @@ pub struct RequestReader {
     scan: HeadScan,
     /// The head so far, if it did not come in one piece.
     pieces: Vec<u8>,
+    /// The bytes it begins with, as far as they came.
+    beginning: [u8; HEAD.len()],
+    begun: usize,
     failed: Option<RequestError>,
 }
 
@@ -207,6 +249,12 @@ impl RequestReader {
     /// A reader before the first byte.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether the method is HEAD, whose answer has no body: known before the head has ended, and
+    /// after it was refused.
+    pub fn is_head(&self) -> bool {
+        self.beginning == HEAD
     }
 
     /// Takes the next bytes. `head_bytes_max` is the limit for the head with its empty line; the
@@ -235,6 +283,10 @@ impl RequestReader {
         input: &[u8],
         head_bytes_max: usize,
     ) -> Result<Progress, RequestError> {
+        for (kept, byte) in self.beginning[self.begun..].iter_mut().zip(input) {
+            *kept = *byte;
+            self.begun += 1;
+        }
         let room = head_bytes_max.saturating_sub(self.pieces.len());
         let allowed = &input[..input.len().min(room)];
         let Some(consumed) = self.scan.find_end(allowed)? else {
@@ -250,7 +302,7 @@ impl RequestReader {
             self.pieces.extend_from_slice(&input[..consumed]);
             parse_head(&self.pieces)?
         };
-        *self = Self::new();
+        *self = Self { beginning: self.beginning, ..Self::new() };
         Ok(Progress::Complete { request, consumed })
     }
 }
@@ -274,16 +326,13 @@ fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
         return Err(RequestError::RequestLine);
     };
-    let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
-    if !target.starts_with('/') || !target.bytes().all(visible) {
-        return Err(RequestError::Target);
-    }
-    if parsed.version != Some(1) {
+    let target = target::parse(method, target)?;
+    let http_1_0 = parsed.version == Some(0);
+    if !http_1_0 && parsed.version != Some(1) {
         return Err(RequestError::Version);
     }
-    let request = Request::from_parts(method, target, parsed.headers);
-    check_headers(&request)?;
-    Ok(request)
+    check_headers(parsed.headers, http_1_0)?;
+    Ok(Request::from_parts(method, &target, http_1_0, parsed.headers))
 }
 
 /// Whether the first line is that of a request in a version that is not spoken here. The preface
@@ -297,12 +346,20 @@ fn has_other_version(head: &[u8]) -> bool {
     digits && parts.next().is_none() && target.is_some_and(|target| target.starts_with(b"/"))
 }
 
-fn check_headers(request: &Request) -> Result<(), RequestError> {
-    for (name, value) in request.headers() {
-        let interpreted = matches!(name, "host" | "origin" | "upgrade" | "connection")
-            || name.starts_with("sec-websocket-");
+fn check_headers(fields: &[httparse::Header<'_>], http_1_0: bool) -> Result<(), RequestError> {
+    let mut hosts = 0;
+    for httparse::Header { name, value } in fields {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let prefix = name.get(.."sec-websocket-".len()).unwrap_or_default();
+        let interpreted = ["host", "origin", "upgrade", "connection"].into_iter().any(is)
+            || prefix.eq_ignore_ascii_case("sec-websocket-");
         if interpreted && !value.is_ascii() {
             return Err(RequestError::HighByte);
+        }
+        if is("host") {
+            hosts += 1;
+            let host = std::str::from_utf8(value).ok().and_then(Authority::parse);
+            host.ok_or(RequestError::Host)?;
         }
     }
     //= https://www.rfc-editor.org/rfc/rfc9112#section-3.2
@@ -310,7 +367,5 @@ fn check_headers(request: &Request) -> Result<(), RequestError> {
     //# HTTP/1.1 request message that lacks a Host header field and to any
     //# request message that contains more than one Host header field line or
     //# a Host header field with an invalid field value.
-    let one = request.headers_named("host").count() == 1;
-    let host = request.header_str("host").unwrap_or_default();
-    if one && Authority::parse(host).is_some() { Ok(()) } else { Err(RequestError::Host) }
+    if hosts == 1 || hosts == 0 && http_1_0 { Ok(()) } else { Err(RequestError::Host) }
 }

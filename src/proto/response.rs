@@ -18,6 +18,7 @@ pub struct Refusal {
     status: u16,
     reason: Cow<'static, str>,
     headers: Vec<(String, String)>,
+    remedy: Option<&'static str>,
 }
 
 impl Refusal {
@@ -25,7 +26,7 @@ impl Refusal {
     /// it becomes 500.
     pub fn new(status: u16, reason: impl Into<Cow<'static, str>>) -> Self {
         let status = if matches!(status, 300..=599) { status } else { 500 };
-        Self { status, reason: reason.into(), headers: Vec::new() }
+        Self { status, reason: reason.into(), headers: Vec::new(), remedy: None }
     }
 
     /// Adds a header field, for example `Retry-After` or `Location`.
@@ -55,17 +56,37 @@ impl Refusal {
         &self.headers
     }
 
+    /// What the operator of the server is told, if the remedy is theirs. It has nothing of what the
+    /// peer sent.
+    pub fn remedy(&self) -> Option<&'static str> {
+        self.remedy
+    }
+
     /// The whole answer as it goes on the wire; the connection is to be closed after it.
     pub fn response(&self) -> Vec<u8> {
+        let mut response = self.response_to_head();
+        response.extend_from_slice(self.reason.as_bytes());
+        response.push(b'\n');
+        response
+    }
+
+    /// The same for a request whose method is HEAD: the length is declared, the body left out.
+    ///
+    /// Source: RFC 9110 §9.3.2.
+    pub fn response_to_head(&self) -> Vec<u8> {
         let body_bytes = self.reason.len() + 1;
         let mut head = answer_head(self.status, "text/plain; charset=utf-8", body_bytes);
         for (name, value) in &self.headers {
             write_header(&mut head, name, value);
         }
         head.push_str("\r\n");
-        head.push_str(&self.reason);
-        head.push('\n');
         head.into_bytes()
+    }
+
+    /// Adds what the operator is told.
+    pub(super) fn with_remedy(mut self, remedy: &'static str) -> Self {
+        self.remedy = Some(remedy);
+        self
     }
 
     /// Adds a header of our own making, which an application may not set.
@@ -150,6 +171,16 @@ pub fn page_response(status: u16, content_type: &str, body: &[u8], head_only: bo
         response.extend_from_slice(body);
     }
     response
+}
+
+/// The answer to OPTIONS: the methods that are allowed.
+///
+/// Source: RFC 9110 §9.3.7.
+pub fn options_response(allow: &str) -> Vec<u8> {
+    let mut head = answer_head(200, "text/plain; charset=utf-8", 0);
+    write_header(&mut head, "Allow", allow);
+    head.push_str("\r\n");
+    head.into_bytes()
 }
 
 /// The status line and the headers of every answer that is not a 101, without the empty line.

@@ -113,6 +113,9 @@ fn a_request_in_its_parts() {
     assert_eq!(values, [b"b", b"c"]);
     assert_eq!(request.header("x-raw"), Some("é".as_bytes()));
     assert_eq!(request.header("x"), None);
+    let raw = [&b"GET / HTTP/1.0\r\nX: \xFF\r\nX: b\r\n\r\n"[..]].concat();
+    let raw = read(&raw).unwrap();
+    assert_eq!((raw.header("x"), raw.header_str("x")), (Some(&b"\xFF"[..]), Some("b")));
     assert_eq!(request.headers().count(), 8);
     assert!(request.headers().all(|(name, _)| name == name.to_lowercase()));
     assert!(!format!("{request:?}").contains("x=1"), "queries must not end in logs");

@@ -36,6 +36,27 @@ fn the_origin_matrix() {
         ("http://[::1]:8080", "[::1]:8080", true),
         ("http://127.0.0.1", "127.0.0.1", true),
         ("http://xn--bcher-kva.example", "xn--bcher-kva.example", true),
+        ("ws://example.com", "example.com", true),
+        ("wss://example.com", "example.com:443", true),
+        ("ws://example.com:9001", "example.com:9001", true),
+        ("http://EXAMPLE.com", "example.com", true),
+        ("HTTP://example.com", "example.com", true),
+        ("http://example.com.", "example.com", true),
+        ("http://example.com", "example.com.:80", true),
+        ("http://example.com.", "example.com.", true),
+        ("http://example.com/", "example.com", true),
+        ("http://example.com:", "example.com", true),
+        ("http://example.com", "example.com:", true),
+        ("https://example.com:0443", "example.com", true),
+        ("http://[0:0:0:0:0:0:0:1]:8080", "[::1]:8080", true),
+        ("http://[2001:db8::a]", "[2001:DB8:0::A]", true),
+        ("wss://example.com", "example.com:80", false),
+        ("ws://evil.example", "example.com", false),
+        ("http://[::2]", "[::1]", false),
+        ("http://xn--a", "xn--a", false),
+        ("http://ex%61mple.com", "example.com", false),
+        ("http://example.com..", "example.com", false),
+        ("http://example.com//", "example.com", false),
         ("http://example.com:8080", "example.com", false),
         ("http://example.com", "example.com:8080", false),
         ("http://example.com", "example.com:443", false),
@@ -46,19 +67,11 @@ fn the_origin_matrix() {
         ("http://com", "example.com", false),
         ("null", "example.com", false),
         ("null", "null", false),
-        ("http://EXAMPLE.com", "example.com", false),
-        ("HTTP://example.com", "example.com", false),
-        ("http://example.com.", "example.com", false),
-        ("http://example.com.", "example.com.", false),
-        ("http://example.com/", "example.com", false),
         ("http://example.com/path", "example.com", false),
         ("http://user@example.com", "example.com", false),
         ("http://example.com@evil", "example.com", false),
-        ("http://example.com:", "example.com", false),
-        ("http://example.com:080", "example.com", false),
         ("http://example.com:65616", "example.com", false),
         ("http://example.com, http://example.com", "example.com", false),
-        ("ws://example.com", "example.com", false),
         ("ftp://example.com", "example.com", false),
         ("chrome-extension://example.com", "example.com", false),
         ("example.com", "example.com", false),
@@ -77,7 +90,7 @@ fn the_origin_matrix() {
 }
 
 #[test]
-fn listed_origins_are_compared_exactly() {
+fn a_listed_origin_is_let_in_in_any_spelling_and_no_other() {
     let listed = ["https://app.example".to_owned(), "null".to_owned(), "app://x".to_owned()];
     let rules = HandshakeRules { origins_allowed: &listed, ..HandshakeRules::default() };
     for (origin, expected) in [
@@ -86,13 +99,164 @@ fn listed_origins_are_compared_exactly() {
         ("app://x", 101),
         ("http://example.com", 101),
         ("http://app.example", 403),
-        ("https://app.example:443", 403),
+        ("https://app.example:443", 101),
+        ("wss://app.example.", 101),
+        ("https://APP.example", 101),
+        ("app://X", 101),
+        ("https://app.example:80", 403),
         ("https://app.example.evil", 403),
-        ("https://APP.example", 403),
+        ("https://app.example/x", 403),
+        ("apps://x", 403),
         ("Null", 403),
     ] {
         let input = upgrade_with(&[&format!("Origin: {origin}")]);
         assert_eq!(status_of(&input, &rules), expected, "{origin}");
+    }
+}
+
+#[test]
+fn a_page_reaches_a_loopback_port_under_names_of_loopback_or_through_a_proxy() {
+    let listed = ["http://myapp.example:9001".to_owned()];
+    let rules = HandshakeRules {
+        origins_allowed: &listed,
+        loopback_ports: &[9001, 80],
+        ..HandshakeRules::default()
+    };
+    // Origin, Host, whether it is let in.
+    for (origin, host, welcome) in [
+        ("http://evil.example:9001", "evil.example:9001", false),
+        ("ws://EVIL.example.:9001", "evil.example:9001", false),
+        ("http://evil.example", "evil.example", false),
+        ("http://evil.example:80", "evil.example", false),
+        ("http://localhost.evil.example:9001", "localhost.evil.example:9001", false),
+        ("http://myapp:9001", "myapp:9001", false),
+        ("http://localhost:9001", "localhost:9001", true),
+        ("http://LOCALHOST.:9001", "localhost:9001", true),
+        ("http://app.localhost:9001", "app.localhost:9001", true),
+        ("http://127.0.0.1:9001", "127.0.0.1:9001", true),
+        ("http://[::1]:9001", "[::1]:9001", true),
+        ("http://192.0.2.7:9001", "192.0.2.7:9001", true),
+        // A proxy in front of it, which listens elsewhere and passes Host on.
+        ("https://app.example", "app.example", true),
+        ("http://app.example:8080", "app.example:8080", true),
+        ("http://myapp.example:9001", "myapp.example:9001", true),
+    ] {
+        let host = format!("Host: {host}\r\nOrigin: {origin}");
+        let expected = if welcome { 101 } else { 403 };
+        assert_eq!(status_of(&upgrade_but("Host", &host), &rules), expected, "{host}");
+        // Nothing of this is asked of who is reached from elsewhere.
+        assert_eq!(status(&upgrade_but("Host", &host)), 101, "{host}");
+    }
+    let rebound = "Host: site.example:9001\r\nOrigin: http://site.example:9001";
+    for (header, expected) in [
+        ("X-Forwarded-For: 192.0.2.7", 101),
+        ("X-Forwarded-Proto: https", 101),
+        ("X-Real-IP: 192.0.2.7", 101),
+        ("Forwarded: for=192.0.2.7", 101),
+        ("Via: 1.1 proxy", 101),
+        ("X-Forwarded: x", 403),
+        ("X-Mine: Via", 403),
+        ("Sec-WebSocket-Protocol: x-forwarded-for", 403),
+    ] {
+        let input = upgrade_but("Host", &format!("{rebound}\r\n{header}"));
+        assert_eq!(status_of(&input, &rules), expected, "{header}");
+    }
+    // A program that is no browser has no page.
+    assert_eq!(status_of(&upgrade_but("Host", "Host: site.example:9001"), &rules), 101);
+}
+
+#[test]
+fn a_refused_origin_names_the_setting_to_the_operator_and_nothing_of_the_peer() {
+    let rules = HandshakeRules {
+        origin_required: true,
+        loopback_ports: &[9001],
+        ..HandshakeRules::default()
+    };
+    let refused = |input: &[u8]| {
+        let request = read(input).unwrap();
+        handshake::classify(&request, &rules).unwrap_err()
+    };
+    for (header, setting) in [
+        ("Host: a\r\nOrigin: http://evil.example", "origins.allowed"),
+        ("Host: evil.example:9001\r\nOrigin: http://evil.example:9001", "DNS rebinding"),
+        ("Host: evil.example:9001\r\nOrigin: http://evil.example:9001", "origins.allowed"),
+        ("Host: a", "origins.required"),
+        ("Host: a\r\nOrigin: http://a\r\nOrigin: http://a", "two Origins"),
+    ] {
+        let refusal = refused(&upgrade_but("Host", header));
+        let remedy = refusal.remedy().expect("a line for the operator");
+        assert!(remedy.contains(setting) && !remedy.contains("evil"), "{remedy}");
+        assert!(!refusal.reason().contains("origins."), "{}", refusal.reason());
+    }
+    let key = upgrade_but("Sec-WebSocket-Key", "Origin: http://example.com");
+    assert_eq!(refused(&key).remedy(), None);
+}
+
+#[test]
+fn the_authority_of_the_target_counts_instead_of_host() {
+    let headers = |host: &str, origin: &str| {
+        let mut headers: Vec<String> = UPGRADE_HEADERS[1..].iter().map(|h| h.to_string()).collect();
+        headers.extend([format!("Host: {host}"), format!("Origin: {origin}")]);
+        headers
+    };
+    let asked = |target: &str, host: &str, origin: &str| {
+        let headers = headers(host, origin);
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        head(&format!("GET {target} HTTP/1.1"), &headers)
+    };
+    let whole = asked("http://real.example:8080/chat?x=1", "other.example", "http://a");
+    let request = read(&whole).unwrap();
+    assert_eq!((request.target(), request.path()), ("/chat?x=1", "/chat"));
+    assert_eq!(request.header_str("host"), Some("real.example:8080"));
+    assert_eq!(request.headers_named("host").count(), 1);
+    for (target, resource) in [
+        ("http://a", "/"),
+        ("HTTP://a/", "/"),
+        ("ws://a?x", "/?x"),
+        ("wss://a:443/b/?c=http://d/e", "/b/?c=http://d/e"),
+        ("https://[::1]:1//b", "//b"),
+    ] {
+        assert_eq!(read(&asked(target, "a", "http://a")).unwrap().target(), resource, "{target}");
+    }
+    let status_for = |target, origin| status(&asked(target, "other.example", origin));
+    assert_eq!(status_for("http://real.example/", "http://real.example"), 101);
+    assert_eq!(status_for("http://real.example/", "http://other.example"), 403);
+    assert_eq!(status_for("/", "http://other.example"), 101);
+    // There was no Host, and need not have been.
+    let old = read(&head("GET http://real.example/x HTTP/1.0", &[])).unwrap();
+    assert_eq!((old.path(), old.header_str("host")), ("/x", Some("real.example")));
+    assert!(old.is_http_1_0());
+    assert_eq!(status(&head("GET http://real.example/x HTTP/1.1", &[])), 400);
+}
+
+#[test]
+fn http_1_0_is_told_what_an_upgrade_needs() {
+    let request = read(&head("GET / HTTP/1.0", &UPGRADE_HEADERS)).unwrap();
+    let refusal = handshake::classify(&request, &HandshakeRules::default()).unwrap_err();
+    assert_eq!((refusal.status(), refusal.headers()[0].0.as_str()), (426, "Upgrade"));
+    assert!(refusal.reason().contains("HTTP/1.0") && refusal.reason().contains("nginx"));
+}
+
+#[test]
+fn whether_an_answer_has_a_body_is_known_of_half_a_head_and_of_a_bad_one() {
+    for (input, is_head) in [
+        ("HEAD / HTTP/1.1\r\n", true),
+        ("HEAD ", true),
+        ("HEAD / HTTP/9.9\r\n\r\n", true),
+        ("HEAD *\0", true),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+        ("HEAD", false),
+        ("HEADS / HTTP/1.1\r\n", false),
+        ("head / HTTP/1.1\r\n", false),
+        ("GET /HEAD HTTP/1.1\r\n", false),
+    ] {
+        for piece in [1, 3, input.len()] {
+            let mut reader = RequestReader::new();
+            for bytes in input.as_bytes().chunks(piece) {
+                let _ = reader.handle_input(bytes, REQUEST_HEAD_BYTES_MAX);
+            }
+            assert_eq!(reader.is_head(), is_head, "{input:?} in pieces of {piece}");
+        }
     }
 }
 
@@ -163,6 +327,18 @@ fn subprotocols_are_read_in_order_and_only_an_offered_one_is_answered() {
              Sec-WebSocket-Accept: {accept}\r\nSet-Cookie: a=b\r\n\r\n"
         )
     );
+}
+
+#[test]
+fn empty_elements_are_none_of_a_list() {
+    for (lines, offered) in [
+        (&["Sec-WebSocket-Protocol: ,a,,\t, b,"][..], &["a", "b"][..]),
+        (&["Sec-WebSocket-Protocol:", "Sec-WebSocket-Protocol: a"], &["a"]),
+        (&["Sec-WebSocket-Protocol: a,", "Sec-WebSocket-Protocol: ,b"], &["a", "b"]),
+        (&["Sec-WebSocket-Protocol: ,"], &[]),
+    ] {
+        assert_eq!(upgrade(&upgrade_with(lines)).subprotocols, offered, "{lines:?}");
+    }
 }
 
 #[test]

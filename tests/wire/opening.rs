@@ -151,7 +151,7 @@ fn pages_and_wrong_turns() {
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.header("Content-Length"), Some("6"));
     let post = plain(&server, "POST", "/page");
-    assert_eq!((post.status, post.header("Allow")), (405, Some("GET, HEAD")));
+    assert_eq!((post.status, post.header("Allow")), (405, Some("GET, HEAD, OPTIONS")));
     assert_eq!(plain(&server, "GET", "/nothing").status, 404);
     let upgrade_wanted = plain(&server, "GET", "/ws");
     assert_eq!(upgrade_wanted.status, 426);
