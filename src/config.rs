@@ -79,6 +79,7 @@ pub struct LimitsSection {
     pub inbox_growth_bytes_max: usize,
     pub outbox_high_water_bytes: usize,
     pub socket_send_buffer_bytes: usize,
+    pub log_lines_per_second_max: u32,
 }
 
 /// Section `[timeouts]`, in milliseconds.
@@ -204,6 +205,7 @@ impl Config {
                 inbox_growth_bytes_max: limits.inbox_growth_bytes_max,
                 outbox_high_water_bytes: limits.outbox_high_water_bytes,
                 socket_send_buffer_bytes: limits.socket_send_buffer_bytes,
+                log_lines_per_second_max: limits.log_lines_per_second_max,
             },
             timeouts: TimeoutsSection {
                 request_head_ms: as_millis(timeouts.request_head),
@@ -250,6 +252,7 @@ impl Config {
                 inbox_growth_bytes_max: limits.inbox_growth_bytes_max,
                 outbox_high_water_bytes: limits.outbox_high_water_bytes,
                 socket_send_buffer_bytes: limits.socket_send_buffer_bytes,
+                log_lines_per_second_max: limits.log_lines_per_second_max,
             },
             timeouts: Timeouts {
                 request_head: Duration::from_millis(timeouts.request_head_ms),

@@ -40,6 +40,7 @@ pub mod config;
 pub mod control;
 #[doc(hidden)]
 pub mod engine;
+mod log_queue;
 pub mod proto;
 pub mod ring;
 pub mod serve;
@@ -57,6 +58,7 @@ pub use engine::{
     SocketCursor, SocketInfo, SocketOrder, SocketPage, SocketQuery, SocketStatus, StartError,
     Timeouts, Totals, UnknownName,
 };
+pub use log_queue::{LogCounts, LogQueue};
 pub use proto::limits::{READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT};
 pub use proto::{CloseCode, MessageKind, Refusal};
 #[cfg(feature = "redis")]

@@ -29,9 +29,11 @@ mod shell;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, CompletionsCommand, ConfigCommand, DoctorCommand, ServeCommand};
+use ringwire::LogQueue;
 use ringwire::config::{self, Config};
 use ringwire::ring::probe::{self, Plan};
 use ringwire::serve::{self, Outcome};
+use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -42,6 +44,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const EXIT_USAGE: u8 = 2;
 const EXIT_CUT: u8 = 3;
+const EXIT_THREADS: u8 = 71;
 const EXIT_OUTPUT: u8 = 74;
 const EXIT_CONFIG: u8 = 78;
 
@@ -51,8 +54,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let text = error.render();
             let code = if error.use_stderr() {
-                // There is nowhere left to complain about a closed standard error.
-                let _ = write!(io::stderr(), "{text}");
+                log::say(&text.to_string());
                 Ok(EXIT_USAGE)
             } else {
                 print(&text.to_string()).map(|()| 0)
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
         }
     };
     exit(match &cli.command {
-        Command::Serve(command) => run_server(command),
+        Command::Serve(command) => return serve(command),
         Command::Doctor(command) => run_doctor(command),
         Command::Config(command) => run_config(command),
         Command::Completions(command) => print_completions(command),
@@ -84,12 +86,16 @@ impl From<config::ConfigError> for Failure {
 fn exit(result: Result<u8, Failure>) -> ExitCode {
     match result {
         Ok(code) => code.into(),
-        Err(Failure { code, message }) => {
-            let line = one_line(&message);
-            // There is nowhere left to complain about a closed standard error.
-            let _ = writeln!(io::stderr(), "ringwire: {line}");
-            code.into()
+        Err(failure) => {
+            log::say(&format!("{failure}\n"));
+            failure.code.into()
         }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ringwire: {}", one_line(&self.message))
     }
 }
 
@@ -117,16 +123,30 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn run_server(command: &ServeCommand) -> Result<u8, Failure> {
+/// Serves, with a log that keeps nobody waiting: neither while it serves nor at its end.
+fn serve(command: &ServeCommand) -> ExitCode {
+    let log = match log::queue() {
+        Ok(log) => log,
+        Err(failure) => return exit(Err(failure)),
+    };
+    let code = run_server(command, &log).unwrap_or_else(|failure| {
+        log.push(&failure.to_string());
+        failure.code
+    });
+    log.flush(log::LAST_LINES_TIMEOUT);
+    code.into()
+}
+
+fn run_server(command: &ServeCommand, log: &LogQueue) -> Result<u8, Failure> {
     let config = config::load(command.config.as_deref(), std::env::vars_os(), &command.flags())?;
-    log::start(&config.log)?;
+    log::start(&config.log, log)?;
     let limits = probe::raise_nofile();
     let report = probe::probe_for(plan_of(&config));
     if let Some(blocked) = report.fatal() {
         return Err(Failure { code: blocked.exit_code, message: blocked.to_string() });
     }
     tracing::debug!(?limits, allowance = ?report.allowance, "host");
-    match serve::run(&config) {
+    match serve::run(&config, log) {
         Ok(Outcome::Drained) => Ok(0),
         Ok(Outcome::Cut) => Ok(EXIT_CUT),
         Err(error) => Err(Failure { code: error.exit_code(), message: error.to_string() }),

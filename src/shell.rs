@@ -8,7 +8,7 @@ mod talk;
 mod watch;
 
 use crate::cli::{Command, Reach};
-use crate::{EXIT_CONFIG, EXIT_OUTPUT, Failure};
+use crate::{EXIT_CONFIG, EXIT_OUTPUT, EXIT_THREADS, Failure};
 use ringwire::client::{Client, ClientError, OpenError, ReadError, WriteError};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, stat};
 use std::env;
@@ -19,7 +19,6 @@ const EXIT_GONE: u8 = 5;
 const EXIT_HELD: u8 = 6;
 const EXIT_DATA: u8 = 65;
 const EXIT_UNAVAILABLE: u8 = 69;
-const EXIT_THREADS: u8 = 71;
 const EXIT_PROTOCOL: u8 = 76;
 const EXIT_PERMISSION: u8 = 77;
 

@@ -76,6 +76,9 @@ fn limits_in_code() -> Vec<Limit> {
         size!("sockets of a shard that have left last words", REMAINS_MAX),
         size!("last words of a shard together", REMAINS_BYTES_MAX),
         size!("ids of a shard that are known to be answered with 410", EXPIRED_IDS_MAX),
+        size!("log that waits to be written", LOG_BYTES_MAX),
+        size!("lines of the log that wait", LOG_LINES_MAX),
+        size!("lines of the log per second and reason", LOG_LINES_PER_SECOND_MAX),
         Limit("spread of the Close frames (1001) of a drain", "", drain_spread.as_millis() as u64),
         Limit("drain", "", drain.as_millis() as u64),
     ]

@@ -172,7 +172,7 @@ fn leave(result: Result<(), Error>, port: &Port) -> bool {
         Ok(()) => port.start_close(CloseCode::NORMAL, ""),
         Err(error) => {
             if port.is_open() {
-                tracing::warn!(%error, "a handler failed");
+                port.log_failure(&error);
             }
             port.start_close(CloseCode::INTERNAL_ERROR, "");
         }

@@ -85,6 +85,11 @@ pub(super) const KEYS: &[Key] = &[
         "SO_SNDBUF of every connection, which bounds the kernel's memory for slow peers. 0: the kernel sizes it.",
     ),
     key(
+        "limits.log_lines_per_second_max",
+        Kind::ZeroOr(1, MIB),
+        "Lines of the log per second for each thing that peers can cause: connections that end, refusals by status, failing handlers. Passed: counted, and told with the next line. 0: no limit.",
+    ),
+    key(
         "timeouts.request_head_ms",
         Kind::Integer(1, DAY_MS),
         "Milliseconds for the whole request head; bytes do not extend it, or a slow peer could stay for ever. Passed: 408.",

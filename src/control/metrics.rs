@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::plane::Plane;
 use super::query::Query;
 use super::status::refusal_name;
-use crate::{EngineStatus, Histogram, RouteStatus, ShardStatus};
+use crate::{EngineStatus, Histogram, LogQueue, RouteStatus, ShardStatus};
 use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -192,6 +192,12 @@ impl Exposition {
         self.single("control_answers_bytes", Gauge, help, used);
         let streams = super::limits::EVENT_STREAMS_MAX - plane.event_streams.available_permits();
         self.single("control_event_streams", Gauge, "Streams of events that are open.", streams);
+        let Some(log) = plane.log.as_ref().map(LogQueue::counts) else { return };
+        self.single("log_lines_total", Counter, "Lines of the log that were written.", log.written);
+        let help = "Lines of the log that were dropped: too many, or nobody takes them.";
+        self.single("log_lines_dropped_total", Counter, help, log.dropped);
+        let help = "Bytes of the log that wait to be written.";
+        self.single("log_waiting_bytes", Gauge, help, log.waiting_bytes);
     }
 
     /// What the system says of the whole process, if it does.

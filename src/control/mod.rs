@@ -33,7 +33,7 @@ mod verbs;
 mod visits;
 
 use crate::engine::listener::{self, BindError, Listener};
-use crate::{Engine, ListenAddress};
+use crate::{Engine, ListenAddress, LogQueue};
 use guard::Guard;
 use plane::Plane;
 use serving::Listening;
@@ -108,6 +108,7 @@ pub struct Bound {
     settings: Settings,
     tcp: Option<Listener>,
     unix: Option<Listener>,
+    log: Option<LogQueue>,
 }
 
 /// Takes the addresses, so that a conflict is found before the engine starts.
@@ -123,17 +124,23 @@ pub fn bind(settings: Settings) -> Result<Bound, ControlError> {
     let tcp = settings.listen.map(bind_tcp).transpose()?.flatten();
     let bind_unix = |path: &PathBuf| listener::bind_private(path).map_err(ControlError::Unix);
     let unix = settings.socket.as_ref().map(bind_unix).transpose()?;
-    Ok(Bound { settings, tcp, unix })
+    Ok(Bound { settings, tcp, unix, log: None })
 }
 
 impl Bound {
+    /// Shows in the status and the metrics what became of the lines of this log.
+    pub fn with_log(mut self, log: LogQueue) -> Self {
+        self.log = Some(log);
+        self
+    }
+
     /// Answers for `engine` from now on, until it ends.
     ///
     /// # Errors
     ///
     /// If there is no randomness for a token, or a socket cannot be used.
     pub fn serve(self, engine: &Engine) -> Result<Control, ControlError> {
-        let Self { settings, tcp, unix } = self;
+        let Self { settings, tcp, unix, log } = self;
         let generated = match (&settings.token, &tcp) {
             (None, Some(_)) => Some(tokens::random().map_err(ControlError::Random)?),
             _ => None,
@@ -141,7 +148,7 @@ impl Bound {
         // Without TCP nobody asks for a token; an empty one opens nothing.
         let token = settings.token.or_else(|| generated.clone()).unwrap_or_default();
         let tokens = Tokens::new(token, settings.read_only_token);
-        let plane = Arc::new(Plane::new(engine.handle(), Guard::new(tokens, settings.hosts)));
+        let plane = Arc::new(Plane::new(engine.handle(), Guard::new(tokens, settings.hosts), log));
         let _entered = engine.runtime().enter();
         let listeners: Vec<Listener> = tcp.into_iter().chain(unix).collect();
         let addresses = listeners.iter().map(|listener| listener.address.clone()).collect();

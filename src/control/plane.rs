@@ -7,7 +7,7 @@ use super::guard::Guard;
 use super::limits::{
     BODIES_BYTES_MAX, EVENT_STREAMS_MAX, READ_ONLY_EVENT_STREAMS_MAX, SHARD_TIMEOUT, Times,
 };
-use crate::EngineHandle;
+use crate::{EngineHandle, LogQueue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
@@ -29,10 +29,12 @@ pub(super) struct Plane {
     pub(super) read_only_event_streams: Arc<Semaphore>,
     pub(super) times: Times,
     pub(super) counts: Counts,
+    /// The log of the program, if it counts its lines.
+    pub(super) log: Option<LogQueue>,
 }
 
 impl Plane {
-    pub(super) fn new(engine: EngineHandle, guard: Guard) -> Self {
+    pub(super) fn new(engine: EngineHandle, guard: Guard, log: Option<LogQueue>) -> Self {
         Self {
             engine,
             guard,
@@ -43,6 +45,7 @@ impl Plane {
             read_only_event_streams: Arc::new(Semaphore::new(READ_ONLY_EVENT_STREAMS_MAX)),
             times: Times::default(),
             counts: Counts::default(),
+            log,
         }
     }
 

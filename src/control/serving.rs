@@ -40,10 +40,13 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Time without accepting after an accept has failed, for want of descriptors above all.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time between two lines about failing accepts.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A socket of the control plane that listens.
 pub(super) struct Listening {
@@ -77,9 +80,13 @@ impl Listening {
 
     /// Accepts for ever.
     pub(super) async fn serve(self, plane: Arc<Plane>) {
+        let mut silent_until = Instant::now();
         loop {
             if let Err(error) = self.accept(&plane).await {
-                tracing::warn!(%error, "the control plane cannot accept");
+                if silent_until <= Instant::now() {
+                    silent_until = Instant::now() + WARNING_INTERVAL;
+                    tracing::warn!(%error, "the control plane cannot accept");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -5,7 +5,7 @@ use super::list::millis;
 use super::plane::Plane;
 use super::query::Query;
 use super::tokens::Access;
-use crate::{EngineStatus, RouteStatus, ShardStatus, Totals};
+use crate::{EngineStatus, LogCounts, LogQueue, RouteStatus, ShardStatus, Totals};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -30,6 +30,16 @@ pub(super) struct StatusJson {
     totals: TotalsJson,
     refusals: BTreeMap<String, u64>,
     closes: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<LogJson>,
+}
+
+/// What became of the lines of the log.
+#[derive(Serialize)]
+struct LogJson {
+    written: u64,
+    dropped: u64,
+    waiting_bytes: usize,
 }
 
 #[derive(Serialize)]
@@ -99,7 +109,8 @@ pub(super) async fn status(
     RawQuery(query): RawQuery,
 ) -> Result<Json<StatusJson>, ApiError> {
     Query::parse(query.as_deref(), &[])?;
-    Ok(Json(json_of(access, plane.ask(plane.engine.status()).await?)))
+    let log = plane.log.as_ref().map(LogQueue::counts);
+    Ok(Json(json_of(access, plane.ask(plane.engine.status()).await?, log)))
 }
 
 /// `GET /healthz`: whether every shard does its work.
@@ -126,7 +137,7 @@ fn code_of(is_well: bool) -> StatusCode {
     if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn json_of(access: Access, status: EngineStatus) -> StatusJson {
+fn json_of(access: Access, status: EngineStatus, log: Option<LogCounts>) -> StatusJson {
     StatusJson {
         version: env!("CARGO_PKG_VERSION"),
         access: match access {
@@ -144,6 +155,11 @@ fn json_of(access: Access, status: EngineStatus) -> StatusJson {
         totals: totals(&status.totals),
         refusals: status.refusals.iter().map(|(code, n)| (refusal_name(*code), *n)).collect(),
         closes: status.closes.into_iter().collect(),
+        log: log.map(|LogCounts { written, dropped, waiting_bytes }| LogJson {
+            written,
+            dropped,
+            waiting_bytes,
+        }),
     }
 }
 

@@ -5,6 +5,7 @@ use super::events::{EventClose, EventKind, Happened};
 use super::executor::Executor;
 use super::ids::Ids;
 use super::link::Outgoing;
+use super::log::Quotas;
 use super::peers::Peers;
 use super::registry::{Registry, SlotId};
 use super::remote::Remote;
@@ -57,6 +58,7 @@ pub(crate) struct Core {
     /// The batch ends with something that others do not end with.
     pub(super) unusual: Cell<bool>,
     pub(super) route_counts: RefCell<Vec<RouteCounts>>,
+    pub(super) log_quotas: Quotas,
 }
 
 impl Core {
@@ -89,6 +91,7 @@ impl Core {
             unusual: Cell::new(false),
             route_counts: RefCell::new(vec![RouteCounts::default(); routes.len()]),
             routes,
+            log_quotas: Quotas::default(),
         }
     }
 

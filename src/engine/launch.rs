@@ -4,6 +4,7 @@ use super::command::Command;
 use super::events::Events;
 use super::ids::Ids;
 use super::listener::{self, BindError, Listener};
+use super::log::LAST_WORDS;
 use super::reach::Reach;
 use super::remote::Remote;
 use super::routes::Routes;
@@ -250,7 +251,10 @@ fn run(start: Start) -> Totals {
     loop {
         match shard.turn() {
             Ok(true) => {}
-            Ok(false) => return shard.totals(),
+            Ok(false) => {
+                shard.core.log_rest();
+                return shard.totals();
+            }
             Err(errno) => lost(errno),
         }
     }
@@ -259,7 +263,11 @@ fn run(start: Start) -> Totals {
 /// The ring is unusable, EBADR above all: a completion was lost, and with it the knowledge of who
 /// owns which memory. There is nothing to go on with.
 fn lost(errno: Errno) -> ! {
-    tracing::error!(%errno, "the ring of a shard is lost; aborting, so that a supervisor restarts");
+    tracing::error!(
+        target: LAST_WORDS,
+        %errno,
+        "the ring of a shard is lost; aborting, so that a supervisor restarts"
+    );
     std::process::abort();
 }
 
@@ -270,7 +278,10 @@ struct AbortOnPanic;
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            tracing::error!("a shard has failed; aborting, so that a supervisor restarts");
+            tracing::error!(
+                target: LAST_WORDS,
+                "a shard has failed; aborting, so that a supervisor restarts"
+            );
             std::process::abort();
         }
     }

@@ -38,6 +38,7 @@ mod log;
 mod mailbox;
 mod outbox;
 mod peers;
+mod quota;
 mod reach;
 mod ready;
 mod receiving;
@@ -71,7 +72,9 @@ pub(crate) use inbox::Incoming;
 pub(crate) use launch::{Running, launch};
 pub use launch::{StartError, Totals};
 pub(crate) use link::Outgoing;
+pub use log::LAST_WORDS;
 pub(crate) use outbox::Payload;
+pub use quota::Quota;
 pub(crate) use reach::Reach;
 pub(crate) use routes::{Arrival, Farewell, MakeTask, Routes, Target};
 pub use settings::{

@@ -118,6 +118,8 @@ pub struct Limits {
     /// `SO_SNDBUF` of every connection (socket(7)), which the kernel doubles. 0, the default: the
     /// kernel sizes it as it goes.
     pub socket_send_buffer_bytes: usize,
+    /// Of the process. 0: as many as come. See [`limits::LOG_LINES_PER_SECOND_MAX`].
+    pub log_lines_per_second_max: u32,
 }
 
 impl Default for Limits {
@@ -131,6 +133,7 @@ impl Default for Limits {
             inbox_growth_bytes_max: limits::INBOX_GROWTH_BYTES_MAX,
             outbox_high_water_bytes: limits::OUTBOX_HIGH_WATER_BYTES,
             socket_send_buffer_bytes: 0,
+            log_lines_per_second_max: limits::LOG_LINES_PER_SECOND_MAX,
         }
     }
 }

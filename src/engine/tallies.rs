@@ -14,9 +14,17 @@ const CODES: [&str; 16] = [
 pub(super) struct Refusals([u64; STATUSES.len()]);
 
 impl Refusals {
-    pub(super) fn count(&mut self, status: u16) {
+    /// Kinds that are told apart.
+    pub(super) const KINDS: usize = STATUSES.len();
+
+    /// Which of the kinds a status is.
+    pub(super) fn kind(status: u16) -> usize {
         let known = STATUSES.iter().position(|known| *known == status);
-        self.0[known.unwrap_or(STATUSES.len() - 1)] += 1;
+        known.unwrap_or(STATUSES.len() - 1)
+    }
+
+    pub(super) fn count(&mut self, status: u16) {
+        self.0[Self::kind(status)] += 1;
     }
 
     /// Every status there is a count for; 0 stands for all others.

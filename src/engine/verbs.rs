@@ -24,7 +24,7 @@ use std::time::Duration;
 /// The handler's end of a connection.
 pub(crate) struct Port {
     id: SlotId,
-    core: Rc<Core>,
+    pub(super) core: Rc<Core>,
 }
 
 /// Which connection it is, for those who may have to name it: the name takes some hashing.

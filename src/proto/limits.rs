@@ -124,6 +124,17 @@ pub const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that a session store may take for one answer. Passed: 503 at the handshake.
 pub const SESSION_STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Bytes of the log that wait to be written, some 4,000 access lines. Passed: lines are dropped and
+/// counted.
+pub const LOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Lines of the log that wait to be written. Passed: as above.
+pub const LOG_LINES_MAX: usize = 8_192;
+
+/// Lines of the log per second for each thing that peers can cause, so that no stranger fills a disk
+/// with them. Passed: they are counted, and the next line tells how many they were.
+pub const LOG_LINES_PER_SECOND_MAX: u32 = 100;
+
 /// Bytes of the header of a server frame (RFC 6455 §5.2): 2, and 0, 2 or 8 of extended length.
 pub const SERVER_FRAME_HEADER_BYTES_MAX: usize = 10;
 

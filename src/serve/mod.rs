@@ -8,12 +8,11 @@ mod echo;
 
 use crate::config::{Config, TokenError};
 use crate::control::{self, Control, ControlError};
-use crate::{Engine, EngineBuilder, ListenAddress, Settings, StartError, StoreError};
+use crate::{Engine, EngineBuilder, ListenAddress, LogQueue, Settings, StartError, StoreError};
 use broadcast::Member;
 use csp::MyWebSocketServer;
 use declared::Declared;
 use echo::Echo;
-use std::io::Write;
 use std::sync::Arc;
 
 /// The path of the class in the documentation of `%CSP.WebSocket`.
@@ -71,15 +70,16 @@ impl ServeError {
     }
 }
 
-/// Serves as `config` says until SIGINT or SIGTERM, then drains; a second signal ends the process
-/// with exit code 3.
+/// Serves as `config` says until a signal ends it, see
+/// [`EngineBuilder::drain_on_signal`]. What people must be told goes into `log` past the
+/// subscriber.
 ///
 /// # Errors
 ///
 /// What kept the engine or the control plane from starting.
-pub fn run(config: &Config) -> Result<Outcome, ServeError> {
+pub fn run(config: &Config, log: &LogQueue) -> Result<Outcome, ServeError> {
     // Before the engine starts, so that a port that is taken costs no client its connection.
-    let control = control::bind(config.admin.to_settings()?)?;
+    let control = control::bind(config.admin.to_settings()?)?.with_log(log.clone());
     let mut builder =
         builder(config.to_settings()).sessions(config.sessions.to_settings()).drain_on_signal();
     #[cfg(feature = "redis")]
@@ -104,7 +104,7 @@ pub fn run(config: &Config) -> Result<Outcome, ServeError> {
     for address in engine.addresses() {
         tracing::info!("listening on {address}");
     }
-    announce(&control);
+    announce(&control, log);
     let totals = engine.join().totals;
     drop(control);
     let ring = totals.ring;
@@ -130,7 +130,7 @@ pub fn run(config: &Config) -> Result<Outcome, ServeError> {
 
 /// Says where the control plane is, and its token if nobody knows it yet. The token goes past the
 /// log: a filter must not lose it, and whoever collects logs need not have it twice.
-fn announce(control: &Control) {
+fn announce(control: &Control, log: &LogQueue) {
     for address in control.addresses() {
         match address {
             ListenAddress::Tcp(address) => tracing::info!("control plane on http://{address}/"),
@@ -138,11 +138,9 @@ fn announce(control: &Control) {
         }
     }
     if let Some(token) = control.generated_token() {
-        let line = format!(
+        log.push(&format!(
             "ringwire: the control plane's token is {token} (made for this run; set \
-             admin.token_file to keep one)\n"
-        );
-        // There is nowhere left to complain about a closed standard error.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+             admin.token_file to keep one)"
+        ));
     }
 }
