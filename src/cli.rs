@@ -60,7 +60,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve WebSockets until SIGTERM or SIGINT.
+    /// Serve WebSockets until SIGTERM, SIGINT, SIGQUIT or SIGHUP.
     Serve(Box<ServeCommand>),
     /// Say what this host offers and what would be in the way.
     Doctor(DoctorCommand),

@@ -4,6 +4,7 @@
 //! larger program leaves the signals alone.
 
 use super::handle::EngineHandle;
+use crate::engine::LAST_WORDS;
 use std::io;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,41 +12,73 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The exit code after a second signal: connections were cut.
 const EXIT_CUT: i32 = 3;
 
-/// SIGINT and SIGTERM, kept from ending the process.
+/// SIGINT, SIGTERM, SIGQUIT and SIGHUP, kept from ending the process.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// `None`: ignored before this process began, and still.
+    quit: Option<Signal>,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// Catches the signals from now on.
+    /// Catches the signals from now on. SIGHUP stays ignored where nohup(1) has seen to that, and
+    /// SIGQUIT where a shell without job control has.
     pub(super) fn catch() -> io::Result<Self> {
+        let ignored = ignored_signals();
+        let unless_ignored = |kind: SignalKind| {
+            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+            (!is_ignored).then(|| signal(kind)).transpose()
+        };
         // To catch needs a runtime, any; the engine's, which is made later, will deliver.
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let entered = runtime.enter();
-        let interrupt = signal(SignalKind::interrupt())?;
-        let terminate = signal(SignalKind::terminate())?;
+        let signals = Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            quit: unless_ignored(SignalKind::quit())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
+        };
         drop(entered);
         // A plain drop would panic where the caller is on a runtime itself.
         runtime.shutdown_background();
-        Ok(Self { interrupt, terminate })
+        Ok(signals)
     }
 
     /// Drains at the first signal, also one that came before this was called, and ends the process
     /// at the second.
     pub(super) async fn drain(mut self, handle: EngineHandle) {
-        self.next().await;
+        self.next(true).await;
         tracing::info!("draining; a second signal cuts");
         handle.drain();
-        self.next().await;
-        tracing::warn!("cut by a second signal");
+        // Not at SIGHUP: a terminal that goes away sends it twice, and systemd beside SIGTERM.
+        self.next(false).await;
+        tracing::warn!(target: LAST_WORDS, "cut by a second signal");
         std::process::exit(EXIT_CUT);
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self, or_hangup: bool) {
         tokio::select! {
+            () = next(&mut self.hangup), if or_hangup => {}
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = next(&mut self.quit) => {}
         }
     }
+}
+
+/// The next of this signal; of one that is ignored there is none.
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that this process ignores, a bit for each from SIGHUP on (proc_pid_status(5)). Where
+/// nobody tells, none.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
 }
