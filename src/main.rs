@@ -13,7 +13,7 @@
 //! | 6 | somebody else holds the WebSocket, or has taken it over |
 //! | 65 | the message or the query is not what the control plane takes |
 //! | 69 | an address is in use or not available, or the control plane cannot be reached |
-//! | 71 | no thread can be started |
+//! | 71 | no thread can be started, or there are too few descriptors |
 //! | 74 | the output could not be written |
 //! | 76 | the answer was lost, or is not one of a control plane |
 //! | 77 | permission denied, or the token is missing or wrong |

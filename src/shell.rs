@@ -10,9 +10,11 @@ mod watch;
 use crate::cli::{Command, Reach};
 use crate::{EXIT_CONFIG, EXIT_OUTPUT, EXIT_THREADS, Failure};
 use ringwire::client::{Client, ClientError, OpenError, ReadError, WriteError};
+use ringwire::ring::probe;
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, stat};
 use std::env;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::net::SocketAddr;
 
 const EXIT_TIMEOUT: u8 = 4;
 const EXIT_GONE: u8 = 5;
@@ -22,14 +24,21 @@ const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_PROTOCOL: u8 = 76;
 const EXIT_PERMISSION: u8 = 77;
 
+/// Descriptors that a runtime takes.
+const RUNTIME_DESCRIPTORS: usize = 8;
+
 const ADMIN_DEFAULT: &str = "127.0.0.1:9002";
 
 /// Runs one of these subcommands to its end.
 pub(crate) fn run(command: &Command) -> Result<u8, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Tried first, because the runtime panics where there are too few.
+    let runtime = probe::try_descriptors(RUNTIME_DESCRIPTORS)
+        .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build());
     let runtime = runtime.map_err(|error| Failure {
         code: EXIT_THREADS,
-        message: format!("no runtime can be started: {error}; raise the limit of open files"),
+        message: format!(
+            "no runtime can be started: {error}; raise the limit of open files (ulimit -n)"
+        ),
     })?;
     let code = runtime.block_on(async {
         match command {
@@ -64,6 +73,15 @@ async fn connect(reach: &Reach) -> Result<Client, Failure> {
             named.unwrap_or_else(|| ADMIN_DEFAULT.into())
         }
     };
+    // A name is looked up by a thread, and who starts that panics where there is none.
+    if !address.starts_with("unix:") && address.parse::<SocketAddr>().is_err() {
+        std::thread::Builder::new().spawn(|| {}).map_err(|error| Failure {
+            code: EXIT_THREADS,
+            message: format!(
+                "no thread can be started to look {address} up: {error}; name an IP address"
+            ),
+        })?;
+    }
     let token = match &reach.token_file {
         None => variable("RINGWIRE_TOKEN"),
         Some(file) => {

@@ -1,7 +1,12 @@
 //! The program from outside: flags, files, exit codes, and one line for every failure.
 
+#[path = "cli/few.rs"]
+mod few;
+#[path = "cli/signals.rs"]
+mod signals;
+
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -218,127 +223,4 @@ fn the_doctor_finds_this_host_fit() {
     let output = output_of(&["doctor", "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["ok"], true);
-}
-
-/// A server on a Unix socket, ended at the latest with the test.
-struct Served {
-    child: Child,
-    socket: Scratch,
-}
-
-impl Served {
-    fn start(name: &str, mut command: Command) -> Self {
-        let socket = Scratch::new(name);
-        command.args(["serve", "--shards=1", "--listen", &format!("unix:{}", socket.text())]);
-        command.env_clear().env("RINGWIRE_ADMIN_LISTEN", "off").stderr(Stdio::null());
-        let served = Self { child: command.spawn().expect("it runs"), socket };
-        let started = Instant::now();
-        while UnixStream::connect(&served.socket.0).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(60), "it does not listen");
-            sleep(Duration::from_millis(10));
-        }
-        served
-    }
-
-    /// A WebSocket that is open.
-    fn peer(&self) -> UnixStream {
-        let mut peer = UnixStream::connect(&self.socket.0).expect("it accepts");
-        peer.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
-        let request = "GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-            Sec-WebSocket-Version: 13\r\n\r\n";
-        peer.write_all(request.as_bytes()).expect("it is read");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            peer.read_exact(&mut byte).expect("an answer");
-            head.push(byte[0]);
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-        peer
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
-    }
-
-    fn code(&mut self) -> Option<i32> {
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(60) {
-            if let Some(status) = self.child.try_wait().expect("our child") {
-                return status.code();
-            }
-            sleep(Duration::from_millis(10));
-        }
-        panic!("it does not end");
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The program with no signal ignored, whatever those who started the tests have ignored.
-fn with_usual_signals() -> Command {
-    let mut command = Command::new("env");
-    command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_ringwire")]);
-    command
-}
-
-/// That the peer hears that the server is going away.
-#[track_caller]
-fn hears_going_away(peer: &mut UnixStream) {
-    let mut close = [0; 4];
-    peer.read_exact(&mut close).expect("a Close frame");
-    assert_eq!((close[0], &close[2..]), (0x88, &1001_u16.to_be_bytes()[..]));
-}
-
-#[test]
-fn every_signal_that_asks_for_the_end_drains() {
-    for signal in [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP] {
-        let mut served = Served::start("signal.sock", Command::new(env!("CARGO_BIN_EXE_ringwire")));
-        let mut peer = served.peer();
-        served.signal(signal);
-        hears_going_away(&mut peer);
-        drop(peer);
-        assert_eq!(served.code(), Some(0), "{signal:?}");
-    }
-}
-
-#[test]
-fn a_terminal_that_hangs_up_twice_cuts_nobody_and_a_second_signal_does() {
-    let mut served = Served::start("twice.sock", with_usual_signals());
-    let mut peer = served.peer();
-    served.signal(Signal::HUP);
-    hears_going_away(&mut peer);
-    served.signal(Signal::HUP);
-    // The rest of the Close frame, and then silence.
-    peer.read_exact(&mut [0; 20]).expect("the reason");
-    peer.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket");
-    let more = peer.read(&mut [0; 1]).expect_err("it was cut");
-    assert_eq!(more.kind(), ErrorKind::WouldBlock);
-    served.signal(Signal::QUIT);
-    assert_eq!(served.code(), Some(3));
-}
-
-#[test]
-fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' HUP QUIT; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ringwire")]);
-    let mut served = Served::start("ignored.sock", shell);
-    let mut peer = served.peer();
-    for signal in [Signal::HUP, Signal::QUIT] {
-        served.signal(signal);
-        for _ in 0..20 {
-            drop(served.peer());
-            sleep(Duration::from_millis(10));
-        }
-    }
-    served.signal(Signal::TERM);
-    hears_going_away(&mut peer);
-    drop(peer);
-    assert_eq!(served.code(), Some(0));
 }

@@ -71,7 +71,8 @@ impl Served {
         let child = serve.stderr(stderr).spawn().expect("it runs");
         let mut served = Self { child, data, control };
         let started = Instant::now();
-        while UnixStream::connect(&served.control).is_err() {
+        let answers = |path| UnixStream::connect(path).is_ok();
+        while !answers(&served.control) || !answers(&served.data) {
             let ended = served.child.try_wait().expect("a child");
             assert!(ended.is_none(), "the server has ended: {ended:?}");
             assert!(started.elapsed() < PATIENCE, "the server does not start");

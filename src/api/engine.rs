@@ -5,7 +5,7 @@ use super::handler::{self, WebSocketServer};
 use crate::engine::shard::Shard;
 use crate::engine::{
     ListenAddress, MakeTask, RouteOptions, Routes, Running, Settings, SimulatedEngine, StartError,
-    Target, Totals, bench, launch,
+    Target, Totals, bench, launch, try_resources,
 };
 use crate::ring::Ring;
 use crate::ring::sim::SimRing;
@@ -216,8 +216,9 @@ impl EngineBuilder {
             self.settings.listen = self.listen;
         }
         self.sessions.settings.check()?;
+        try_resources(&self.settings)?;
         let signals = self.drain_on_signal.then(super::signals::Signals::catch).transpose();
-        let signals = signals.map_err(StartError::Thread)?;
+        let signals = signals.map_err(StartError::Descriptors)?;
         let sessions = self.sessions.keeper();
         let keeper = Arc::clone(&sessions);
         let running = launch(self.settings, self.routes, |runtime, closer| {

@@ -148,7 +148,9 @@ impl Bound {
         // Without TCP nobody asks for a token; an empty one opens nothing.
         let token = settings.token.or_else(|| generated.clone()).unwrap_or_default();
         let tokens = Tokens::new(token, settings.read_only_token);
-        let plane = Arc::new(Plane::new(engine.handle(), Guard::new(tokens, settings.hosts), log));
+        let mut plane = Plane::new(engine.handle(), Guard::new(tokens, settings.hosts));
+        plane.log = log;
+        let plane = Arc::new(plane);
         let _entered = engine.runtime().enter();
         let listeners: Vec<Listener> = tcp.into_iter().chain(unix).collect();
         let addresses = listeners.iter().map(|listener| listener.address.clone()).collect();

@@ -34,7 +34,7 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    pub(super) fn new(engine: EngineHandle, guard: Guard, log: Option<LogQueue>) -> Self {
+    pub(super) fn new(engine: EngineHandle, guard: Guard) -> Self {
         Self {
             engine,
             guard,
@@ -45,7 +45,7 @@ impl Plane {
             read_only_event_streams: Arc::new(Semaphore::new(READ_ONLY_EVENT_STREAMS_MAX)),
             times: Times::default(),
             counts: Counts::default(),
-            log,
+            log: None,
         }
     }
 

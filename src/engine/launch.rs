@@ -7,6 +7,7 @@ use super::listener::{self, BindError, Listener};
 use super::log::LAST_WORDS;
 use super::reach::Reach;
 use super::remote::Remote;
+use super::resources;
 use super::routes::Routes;
 use super::seats::SessionCloser;
 use super::settings::{
@@ -61,6 +62,9 @@ pub enum StartError {
     /// An origin is allowed that no browser can send.
     #[error("origins allowed: {0}")]
     Origin(#[from] OriginError),
+    /// No descriptors for the rings, the listeners and the control runtime.
+    #[error("too few descriptors: {0}; raise the limit of open files (ulimit -n)")]
+    Descriptors(std::io::Error),
     /// No thread for a shard or for the control runtime.
     #[error("no thread can be started: {0}; raise the limit of processes (ulimit -u)")]
     Thread(std::io::Error),
@@ -74,7 +78,7 @@ impl StartError {
             Self::Bind(error) => error.exit_code(),
             Self::Blocked(blocked) => blocked.exit_code,
             Self::Ring(_) | Self::Sessions(_) | Self::Origin(_) => 78,
-            Self::Thread(_) => 71,
+            Self::Descriptors(_) | Self::Thread(_) => 71,
         }
     }
 }
@@ -132,26 +136,24 @@ pub(crate) fn launch(
 ) -> Result<Running, StartError> {
     make_origins_canonical(&mut settings, &mut routes)?;
     let limits = probe::raise_nofile();
-    let shards = if settings.shards == 0 { limits.cores } else { settings.shards };
-    let shards = shards.min(Ids::SHARDS_MAX);
+    let shards = settings.shards_of(limits.cores);
     let bound = bind(&mut settings, shards)?;
     let addresses = settings.listen.clone();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;
-    let runtime = tokio_runtime().map_err(StartError::Thread)?;
-    let reserved = SLOTS_RESERVED_MAX.min(options.slots / 8);
-    let connections_max = options.slots - reserved;
+    let runtime = resources::tokio_runtime().map_err(StartError::Thread)?;
+    let connections_max = options.slots - SLOTS_RESERVED_MAX.min(options.slots / 8);
     let settings = Arc::new(settings);
     let routes = Arc::new(routes);
     let ids = Ids::new();
     let events = Arc::new(Events::new(TimeOfDay::Host, shards));
     let (ready, started) = channel();
-    let mut threads = Vec::new();
+    let mut shard_threads = Vec::new();
     let remotes: Vec<Arc<Remote>> = (0..shards).map(|_| Arc::default()).collect();
     if routes.want_sessions() {
         start_sessions(runtime.handle(), SessionCloser::new(&remotes));
     }
     let mut kept = Vec::new();
-    for (index, listeners) in bound.into_iter().enumerate() {
+    let mut start_shard = |index: usize, listeners: Vec<Listener>| {
         let parts = ShardParts {
             settings: Arc::clone(&settings),
             routes: Arc::clone(&routes),
@@ -163,19 +165,21 @@ pub(crate) fn launch(
             shards,
         };
         let sockets = listeners.iter().map(|l| l.socket.try_clone()).collect::<Result<_, _>>();
-        let sockets = sockets.map_err(StartError::Thread)?;
+        let sockets = sockets.map_err(StartError::Descriptors)?;
         kept.extend(listeners);
         let start = Start { options: options.clone(), sockets, parts, ready: ready.clone() };
-        let tokio = runtime.handle().clone();
-        let thread = thread::Builder::new().name(format!("ringwire-{index}"));
-        let thread = thread.spawn(move || {
-            let _entered = tokio.enter();
-            run(start)
-        });
-        threads.push(thread.map_err(StartError::Thread)?);
-    }
+        let thread = spawn(index, start, runtime.handle().clone());
+        shard_threads.push(thread.map_err(StartError::Thread)?);
+        Ok(())
+    };
+    let mut bound = bound.into_iter().enumerate();
+    let all_started = bound.try_for_each(|(index, listeners)| start_shard(index, listeners));
     drop(ready);
-    wait_for_start(&started, shards, &remotes, &settings)?;
+    if let Err(error) = all_started.and_then(|()| wait_for_start(&started, shards, &settings)) {
+        end_those_that_run(&remotes, shard_threads);
+        runtime.shutdown_background();
+        return Err(error);
+    }
     log_start(shards, connections_max, &options);
     let listeners = Arc::new(kept);
     let reach = Arc::new(Reach {
@@ -188,7 +192,7 @@ pub(crate) fn launch(
         // Weak, so that a handle that outlives the engine keeps no socket open.
         listeners: Arc::downgrade(&listeners),
     });
-    Ok(Running { shards: threads, reach, addresses, runtime, _listeners: listeners })
+    Ok(Running { shards: shard_threads, reach, addresses, runtime, _listeners: listeners })
 }
 
 /// Origins in the form in which they are compared.
@@ -215,21 +219,24 @@ fn log_start(shards: usize, connections_max: u32, options: &KernelRingOptions) {
     );
 }
 
-/// The runtime beside the shards, for what waits elsewhere.
-fn tokio_runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("ringwire-tokio")
-        .enable_all()
-        .build()
-}
-
 /// What a shard's thread starts from.
 struct Start {
     options: KernelRingOptions,
     sockets: Vec<std::os::fd::OwnedFd>,
     parts: ShardParts,
     ready: Sender<Result<(), KernelRingError>>,
+}
+
+/// Starts a shard's thread.
+fn spawn(
+    index: usize,
+    start: Start,
+    tokio: tokio::runtime::Handle,
+) -> std::io::Result<JoinHandle<Totals>> {
+    thread::Builder::new().name(format!("ringwire-{index}")).spawn(move || {
+        let _entered = tokio.enter();
+        run(start)
+    })
 }
 
 /// A shard's thread.
@@ -287,16 +294,23 @@ impl Drop for AbortOnPanic {
     }
 }
 
-/// Waits for every ring. After a failure the shards that did start are drained.
+/// Not every shard could be started: those that were have nothing to do but to end.
+fn end_those_that_run(remotes: &[Arc<Remote>], threads: Vec<JoinHandle<Totals>>) {
+    remotes.iter().for_each(|remote| remote.send(Command::Drain));
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+}
+
+/// Waits for every ring.
 fn wait_for_start(
     started: &Receiver<Result<(), KernelRingError>>,
     shards: usize,
-    remotes: &[Arc<Remote>],
     settings: &Settings,
 ) -> Result<(), StartError> {
     for _ in 0..shards {
         if let Ok(Err(error)) = started.recv() {
-            remotes.iter().for_each(|remote| remote.send(Command::Drain));
+            if matches!(error.errno, Errno::MFILE | Errno::NFILE) {
+                return Err(StartError::Descriptors(error.errno.into()));
+            }
             let report = probe::probe_for(plan(settings, shards));
             return Err(report.fatal().cloned().map_or(error.into(), StartError::Blocked));
         }

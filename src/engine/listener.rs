@@ -71,17 +71,21 @@ pub enum BindError {
     /// The path of a Unix socket is something else.
     #[error("{0} exists and is not a socket; remove it, or listen on another path")]
     NotASocket(ListenAddress),
+    /// The process has as many descriptors as it may.
+    #[error("{0} cannot be listened on: {1}; raise the limit of open files (ulimit -n)")]
+    Descriptors(ListenAddress, Errno),
     /// Anything else, with what the system says.
     #[error("{0} cannot be listened on: {1}; correct the address or the system")]
     Other(ListenAddress, Errno),
 }
 
 impl BindError {
-    /// The exit code for this error, after sysexits.h: 69 unavailable, 77 no permission, 78
-    /// configuration.
+    /// The exit code for this error, after sysexits.h: 69 unavailable, 71 system error, 77 no
+    /// permission, 78 configuration.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::InUse(_) | Self::NotAvailable(_) | Self::Other(..) => 69,
+            Self::Descriptors(..) => 71,
             Self::Permission(..) => 77,
             Self::PathTooLong(_) | Self::NotASocket(_) => 78,
         }
@@ -102,6 +106,7 @@ impl BindError {
             }
             Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT => Self::NotAvailable(address),
             Errno::NAMETOOLONG => Self::PathTooLong(address),
+            Errno::MFILE | Errno::NFILE => Self::Descriptors(address, errno),
             errno => Self::Other(address, errno),
         }
     }

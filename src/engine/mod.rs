@@ -45,6 +45,7 @@ mod receiving;
 mod registry;
 mod remains;
 mod remote;
+mod resources;
 mod routes;
 mod scan;
 mod seats;
@@ -76,6 +77,7 @@ pub use log::LAST_WORDS;
 pub(crate) use outbox::Payload;
 pub use quota::Quota;
 pub(crate) use reach::Reach;
+pub(crate) use resources::try_resources;
 pub(crate) use routes::{Arrival, Farewell, MakeTask, Routes, Target};
 pub use settings::{
     Limits, ListenAddress, MailboxPolicy, OriginError, OriginPolicy, ReceiveBuffers, RingSettings,

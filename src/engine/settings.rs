@@ -1,5 +1,6 @@
 //! What can be set about an engine, with the defaults of `proto::limits`.
 
+use super::ids::Ids;
 use crate::proto::limits;
 use crate::proto::origin::canonical;
 use std::fmt;
@@ -62,6 +63,12 @@ impl Settings {
             ports.push(address.port());
         }
         ports
+    }
+
+    /// Shards there will be on so many cores.
+    pub(super) fn shards_of(&self, cores: usize) -> usize {
+        let shards = if self.shards == 0 { cores } else { self.shards };
+        shards.min(Ids::SHARDS_MAX)
     }
 }
 

@@ -9,7 +9,10 @@ mod ladder;
 mod limits;
 mod refusal;
 
-pub use limits::{Allowance, LIMIT_UNLIMITED, Limits, Memlock, memlock_needed_bytes, raise_nofile};
+pub use limits::{
+    Allowance, LIMIT_UNLIMITED, Limits, Memlock, memlock_needed_bytes, raise_nofile,
+    try_descriptors,
+};
 
 use serde::Serialize;
 

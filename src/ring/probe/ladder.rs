@@ -37,9 +37,9 @@ impl Found {
         ok
     }
 
-    /// A feature that fails for want of memory is not missing: the limit is the cause.
-    fn no_memory(&mut self, errno: Errno, limits: &Limits) {
-        if errno == Errno::NOMEM {
+    /// A feature that fails for want of memory or descriptors is not missing: the limit is the cause.
+    fn short_of(&mut self, errno: Errno, limits: &Limits) {
+        if matches!(errno, Errno::NOMEM | Errno::MFILE | Errno::NFILE) {
             let reason = refusal::of_setup(errno, &System::read(), limits);
             self.blocked.get_or_insert(reason);
         }
@@ -66,7 +66,7 @@ pub(super) fn climb(plan: &Plan, limits: &Limits) -> Found {
             climb_buffers(&mut found, ring, limits);
         }
         Err(errno) => {
-            found.no_memory(errno, limits);
+            found.short_of(errno, limits);
             let cause = format!("a ring with all flags cannot be made ({errno})");
             found.blocked.get_or_insert(refusal::blocked(cause, REMEDY_KERNEL.into()));
         }
@@ -147,7 +147,7 @@ fn climb_flags(found: &mut Found, limits: &Limits) -> Builder {
         (flag.set)(&mut with);
         let result = built(&with, ENTRIES_SMALL, limits).map(drop);
         if let Err(errno) = result {
-            found.no_memory(errno, limits);
+            found.short_of(errno, limits);
         }
         let ok = found.add(Rung {
             name: flag.name,
@@ -246,7 +246,7 @@ fn climb_buffers(found: &mut Found, ring: IoUring, limits: &Limits) {
     let mut buffers = BufferRing::new(ring, ENTRIES_SMALL as u16);
     let classic = buffers.register(0);
     if let Err(errno) = classic {
-        found.no_memory(errno, limits);
+        found.short_of(errno, limits);
     }
     found.add(Rung {
         seen: seen(classic),
@@ -287,6 +287,9 @@ fn climb_memory(found: &mut Found, builder: &Builder, plan: &Plan, limits: &Limi
         }
         completion_entries = smaller;
     };
+    if let Err(errno @ (Errno::MFILE | Errno::NFILE)) = result {
+        found.short_of(errno, limits);
+    }
     let wanted_kib = shards_bytes(plan, plan.completion_entries) / 1_024;
     let rung = Rung {
         name: "RLIMIT_MEMLOCK",

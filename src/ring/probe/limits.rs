@@ -4,8 +4,10 @@
 //! probe and by the program at start; changes nothing but the soft limit of descriptors.
 
 use super::Plan;
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
+use std::io;
 
 /// A limit that is none.
 pub const LIMIT_UNLIMITED: u64 = u64::MAX;
@@ -80,6 +82,19 @@ pub fn raise_nofile() -> Limits {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
     Limits::of_this_process()
+}
+
+/// Takes so many descriptors at once, and gives them back.
+///
+/// # Errors
+///
+/// There are not as many.
+pub fn try_descriptors(count: usize) -> io::Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        held.push(eventfd(0, EventfdFlags::CLOEXEC)?);
+    }
+    Ok(())
 }
 
 impl Limits {

@@ -78,6 +78,14 @@ pub(super) fn of_setup(errno: Errno, system: &System, limits: &Limits) -> Blocke
             ),
             "raise it (LimitMEMLOCK=, ulimit -l)".into(),
         ),
+        Errno::MFILE => blocked(
+            format!("no descriptor is left for a ring: RLIMIT_NOFILE is {}", limits.nofile_soft),
+            "raise it (LimitNOFILE=, ulimit -n)".into(),
+        ),
+        Errno::NFILE => blocked(
+            "no descriptor is left on this host for a ring".into(),
+            "raise fs.file-max with sysctl".into(),
+        ),
         errno => blocked(format!("io_uring_setup failed: {errno}"), REMEDY_KERNEL.into()),
     }
 }
@@ -100,6 +108,8 @@ mod tests {
             (Errno::NOSYS, system(None, true), "Podman"),
             (Errno::NOSYS, system(None, false), "no io_uring"),
             (Errno::NOMEM, system(None, false), "RLIMIT_MEMLOCK"),
+            (Errno::MFILE, system(None, false), "RLIMIT_NOFILE"),
+            (Errno::NFILE, system(None, false), "on this host"),
             (Errno::INVAL, system(None, false), "failed"),
         ];
         for (errno, system, word) in cases {

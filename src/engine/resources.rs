@@ -1,0 +1,95 @@
+//! What an engine needs of the system besides rings: descriptors and threads. Tried before anything
+//! starts, because some of those who take them later panic where there are none.
+
+use super::launch::StartError;
+use super::settings::Settings;
+use crate::ring::{Errno, probe};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// Descriptors of tokio: its runtime, the delivery of signals, and the runtime that signals are
+/// caught with.
+const RUNTIME_DESCRIPTORS: usize = 12;
+
+/// Descriptors of a shard's ring and its doorbell.
+const RING_DESCRIPTORS: usize = 2;
+
+/// Rounds of waiting for threads that have ended to count no more.
+const PATIENCE_ROUNDS: usize = 100;
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Takes what an engine with these settings will, and gives it back.
+///
+/// # Errors
+///
+/// There is not as much.
+pub(crate) fn try_resources(settings: &Settings) -> Result<(), StartError> {
+    let shards = settings.shards_of(probe::raise_nofile().cores);
+    // A listener and its copy for the ring.
+    let of_shard = RING_DESCRIPTORS + 2 * settings.listen.len();
+    let descriptors = RUNTIME_DESCRIPTORS + shards * of_shard;
+    probe::try_descriptors(descriptors).map_err(StartError::Descriptors)?;
+    try_threads(shards).map_err(StartError::Thread)
+}
+
+/// Starts as many threads as an engine of `shards` shards will, and ends them.
+///
+/// # Errors
+///
+/// There are not as many.
+fn try_threads(shards: usize) -> io::Result<()> {
+    let before = threads_of_process();
+    let (release, wait) = channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let mut threads = Vec::new();
+    // One more for the runtime.
+    let started = (0..=shards).try_for_each(|_| {
+        let wait = Arc::clone(&wait);
+        let waiting = move || drop(wait.lock().map(|wait| wait.recv()));
+        threads.push(thread::Builder::new().spawn(waiting)?);
+        Ok(())
+    });
+    drop(release);
+    for thread in threads {
+        // It does nothing that could panic.
+        let _ = thread.join();
+    }
+    // One that has been joined counts against the limit for a moment more.
+    for _ in 0..PATIENCE_ROUNDS {
+        if threads_of_process() <= before {
+            break;
+        }
+        thread::sleep(PATIENCE);
+    }
+    started
+}
+
+/// The runtime beside the shards, for what waits elsewhere.
+pub(super) fn tokio_runtime() -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name("ringwire-tokio").enable_all();
+    // It panics where there is no thread for it. One was tried, and somebody else may have it now.
+    catch_unwind(AssertUnwindSafe(|| builder.build())).unwrap_or_else(|_| Err(Errno::AGAIN.into()))
+}
+
+/// Threads of this process (proc_pid_status(5)); zero where nobody tells.
+fn threads_of_process() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Threads:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_were_tried_are_gone() {
+        assert!(threads_of_process() > 0);
+        assert!(try_threads(4).is_ok());
+    }
+}
