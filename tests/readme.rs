@@ -79,6 +79,7 @@ fn limits_in_code() -> Vec<Limit> {
         size!("log that waits to be written", LOG_BYTES_MAX),
         size!("lines of the log that wait", LOG_LINES_MAX),
         size!("lines of the log per second and reason", LOG_LINES_PER_SECOND_MAX),
+        time!("address in use at the start", ADDRESS_IN_USE_TIMEOUT),
         Limit("spread of the Close frames (1001) of a drain", "", drain_spread.as_millis() as u64),
         Limit("drain", "", drain.as_millis() as u64),
     ]

@@ -17,7 +17,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "listen",
         Kind::Addresses,
-        "Where to listen: IP:PORT, [IPv6]:PORT or unix:/path. Loopback, because a server should be exposed on purpose.",
+        "Where to listen: IP:PORT, [IPv6]:PORT or unix:/path. [::] takes IPv4 as well, unless an IPv4 address of the same port is listed. Loopback, because a server should be exposed on purpose.",
     ),
     key(
         "shards",

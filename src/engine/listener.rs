@@ -1,19 +1,22 @@
 //! Sockets that listen, one set for each shard.
 //!
 //! Owns how a socket is made ready before a ring accepts from it: exclusive use of the port,
-//! options that accepted sockets inherit, the file of a Unix socket and its removal. The program
-//! calls [`bind`] once, before the shards start. Nothing here accepts a connection.
+//! options that accepted sockets inherit, the file of a Unix socket. The program calls [`bind`]
+//! once, before the shards start. Nothing here accepts a connection.
 
+use super::socket_file::{Claim, SocketFile};
 use crate::engine::ListenAddress;
+use crate::proto::limits::ADDRESS_IN_USE_TIMEOUT;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Connections that may wait for an accept. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
@@ -28,6 +31,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time for sent bytes to be acknowledged before the kernel gives a connection up.
 const USER_TIMEOUT_MS: u32 = 30_000;
 
+/// Time between two tries of an address that is in use: the first, doubled up to the last.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(80);
+
 /// Who may connect to a Unix socket: its owner and its group, so that a proxy in the group can
 /// and a stranger on the host cannot.
 const UNIX_MODE: Mode = Mode::from_raw_mode(0o660);
@@ -38,12 +45,13 @@ const UNIX_MODE_PRIVATE: Mode = Mode::from_raw_mode(0o600);
 /// A socket that listens.
 #[derive(Debug)]
 pub struct Listener {
+    /// Removes the file of a Unix socket when its last listener is dropped, before the socket is
+    /// closed.
+    _file: Option<Arc<SocketFile>>,
     /// The socket.
     pub socket: OwnedFd,
     /// Where it listens; the port is the real one, also where port 0 was asked for.
     pub address: ListenAddress,
-    /// Removes the file of a Unix socket when its last listener is dropped.
-    _file: Option<Arc<SocketFile>>,
 }
 
 impl AsFd for Listener {
@@ -65,6 +73,11 @@ pub enum BindError {
     /// This host has no such IP address.
     #[error("{0} is not an address of this host; listen on one that `ip address` shows")]
     NotAvailable(ListenAddress),
+    /// An IPv6 address on a host without IPv6.
+    #[error(
+        "{0} needs IPv6, which this host does not have; listen on an IPv4 address (0.0.0.0: all of them)"
+    )]
+    NoIpv6(ListenAddress),
     /// The path of a Unix socket does not fit into its address (unix(7): 108 bytes with the NUL).
     #[error("{0} is too long; a Unix socket's path has at most 107 bytes")]
     PathTooLong(ListenAddress),
@@ -84,7 +97,7 @@ impl BindError {
     /// permission, 78 configuration.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::InUse(_) | Self::NotAvailable(_) | Self::Other(..) => 69,
+            Self::InUse(_) | Self::NotAvailable(_) | Self::NoIpv6(_) | Self::Other(..) => 69,
             Self::Descriptors(..) => 71,
             Self::Permission(..) => 77,
             Self::PathTooLong(_) | Self::NotASocket(_) => 78,
@@ -104,6 +117,7 @@ impl BindError {
                 };
                 Self::Permission(address, remedy)
             }
+            Errno::AFNOSUPPORT if is_ipv6(&address) => Self::NoIpv6(address),
             Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT => Self::NotAvailable(address),
             Errno::NAMETOOLONG => Self::PathTooLong(address),
             Errno::MFILE | Errno::NFILE => Self::Descriptors(address, errno),
@@ -112,14 +126,21 @@ impl BindError {
     }
 }
 
+fn is_ipv6(address: &ListenAddress) -> bool {
+    matches!(address, ListenAddress::Tcp(address) if address.is_ipv6())
+}
+
 /// Binds all `addresses` for `shards` shards (at least one) and answers the listeners of each
 /// shard. `send_buffer_bytes` above 0 becomes their `SO_SNDBUF`, which accepted sockets inherit.
 ///
 /// TCP: with several shards, each gets its own socket (`SO_REUSEPORT`, socket(7)), among which
-/// the kernel spreads connections. An IPv6 address takes IPv6 only, so that `0.0.0.0` and `[::]`
-/// can be listed together. Accepted sockets inherit `TCP_NODELAY`, keepalive and
+/// the kernel spreads connections. `[::]` takes IPv4 as well (ipv6(7), `IPV6_V6ONLY`), unless an
+/// IPv4 address is listed with the same port. Accepted sockets inherit `TCP_NODELAY`, keepalive and
 /// `TCP_USER_TIMEOUT` (tcp(7)). Unix: one socket, duplicated; a file left behind by a server that
 /// is gone is replaced, and the file is removed with the last listener.
+///
+/// An address that is in use is asked for again for [`ADDRESS_IN_USE_TIMEOUT`]: the kernel ends the
+/// ring of a process that was killed, and the listeners in it, some time after the process.
 ///
 /// # Errors
 /// The first address that cannot be listened on.
@@ -129,12 +150,13 @@ pub fn bind(
     send_buffer_bytes: usize,
 ) -> Result<Vec<Vec<Listener>>, BindError> {
     let shards = shards.max(1);
+    let until = Instant::now() + ADDRESS_IN_USE_TIMEOUT;
     let mut of_shards: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     for address in addresses {
-        let listeners = match address {
-            ListenAddress::Tcp(tcp) => bind_tcp(*tcp, shards),
+        let listeners = patiently(until, || match address {
+            ListenAddress::Tcp(tcp) => bind_tcp(*tcp, shards, families(*tcp, addresses)),
             ListenAddress::Unix(path) => bind_unix(path, shards, UNIX_MODE),
-        }?;
+        })?;
         if send_buffer_bytes > 0 {
             for listener in &listeners {
                 sockopt::set_socket_send_buffer_size(&listener.socket, send_buffer_bytes)
@@ -148,44 +170,92 @@ pub fn bind(
     Ok(of_shards)
 }
 
-fn bind_tcp(wanted: SocketAddr, shards: usize) -> Result<Vec<Listener>, BindError> {
-    let fail = |errno| BindError::new(&ListenAddress::Tcp(wanted), errno);
-    let share_port = shards > 1;
-    if share_port && wanted.port() != 0 {
-        // SO_REUSEPORT lets another process of the same user in silently: half of the
-        // connections would go to a server nobody thinks of. This socket does not share, so it
-        // finds out.
-        drop(bound_tcp(wanted, false).map_err(fail)?);
+/// Tries until `until` to have an address that is in use.
+fn patiently<T>(
+    until: Instant,
+    mut attempt: impl FnMut() -> Result<T, BindError>,
+) -> Result<T, BindError> {
+    let mut pause = RETRY_PAUSE_MIN;
+    loop {
+        match attempt() {
+            Err(BindError::InUse(address)) if Instant::now() < until => {
+                if pause == RETRY_PAUSE_MIN {
+                    tracing::info!("{address} is in use; waiting for a server that has just ended");
+                }
+                thread::sleep(pause);
+                pause = (2 * pause).min(RETRY_PAUSE_MAX);
+            }
+            result => return result,
+        }
     }
-    let mut address = wanted;
-    let mut listeners = Vec::with_capacity(shards);
-    for _ in 0..shards {
-        let socket = bound_tcp(address, share_port).map_err(fail)?;
-        address = local_address(&socket).map_err(fail)?;
-        listeners.push(socket);
-    }
-    // Listen only when all are bound, so that no connection comes in when one of them fails.
-    let listening = |socket: OwnedFd| {
-        rustix::net::listen(&socket, BACKLOG)?;
-        Ok(Listener { socket, address: ListenAddress::Tcp(address), _file: None })
-    };
-    listeners.into_iter().map(|socket| listening(socket).map_err(fail)).collect()
 }
 
-fn bound_tcp(address: SocketAddr, share_port: bool) -> rustix::io::Result<OwnedFd> {
+/// What an IPv6 socket takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Families {
+    Ipv6,
+    Both,
+}
+
+/// IPv4 comes in by `[::]` where nothing else takes it.
+fn families(address: SocketAddr, addresses: &[ListenAddress]) -> Families {
+    let takes_ipv4 = |other: &ListenAddress| match other {
+        ListenAddress::Tcp(other) => {
+            other.ip().to_canonical().is_ipv4() && other.port() == address.port()
+        }
+        ListenAddress::Unix(_) => false,
+    };
+    let elsewhere = address.port() != 0 && addresses.iter().any(takes_ipv4);
+    if address.ip().is_unspecified() && !elsewhere { Families::Both } else { Families::Ipv6 }
+}
+
+fn bind_tcp(
+    wanted: SocketAddr,
+    shards: usize,
+    families: Families,
+) -> Result<Vec<Listener>, BindError> {
+    let fail = |errno| BindError::new(&ListenAddress::Tcp(wanted), errno);
+    let mut address = match wanted.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, wanted.port()),
+        // With the scope that it may have.
+        IpAddr::V6(_) => wanted,
+    };
+    let sockets: rustix::io::Result<Vec<OwnedFd>> =
+        (0..shards).map(|_| tcp_socket(address, families)).collect();
+    let sockets = sockets.map_err(fail)?;
+    for (index, socket) in sockets.iter().enumerate() {
+        sockopt::set_socket_reuseport(socket, index > 0).map_err(fail)?;
+        rustix::net::bind(socket, &address).map_err(fail)?;
+        if index == 0 {
+            address = local_address(socket).map_err(fail)?;
+            // SO_REUSEPORT lets another process of the same user in silently: half of the
+            // connections would go to a server nobody thinks of. So the first socket does not
+            // share until it listens, which only one can do.
+            rustix::net::listen(socket, BACKLOG).map_err(fail)?;
+            sockopt::set_socket_reuseport(socket, shards > 1).map_err(fail)?;
+        }
+    }
+    let listening = |(index, socket): (usize, OwnedFd)| {
+        if index > 0 {
+            rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
+        }
+        Ok(Listener { _file: None, socket, address: ListenAddress::Tcp(address) })
+    };
+    sockets.into_iter().enumerate().map(listening).collect()
+}
+
+fn tcp_socket(address: SocketAddr, families: Families) -> rustix::io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = stream_socket(family, SocketFlags::empty())?;
     if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
+        sockopt::set_ipv6_v6only(&socket, families == Families::Ipv6)?;
     }
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    sockopt::set_socket_reuseport(&socket, share_port)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
-    rustix::net::bind(&socket, &address)?;
     Ok(socket)
 }
 
@@ -205,7 +275,8 @@ fn local_address(socket: &OwnedFd) -> rustix::io::Result<SocketAddr> {
 /// Why the path cannot be listened on.
 pub fn bind_private(path: &Path) -> Result<Listener, BindError> {
     let address = ListenAddress::Unix(path.into());
-    let listener = bind_unix(path, 1, UNIX_MODE_PRIVATE)?.pop();
+    let until = Instant::now() + ADDRESS_IN_USE_TIMEOUT;
+    let listener = patiently(until, || bind_unix(path, 1, UNIX_MODE_PRIVATE))?.pop();
     listener.ok_or(BindError::Other(address, Errno::BADF))
 }
 
@@ -213,20 +284,28 @@ fn bind_unix(path: &Path, shards: usize, mode: Mode) -> Result<Vec<Listener>, Bi
     let address = ListenAddress::Unix(path.into());
     let fail = |errno| BindError::new(&address, errno);
     let name = SocketAddrUnix::new(path).map_err(fail)?;
+    // Until it listens: before that, another one would take its file for a stale one.
+    let claim = Claim::on(path).map_err(fail)?;
     remove_stale(path, &name, &address)?;
     let socket = stream_socket(AddressFamily::UNIX, SocketFlags::empty()).map_err(fail)?;
     rustix::net::bind(&socket, &name).map_err(fail)?;
-    let file = Arc::new(SocketFile::at(path).map_err(fail)?);
     // Nobody can connect before `listen`, so the mode is never too wide.
-    rustix::fs::chmod(path, mode).map_err(fail)?;
-    rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
+    let listens = rustix::fs::chmod(path, mode)
+        .and_then(|()| rustix::net::listen(&socket, BACKLOG))
+        .and_then(|()| SocketFile::at(path));
+    let file = listens.map_err(|errno| {
+        let _ = rustix::fs::unlink(path);
+        fail(errno)
+    })?;
+    drop(claim);
+    let file = Arc::new(file);
     let mut sockets = Vec::with_capacity(shards);
     for _ in 1..shards {
         sockets.push(rustix::io::fcntl_dupfd_cloexec(&socket, 0).map_err(fail)?);
     }
     sockets.push(socket);
     let listener =
-        |socket| Listener { socket, address: address.clone(), _file: Some(Arc::clone(&file)) };
+        |socket| Listener { _file: Some(Arc::clone(&file)), socket, address: address.clone() };
     Ok(sockets.into_iter().map(listener).collect())
 }
 
@@ -258,39 +337,14 @@ fn remove_stale(
     }
 }
 
-/// The file of a Unix socket, removed when dropped.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl SocketFile {
-    fn at(path: &Path) -> rustix::io::Result<Self> {
-        let stat = rustix::fs::lstat(path)?;
-        Ok(Self { path: path.into(), device: stat.st_dev, inode: stat.st_ino })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // A newer server may have put its own socket there.
-        let ours = rustix::fs::lstat(&self.path)
-            .is_ok_and(|stat| stat.st_dev == self.device && stat.st_ino == self.inode);
-        if ours {
-            let _ = rustix::fs::unlink(&self.path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::ErrorKind;
-    use std::net::TcpStream;
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::PathBuf;
 
     fn tcp(text: &str) -> ListenAddress {
         text.parse().expect("an address")
@@ -327,6 +381,53 @@ mod tests {
     }
 
     #[test]
+    fn every_shard_gets_connections() {
+        let shards = bind(&[tcp("127.0.0.1:0")], 3, 0).expect("a free port");
+        let address = port_of(&shards[0][0]);
+        let _clients: Vec<TcpStream> =
+            (0..96).map(|_| TcpStream::connect(address).expect("somebody listens")).collect();
+        for shard in &shards {
+            rustix::io::ioctl_fionbio(&shard[0], true).expect("a socket");
+            assert!(rustix::net::accept(&shard[0]).is_ok(), "a shard has no connection");
+        }
+    }
+
+    #[test]
+    fn of_many_that_want_a_port_one_gets_it() {
+        for shards in [1, 2, 3] {
+            let free = bind(&[tcp("127.0.0.1:0")], 1, 0).expect("a free port");
+            let address = [ListenAddress::Tcp(port_of(&free[0][0]))];
+            drop(free);
+            let barrier = std::sync::Barrier::new(6);
+            let attempt = || {
+                barrier.wait();
+                bind(&address, shards, 0)
+            };
+            let results: Vec<_> = thread::scope(|scope| {
+                let threads: Vec<_> = (0..6).map(|_| scope.spawn(attempt)).collect();
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+            });
+            let winners = results.iter().filter(|result| result.is_ok()).count();
+            assert_eq!(winners, 1, "{results:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_becomes_free_in_time_is_had() {
+        let (path, socket) = unix("freed");
+        let port = bind(&[tcp("127.0.0.1:0")], 2, 0).expect("a free port");
+        let address = ListenAddress::Tcp(port_of(&port[0][0]));
+        let live = UnixListener::bind(&path).expect("a free path");
+        let freed = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop((port, live));
+        });
+        bind(&[address, socket], 2, 0).expect("free in time");
+        freed.join().expect("no panic");
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn accepted_sockets_inherit_the_options() {
         for shards in [1, 2] {
             let listeners = bind(&[tcp("127.0.0.1:0")], shards, 0).expect("a free port");
@@ -347,14 +448,65 @@ mod tests {
         }
     }
 
+    /// Whether this host has IPv6.
+    fn has_ipv6() -> bool {
+        std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+    }
+
+    #[test]
+    fn the_unspecified_ipv6_address_takes_ipv4_as_well() {
+        if !has_ipv6() {
+            return;
+        }
+        for shards in [1, 2] {
+            let both = bind(&[tcp("[::]:0")], shards, 0).expect("a free port");
+            let port = port_of(&both[0][0]).port();
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("IPv4 comes in");
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("IPv6 comes in");
+            let taken = bind(&[tcp(&format!("127.0.0.1:{port}"))], 1, 0);
+            assert!(matches!(taken, Err(BindError::InUse(_))), "{taken:?}");
+        }
+        let one = bind(&[tcp("[::1]:0")], 1, 0).expect("a free port");
+        let port = port_of(&one[0][0]).port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect_err("not listed");
+    }
+
     #[test]
     fn both_families_may_be_listed_with_one_port() {
-        let v4 = bind(&[tcp("0.0.0.0:0")], 1, 0).expect("a free port");
-        let port = port_of(&v4[0][0]).port();
-        match bind(&[tcp(&format!("[::]:{port}"))], 2, 0) {
-            Ok(_) | Err(BindError::NotAvailable(_)) => {}
-            Err(error) => panic!("{error}"),
+        if !has_ipv6() {
+            return;
         }
+        for ipv4 in ["0.0.0.0", "127.0.0.1", "[::ffff:127.0.0.1]"] {
+            for (shards, ipv6_first) in [(1, false), (2, true)] {
+                let free = bind(&[tcp("127.0.0.1:0")], 1, 0).expect("a free port");
+                let port = port_of(&free[0][0]).port();
+                drop(free);
+                let mut addresses = [tcp(&format!("{ipv4}:{port}")), tcp(&format!("[::]:{port}"))];
+                if ipv6_first {
+                    addresses.reverse();
+                }
+                let _both = bind(&addresses, shards, 0).expect("two families");
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("IPv4 comes in");
+                TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("IPv6 comes in");
+            }
+        }
+    }
+
+    #[test]
+    fn ipv4_in_the_form_of_ipv6_is_ipv4() {
+        let mapped = bind(&[tcp("[::ffff:127.0.0.1]:0")], 1, 0).expect("a free port");
+        assert!(port_of(&mapped[0][0]).is_ipv4());
+    }
+
+    #[test]
+    fn a_host_without_ipv6_is_told_so() {
+        let error = BindError::new(&tcp("[::]:9001"), Errno::AFNOSUPPORT);
+        assert_eq!(error.exit_code(), 69);
+        assert_eq!(
+            error.to_string(),
+            "[::]:9001 needs IPv6, which this host does not have; listen on an IPv4 address \
+             (0.0.0.0: all of them)"
+        );
     }
 
     #[test]

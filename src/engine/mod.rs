@@ -55,6 +55,7 @@ pub mod shard;
 mod shared;
 mod shared_table;
 mod simulated;
+mod socket_file;
 mod sockets;
 mod status;
 mod tallies;

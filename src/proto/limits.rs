@@ -135,6 +135,10 @@ pub const LOG_LINES_MAX: usize = 8_192;
 /// with them. Passed: they are counted, and the next line tells how many they were.
 pub const LOG_LINES_PER_SECOND_MAX: u32 = 100;
 
+/// How long a server that starts asks again for an address that is in use: the kernel gives back the
+/// listeners of a process that was killed up to 0.1 s after it. Passed: exit code 69.
+pub const ADDRESS_IN_USE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Bytes of the header of a server frame (RFC 6455 §5.2): 2, and 0, 2 or 8 of extended length.
 pub const SERVER_FRAME_HEADER_BYTES_MAX: usize = 10;
 
