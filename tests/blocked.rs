@@ -2,8 +2,9 @@
 //! names cause and remedy, with exit code 78. `blocked.py` makes such a host of any other.
 
 use ringwire::ring::probe::memlock_needed_bytes;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ringwire");
@@ -118,6 +119,47 @@ fn a_directory_of_somebody_else_is_a_matter_of_permission() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(77), "{text}");
     assert!(text.contains("is not permitted; use a directory that this user may write"), "{text}");
+}
+
+/// What a ring was charged comes back some time after its process was killed.
+#[test]
+fn a_server_that_was_killed_finds_its_memory_again() {
+    let program = Reachable::new("again");
+    let uid = uid(5);
+    let limit = (memlock_needed_bytes(4_096, 65_536, BUFFERS) + 8 * 4_096).to_string();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocked.py");
+    for round in 0..8 {
+        let mut child = Command::new("python3")
+            .arg(&script)
+            .args(["memlock", &limit, &uid, program.path(), "serve", "--admin=off", "--shards=1"])
+            .env("RINGWIRE_LISTEN", "127.0.0.1:0")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("this test needs python3 in PATH");
+        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let lines: Vec<String> = log
+            .lines()
+            .map_while(Result::ok)
+            .take_while(|line| !line.contains("listening on"))
+            .collect();
+        let is_whole = is_whole(child.id());
+        let ended = child.try_wait().expect("our child");
+        assert_eq!(ended, None, "round {round}: {lines:?}");
+        child.kill().expect("our child");
+        child.wait().expect("our child");
+        assert!(is_whole, "round {round}: a smaller queue");
+    }
+}
+
+/// Whether a ring of the process has a completion queue of 65,536 entries.
+fn is_whole(process: u32) -> bool {
+    let entries = std::fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten();
+    let infos = entries.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    let masks = infos.filter_map(|info| {
+        let line = info.lines().find_map(|line| line.strip_prefix("CqMask:"))?.trim().to_owned();
+        u32::from_str_radix(line.trim_start_matches("0x"), 16).ok()
+    });
+    masks.max() == Some(0xffff)
 }
 
 /// On kernels that charge rings (6.18 does), and exactly: one page less does not do.

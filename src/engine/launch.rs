@@ -15,7 +15,7 @@ use super::settings::{
 };
 use super::shard::{Shard, ShardParts};
 use crate::clock::TimeOfDay;
-use crate::ring::probe::{self, Blocked, Plan};
+use crate::ring::probe::{self, Blocked, Limits, Plan};
 use crate::ring::{
     AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode, Ring,
     receive_mode_that_works,
@@ -356,6 +356,7 @@ fn ring_options(
         buffer_bytes,
         receive,
         send_waitall: ring.send_waitall,
+        memory_timeout: Limits::of_this_process().memory_timeout(&plan(settings, shards)),
     })
 }
 

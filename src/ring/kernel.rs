@@ -66,7 +66,8 @@ impl KernelRing {
         // Saves a look-up per enter; a kernel that refuses loses nothing else.
         let _ = submitter.register_ring_fd();
         setup::register_slots(&submitter, options.slots)?;
-        let buffer_ring = BufferRing::register(&submitter, options.buffer_count, options.receive)?;
+        let (count, timeout) = (options.buffer_count, options.memory_timeout);
+        let buffer_ring = BufferRing::register(&submitter, count, options.receive, timeout)?;
         let waitall = if options.send_waitall { libc::MSG_WAITALL } else { 0 };
         let mut ring = Self {
             submitter,

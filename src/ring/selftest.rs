@@ -35,6 +35,8 @@ fn check(receive: ReceiveMode) -> Result<(), Errno> {
         buffer_bytes: 4_096,
         receive,
         send_waitall: true,
+        // It needs next to nothing.
+        memory_timeout: Duration::from_secs(2),
     };
     let mut ring = KernelRing::new(&options, Vec::new()).map_err(|error| error.errno)?;
     // One after the other through the same buffers: after an end they are where we think they are.

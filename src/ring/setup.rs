@@ -9,13 +9,20 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The buffer group that all receives of a ring use.
 pub(super) const BUFFER_GROUP: u16 = 0;
 
 /// `IOU_PBUF_RING_INC`: a buffer is used up bit by bit (kernel 6.12).
 const INCREMENTAL: u16 = 2;
+
+/// Time between two tries where there is no memory.
+const NO_MEMORY_PAUSE: Duration = Duration::from_millis(20);
+
+/// For how long memory is asked for again at least, before every halving of the queue: that of
+/// our own rings that are closed comes back within about 10 ms.
+const NO_MEMORY_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// Sizes of a kernel ring.
 #[derive(Clone, Debug)]
@@ -34,6 +41,9 @@ pub struct KernelRingOptions {
     pub receive: ReceiveMode,
     /// Send with `MSG_WAITALL`.
     pub send_waitall: bool,
+    /// How long memory that is refused is asked for again before less is: where the limit allows
+    /// it, it is still charged for a ring of a process that has just ended.
+    pub memory_timeout: Duration,
 }
 
 /// Why a ring could not be made: the step and what the kernel said.
@@ -73,20 +83,20 @@ impl std::fmt::Display for SetupStep {
 
 /// `io_uring_setup` with what the engine needs, and the smallest completion queue it can get.
 ///
-/// A closed ring's memory is given back to the memlock account late (about 10 ms), so a refusal
-/// for lack of memory is tried again before the queue is halved.
+/// A closed ring's memory is given back to the memlock account late, so a refusal for lack of
+/// memory is tried again before the queue is halved.
 pub(super) fn build(options: &KernelRingOptions) -> Result<IoUring, KernelRingError> {
     let mut completion_entries = options.completion_entries;
     let floor = options.submission_entries.max(1_024).min(options.completion_entries);
-    let mut patience = 5;
+    let mut until = Instant::now() + options.memory_timeout.max(NO_MEMORY_TIMEOUT_MIN);
     loop {
         match build_once(options.submission_entries, completion_entries) {
             Ok(ring) => return Ok(ring),
-            Err(Errno::NOMEM) if patience > 0 => {
-                patience -= 1;
-                thread::sleep(Duration::from_millis(20));
+            Err(Errno::NOMEM) if Instant::now() < until => thread::sleep(NO_MEMORY_PAUSE),
+            Err(Errno::NOMEM) if completion_entries > floor => {
+                completion_entries /= 2;
+                until = Instant::now() + NO_MEMORY_TIMEOUT_MIN;
             }
-            Err(Errno::NOMEM) if completion_entries > floor => completion_entries /= 2,
             Err(errno) => return Err(KernelRingError { step: SetupStep::Setup, errno }),
         }
     }
@@ -130,11 +140,13 @@ pub(super) struct BufferRing {
 }
 
 impl BufferRing {
-    /// Allocates the entries and registers them for [`BUFFER_GROUP`].
+    /// Allocates the entries and registers them for [`BUFFER_GROUP`], which is asked for again for
+    /// `timeout` while there is no memory.
     pub(super) fn register(
         submitter: &Submitter<'_>,
         count: u16,
         receive: ReceiveMode,
+        timeout: Duration,
     ) -> Result<Self, KernelRingError> {
         assert!(count.is_power_of_two(), "receive buffers come in powers of two");
         let bytes = usize::from(count) * size_of::<BufRingEntry>();
@@ -149,11 +161,19 @@ impl BufferRing {
             ReceiveMode::Classic => 0,
         };
         let address = memory as u64;
-        // SAFETY: the entries are owned by `ring`, page-aligned, `count` long, and outlive the
-        // io_uring instance (field order of `KernelRing`, or the leak in its `drop`).
-        unsafe { submitter.register_buf_ring_with_flags(address, count, BUFFER_GROUP, flags) }
-            .map_err(|error| KernelRingError { step: SetupStep::Buffers, errno: errno(&error) })?;
-        Ok(ring)
+        let until = Instant::now() + timeout;
+        loop {
+            // SAFETY: the entries are owned by `ring`, page-aligned, `count` long, and outlive the
+            // io_uring instance (field order of `KernelRing`, or the leak in its `drop`).
+            let registered = unsafe {
+                submitter.register_buf_ring_with_flags(address, count, BUFFER_GROUP, flags)
+            };
+            match registered.map_err(|error| errno(&error)) {
+                Ok(()) => return Ok(ring),
+                Err(Errno::NOMEM) if Instant::now() < until => thread::sleep(NO_MEMORY_PAUSE),
+                Err(errno) => return Err(KernelRingError { step: SetupStep::Buffers, errno }),
+            }
+        }
     }
 
     /// Hands every buffer that was returned to `pool` to the kernel.

@@ -10,10 +10,9 @@ use io_uring::{Builder, IoUring};
 use rustix::io::Errno;
 use std::io;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A ring just closed may be charged for some milliseconds more, so ENOMEM is asked again.
-pub(super) const NO_MEMORY_RETRIES: u32 = 10;
+/// Time between two tries where there is no memory.
 const NO_MEMORY_PAUSE: Duration = Duration::from_millis(10);
 
 const BUFFER_GROUP: u16 = 0;
@@ -22,23 +21,28 @@ const PAGE_BYTES: usize = 4_096;
 
 /// Builds a ring; where its memory is limited, with patience.
 pub(super) fn built(builder: &Builder, entries: u32, limits: &Limits) -> Result<IoUring, Errno> {
-    let retries = if limits.memlock_counts() { NO_MEMORY_RETRIES } else { 0 };
-    patiently(retries, || builder.build(entries).map_err(errno_of))
+    let plan = Plan {
+        shards: 1,
+        submission_entries: entries,
+        completion_entries: 2 * entries,
+        buffer_entries: 0,
+    };
+    patiently(limits.memory_timeout(&plan), || builder.build(entries).map_err(errno_of))
 }
 
 /// Makes `rings` rings of `plan` at once, each with a ring of buffers, and lets them go again.
-/// Where there is no memory, it is asked for `retries` times more.
+/// Where there is no memory, it is asked for again for `timeout`.
 pub(super) fn held_at_once(
     builder: &Builder,
     plan: &Plan,
     completion_entries: u32,
     rings: usize,
-    retries: u32,
+    timeout: Duration,
 ) -> Result<(), Errno> {
     let mut builder = builder.clone();
     builder.setup_cqsize(completion_entries);
     let entries = plan.buffer_entries.next_power_of_two();
-    patiently(retries, || {
+    patiently(timeout, || {
         let mut held = Vec::new();
         for _ in 0..rings {
             let ring = builder.build(plan.submission_entries).map_err(errno_of)?;
@@ -51,12 +55,13 @@ pub(super) fn held_at_once(
 }
 
 fn patiently<T>(
-    mut retries: u32,
+    timeout: Duration,
     mut attempt: impl FnMut() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
+    let until = Instant::now() + timeout;
     loop {
         match attempt() {
-            Err(Errno::NOMEM) if retries > 0 => retries -= 1,
+            Err(Errno::NOMEM) if Instant::now() < until => {}
             result => return result,
         }
         sleep(NO_MEMORY_PAUSE);
@@ -131,11 +136,19 @@ mod tests {
 
     #[test]
     fn patience_ends() {
+        for (timeout, attempts_min) in [(Duration::ZERO, 1), (NO_MEMORY_PAUSE, 2)] {
+            let mut attempts = 0;
+            let result: Result<(), Errno> = patiently(timeout, || {
+                attempts += 1;
+                Err(Errno::NOMEM)
+            });
+            assert!(result == Err(Errno::NOMEM) && attempts >= attempts_min, "{attempts}");
+        }
         let mut attempts = 0;
-        let result: Result<(), Errno> = patiently(2, || {
+        let result = patiently(Duration::from_secs(60), || {
             attempts += 1;
-            Err(Errno::NOMEM)
+            if attempts < 3 { Err(Errno::NOMEM) } else { Ok(attempts) }
         });
-        assert_eq!((result, attempts), (Err(Errno::NOMEM), 3));
+        assert_eq!(result, Ok(3));
     }
 }

@@ -3,18 +3,22 @@
 //! Owns the small rings of the probe for as long as it runs. Called by the probe alone. Nothing
 //! is submitted here, so the kernel never owns memory of an operation.
 
-use super::held::{BufferRing, NO_MEMORY_RETRIES, built, errno_of, held_at_once};
+use super::held::{BufferRing, built, errno_of, held_at_once};
 use super::limits::{Limits, TABLE_SLOTS_MAX, memlock_needed_bytes};
 use super::refusal::{self, REMEDY_KERNEL, System};
 use super::{Blocked, Plan, Rung};
 use io_uring::{Builder, IoUring, Probe, cqueue, opcode, squeue};
 use rustix::io::Errno;
+use std::time::Duration;
 
 /// Entries of the rings that only try flags.
 const ENTRIES_SMALL: u32 = 8;
 
 /// Flag of a buffer ring whose buffers are consumed bit by bit (`IOU_PBUF_RING_INC`, kernel 6.12).
 const PBUF_RING_INC: u16 = 2;
+
+/// For how long at most our own small rings, which are closed by then, are still charged.
+const OWN_MEMORY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What a climb found.
 pub(super) struct Found {
@@ -276,11 +280,15 @@ fn climb_buffers(found: &mut Found, ring: IoUring, limits: &Limits) {
 fn climb_memory(found: &mut Found, builder: &Builder, plan: &Plan, limits: &Limits) {
     let rings = if limits.memlock_counts() { plan.shards } else { 1 };
     let mut completion_entries = plan.completion_entries;
+    let mut timeout_max = Duration::MAX;
     let result = loop {
-        // Patience only where it can help: memory still charged for a ring that is gone.
-        let may_fit = shards_bytes(plan, completion_entries) <= limits.memlock_bytes;
-        let retries = if limits.memlock_counts() && may_fit { NO_MEMORY_RETRIES } else { 0 };
-        let result = held_at_once(builder, plan, completion_entries, rings, retries);
+        let timeout = limits.memory_timeout(&Plan { completion_entries, ..*plan });
+        let result =
+            held_at_once(builder, plan, completion_entries, rings, timeout.min(timeout_max));
+        // What was not given back by then is somebody's. Our own rings of before come back soon.
+        if !timeout.is_zero() {
+            timeout_max = OWN_MEMORY_TIMEOUT;
+        }
         let smaller = completion_entries / 2;
         if result != Err(Errno::NOMEM) || smaller < plan.submission_entries {
             break result;

@@ -8,6 +8,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use std::io;
+use std::time::Duration;
 
 /// A limit that is none.
 pub const LIMIT_UNLIMITED: u64 = u64::MAX;
@@ -31,6 +32,10 @@ const DESCRIPTORS_RESERVED: u64 = 16;
 
 /// The largest table of direct descriptors a kernel takes (`IORING_MAX_FIXED_FILES`).
 pub(super) const TABLE_SLOTS_MAX: u64 = 1 << 20;
+
+/// How long memory that fits into the limit and is refused is asked for again: the memory of a ring
+/// that is closed, also by the end of a process that was killed, is charged for some time after.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The limits of this process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -113,6 +118,17 @@ impl Limits {
     /// Whether memory of rings is limited at all.
     pub fn memlock_counts(&self) -> bool {
         !self.memlock_moot && self.memlock_bytes != LIMIT_UNLIMITED
+    }
+
+    /// How long memory for the rings of all shards of `plan` is worth asking for again.
+    pub fn memory_timeout(&self, plan: &Plan) -> Duration {
+        let shard_bytes = memlock_needed_bytes(
+            plan.submission_entries,
+            plan.completion_entries,
+            plan.buffer_entries,
+        );
+        let fits = shard_bytes * plan.shards as u64 <= self.memlock_bytes;
+        if self.memlock_counts() && fits { MEMORY_TIMEOUT } else { Duration::ZERO }
     }
 
     /// What these limits allow for `plan`, whose shards are counted already.
@@ -220,6 +236,16 @@ mod tests {
         assert_eq!(unlimited.allow(&plan).connections_per_shard, (1 << 20) - 16);
         assert_eq!(limits(8 << 20, true).allow(&plan).memlock.shards, None);
         assert_eq!(limits(LIMIT_UNLIMITED, false).allow(&plan).memlock.shards, None);
+    }
+
+    #[test]
+    fn memory_is_waited_for_where_it_can_come() {
+        let plan = Plan { shards: 6, ..Plan::default() };
+        assert_eq!(limits(8 << 20, false).memory_timeout(&plan), MEMORY_TIMEOUT);
+        let too_many = Plan { shards: 7, ..plan };
+        assert_eq!(limits(8 << 20, false).memory_timeout(&too_many), Duration::ZERO);
+        assert_eq!(limits(8 << 20, true).memory_timeout(&plan), Duration::ZERO);
+        assert_eq!(limits(LIMIT_UNLIMITED, false).memory_timeout(&plan), Duration::ZERO);
     }
 
     #[test]
