@@ -5,6 +5,7 @@
 //! made from it. Nothing here opens a socket or asks the kernel for anything but the file.
 
 mod admin;
+mod injected;
 mod keys;
 mod kinds;
 mod layers;
@@ -14,7 +15,7 @@ mod written;
 
 pub use admin::{Admin, Secret, TokenError};
 pub use keys::default_toml;
-pub use layers::{Flag, Source, load};
+pub use layers::{Flag, Source, load, set_by_runtime};
 pub use routes::RouteSection;
 pub use sessions::Sessions;
 

@@ -140,6 +140,11 @@ fn serve(command: &ServeCommand) -> ExitCode {
 fn run_server(command: &ServeCommand, log: &LogQueue) -> Result<u8, Failure> {
     let config = config::load(command.config.as_deref(), std::env::vars_os(), &command.flags())?;
     log::start(&config.log, log)?;
+    let injected = config::set_by_runtime(std::env::vars_os());
+    if !injected.is_empty() {
+        let names = injected.join(", ");
+        tracing::info!("ignored, because a container runtime has set them for a service: {names}");
+    }
     let limits = probe::raise_nofile();
     let report = probe::probe_for(plan_of(&config));
     if let Some(blocked) = report.fatal() {

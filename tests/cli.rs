@@ -130,6 +130,28 @@ fn a_bad_variable_or_flag_is_named() {
 }
 
 #[test]
+fn what_kubernetes_sets_for_a_service_is_ignored() {
+    let socket = Scratch::new("kubernetes.sock");
+    let child = ringwire(&["serve", "--shards=1", "--listen", &format!("unix:{}", socket.text())])
+        .env("RINGWIRE_SERVICE_HOST", "10.96.0.7")
+        .env("RINGWIRE_SERVICE_PORT", "9001")
+        .env("RINGWIRE_PORT", "tcp://10.96.0.7:9001")
+        .env("RINGWIRE_PORT_9001_TCP", "tcp://10.96.0.7:9001")
+        .env("RINGWIRE_ADMIN_LISTEN_PORT_9002_TCP_ADDR", "10.96.0.8")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let (code, errors) = stopped_when_served(child, &socket.0);
+    assert_eq!(code, Some(0), "{errors}");
+    let said = errors.lines().filter(|line| line.contains("RINGWIRE_PORT")).count();
+    assert_eq!(said, 1, "{errors}");
+    let output = ringwire(&["doctor"]).env("RINGWIRE_PORT", "tcp://10.96.0.7:9001").output();
+    assert_eq!(output.expect("it runs").status.code(), Some(0));
+    let output = ringwire(&["serve"]).env("RINGWIRE_PORT", "9001").output().expect("it runs");
+    assert!(failure(&output, 78).starts_with("ringwire: RINGWIRE_PORT: unknown variable; "));
+}
+
+#[test]
 fn the_default_file_passes_the_check() {
     let printed = output_of(&["config", "--print-default"]);
     assert_eq!(printed.status.code(), Some(0));

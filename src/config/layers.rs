@@ -6,7 +6,7 @@
 //! or the flag that has it. serde makes the typed [`Config`] of the result.
 
 use super::keys::{self, KEYS, Key};
-use super::{Config, ConfigError, routes};
+use super::{Config, ConfigError, injected, routes};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -63,7 +63,8 @@ fn escaped(path: &Path) -> String {
 
 /// Loads the configuration: the defaults, `file` over them, then the variables of `environment`
 /// that begin with `RINGWIRE_`, then `flags`. Without `file`, the variable `RINGWIRE_CONFIG` may
-/// name one.
+/// name one. What a container runtime has set is left out, see
+/// [`set_by_runtime`].
 ///
 /// # Errors
 /// A file that cannot be read or is not TOML, an unknown key or variable, a value out of its
@@ -75,6 +76,9 @@ pub fn load(
 ) -> Result<Config, ConfigError> {
     let mut layers = Layers { table: keys::defaults(), places: BTreeMap::new() };
     let mut variables = variables_of(environment)?;
+    for name in injected::names(&variables) {
+        variables.remove(&name);
+    }
     // It is for the subcommands that talk to a server, and may be set beside it.
     variables.remove("RINGWIRE_TOKEN");
     let named_by_variable = variables.remove("RINGWIRE_CONFIG").map(PathBuf::from);
@@ -88,6 +92,12 @@ pub fn load(
         layers.lay_flag(flag)?;
     }
     layers.into_config()
+}
+
+/// The variables of `environment` that begin with `RINGWIRE_` and that Kubernetes or Docker has set
+/// for a service or a container of that name. They are no configuration.
+pub fn set_by_runtime(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<String> {
+    variables_of(environment).map_or_else(|_| Vec::new(), |variables| injected::names(&variables))
 }
 
 /// The variables of the environment that are ours.
