@@ -9,7 +9,7 @@ mod watch;
 
 use crate::cli::{Command, Reach};
 use crate::{EXIT_CONFIG, EXIT_OUTPUT, EXIT_THREADS, Failure};
-use ringwire::client::{Client, ClientError, OpenError, ReadError, WriteError};
+use ringwire::client::{Address, Client, ClientError, OpenError, ReadError, WriteError};
 use ringwire::ring::probe;
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, stat};
 use std::env;
@@ -26,6 +26,9 @@ const EXIT_PERMISSION: u8 = 77;
 
 /// Descriptors that a runtime takes.
 const RUNTIME_DESCRIPTORS: usize = 8;
+
+/// Where a server of the same environment listens.
+const LISTEN_VARIABLE: &str = "RINGWIRE_ADMIN_LISTEN";
 
 const ADMIN_DEFAULT: &str = "127.0.0.1:9002";
 
@@ -68,10 +71,11 @@ async fn connect(reach: &Reach) -> Result<Client, Failure> {
     };
     let address = match control {
         Some(path) => format!("unix:{}", absolute(&path)?),
-        None => {
-            let named = reach.admin.clone().or_else(|| variable("RINGWIRE_ADMIN_LISTEN"));
-            named.unwrap_or_else(|| ADMIN_DEFAULT.into())
-        }
+        None => match (&reach.admin, variable(LISTEN_VARIABLE)) {
+            (Some(named), _) => named.clone(),
+            (None, Some(listen)) => where_it_listens(&listen)?,
+            (None, None) => ADMIN_DEFAULT.into(),
+        },
     };
     // A name is looked up by a thread, and who starts that panics where there is none.
     if !address.starts_with("unix:") && address.parse::<SocketAddr>().is_err() {
@@ -102,6 +106,21 @@ async fn connect(reach: &Reach) -> Result<Client, Failure> {
     let builder = Client::builder(&address);
     let builder = token.iter().fold(builder, |builder, token| builder.token(token));
     Ok(builder.connect().await?)
+}
+
+/// The address of a server that was told to listen on `listen`.
+fn where_it_listens(listen: &str) -> Result<String, Failure> {
+    let cause = match listen.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => {
+            "has port 0: the server has chosen one, which its log says"
+        }
+        _ if listen == "off" => "is off, so that the control plane has no TCP address",
+        _ if listen.contains(',') => "has several addresses",
+        _ if listen.parse::<Address>().is_err() => "is no address of a control plane",
+        _ => return Ok(listen.into()),
+    };
+    let remedy = "name one with --admin HOST:PORT, or a socket with --control PATH";
+    Err(failure(EXIT_UNAVAILABLE, &format!("{LISTEN_VARIABLE} {cause}"), remedy))
 }
 
 fn absolute(path: &str) -> Result<String, Failure> {
@@ -248,6 +267,25 @@ mod tests {
     #[test]
     fn a_terminal_is_not_steered() {
         assert_eq!(escaped("a\u{1b}[2J\r\n\tb\u{9b}"), "a\\u{1b}[2J\\r\n\tb\\u{9b}");
+    }
+
+    #[test]
+    fn the_address_of_a_server_is_where_it_listens_or_is_asked_for() {
+        let line = |listen| where_it_listens(listen).map_err(|failure| failure.message);
+        for address in ["127.0.0.1:9002", "0.0.0.0:9002", "[::]:9002"] {
+            assert_eq!(line(address), Ok(address.to_owned()));
+        }
+        for (listen, cause) in [
+            ("off", "is off"),
+            ("127.0.0.1:0", "has port 0"),
+            ("[::]:0", "has port 0"),
+            ("127.0.0.1:9002,[::1]:9002", "has several"),
+            ("9002", "is no address"),
+        ] {
+            let line = line(listen).expect_err("nothing to connect to");
+            assert!(line.starts_with(&format!("RINGWIRE_ADMIN_LISTEN {cause}")), "{line}");
+            assert!(line.contains("; name one with --admin"), "{line}");
+        }
     }
 
     #[test]

@@ -22,8 +22,8 @@ Exit codes:
 /// Where the control plane is, and how to talk to it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Reach {
-    /// The control plane: HOST:PORT, http://HOST:PORT or unix:/path [default: 127.0.0.1:9002]
-    /// [env: RINGWIRE_ADMIN_LISTEN]
+    /// The control plane: HOST:PORT, http://HOST:PORT or unix:/path; 0.0.0.0 and [::]: loopback
+    /// [default: 127.0.0.1:9002] [env: RINGWIRE_ADMIN_LISTEN]
     #[arg(long, value_name = "ADDR", conflicts_with = "control")]
     pub(crate) admin: Option<String>,
 

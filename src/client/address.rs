@@ -1,10 +1,12 @@
 //! Where a control plane is, and how that is written.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The address of a control plane: `unix:/path`, `HOST:PORT` or `http://HOST:PORT`.
+/// The address of a control plane: `unix:/path`, `HOST:PORT` or `http://HOST:PORT`. The addresses
+/// that stand for all of a host, `0.0.0.0` and `[::]`, are loopback here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// Host and port, as they stand in a URL.
@@ -58,9 +60,19 @@ impl FromStr for Address {
             }
         };
         match is_host {
-            true => Ok(Self::Tcp(authority.into())),
+            true => Ok(Self::Tcp(format!("{}:{port}", reachable(inner.unwrap_or(host), host)))),
             false => Err(AddressError("the host is a name, an IPv4 or an [IPv6] address")),
         }
+    }
+}
+
+/// `host`, unless it is all addresses of a host, where servers listen: then this host.
+fn reachable<'a>(inner: &str, host: &'a str) -> &'a str {
+    let ip = inner.parse::<IpAddr>().ok();
+    match ip.filter(|ip| ip.to_canonical().is_unspecified()) {
+        None => host,
+        Some(ip) if ip.to_canonical().is_ipv4() => "127.0.0.1",
+        Some(_) => "[::1]",
     }
 }
 
@@ -84,6 +96,10 @@ mod tests {
             ("http://127.0.0.1:9002", Address::Tcp("127.0.0.1:9002".into())),
             ("http://admin.example.org:80/", Address::Tcp("admin.example.org:80".into())),
             ("[::1]:9002", Address::Tcp("[::1]:9002".into())),
+            // Where a server listens on all addresses.
+            ("0.0.0.0:9002", Address::Tcp("127.0.0.1:9002".into())),
+            ("http://[::]:9002/", Address::Tcp("[::1]:9002".into())),
+            ("[::ffff:0.0.0.0]:9002", Address::Tcp("127.0.0.1:9002".into())),
             ("unix:/run/ringwire/control.sock", Address::Unix("/run/ringwire/control.sock".into())),
         ] {
             assert_eq!(text.parse(), Ok(address), "{text}");

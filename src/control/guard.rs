@@ -72,8 +72,8 @@ impl Guard {
         let known = Authority::parse(host).is_some_and(|authority| {
             let name = authority.host.trim_end_matches('.').to_ascii_lowercase();
             let bare = name.trim_start_matches('[').trim_end_matches(']');
-            let address: Option<IpAddr> = bare.parse().ok();
-            address.is_some_and(|address| address.is_loopback() || address == local)
+            let address = bare.parse::<IpAddr>().map(|address| address.to_canonical());
+            address.is_ok_and(|address| address.is_loopback() || address == local)
                 || name == "localhost"
                 || name.ends_with(".localhost")
                 || self.hosts.contains(&name)
@@ -216,6 +216,7 @@ mod tests {
             "127.0.0.1:9002",
             "127.1.2.3",
             "[::1]:9002",
+            "[::ffff:127.0.0.1]:9002",
             "status.example.org",
         ] {
             assert_eq!(get(ours), None, "{ours}");

@@ -98,7 +98,8 @@ impl Listening {
             Socket::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
                 let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-                let local = stream.local_addr().map_or(unknown, |address| address.ip());
+                // IPv4 comes to `[::]` in the form of IPv6.
+                let local = stream.local_addr().map_or(unknown, |at| at.ip().to_canonical());
                 // So that a client that has vanished does not hold its stream of events for as long
                 // as TCP goes on to send. Where it cannot be set, that is how long.
                 let _ = set_tcp_user_timeout(&stream, ANSWER_TIMEOUT.as_millis() as u32);
