@@ -3,9 +3,8 @@
 //! Owns the tokens until the control plane takes them, and sees to it that nothing prints one.
 //! The program calls [`Admin::to_settings`] once, before anything starts.
 
-use super::kinds::is_bearer_token;
 use super::written;
-use crate::control;
+use crate::control::{self, is_token};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
@@ -93,6 +92,14 @@ pub enum TokenError {
         /// The file.
         path: PathBuf,
     },
+    /// The read-only token is the operator's.
+    #[error(
+        "`{key}`: it has the operator's token, so that whoever only looks could do everything; give another"
+    )]
+    Same {
+        /// The key that gives the read-only token.
+        key: &'static str,
+    },
 }
 
 impl Admin {
@@ -100,7 +107,7 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// A token file that cannot be read or has no token.
+    /// A token file that cannot be read or has no token, and one token for both.
     pub fn to_settings(&self) -> Result<control::Settings, TokenError> {
         let token = token_of("admin.token_file", &self.token, self.token_file.as_deref())?;
         let read_only_token = token_of(
@@ -108,6 +115,13 @@ impl Admin {
             &self.read_only_token,
             self.read_only_token_file.as_deref(),
         )?;
+        if token.is_some() && token == read_only_token {
+            let key = match self.read_only_token_file {
+                Some(_) => "admin.read_only_token_file",
+                None => "admin.read_only_token",
+            };
+            return Err(TokenError::Same { key });
+        }
         Ok(control::Settings {
             listen: self.listen,
             socket: self.control.clone(),
@@ -133,6 +147,11 @@ impl Admin {
             let text = "`admin.read_only_token` is `admin.token`; it would not be read-only, so \
                         give another";
             return Err(("admin.read_only_token", text.into()));
+        }
+        if self.token_file.is_some() && self.token_file == self.read_only_token_file {
+            let text = "`admin.read_only_token_file` is `admin.token_file`; its token would not be \
+                        read-only, so name another file";
+            return Err(("admin.read_only_token_file", text.into()));
         }
         let twice = "is set beside the token itself; keep one of them";
         if !self.token.0.is_empty() && self.token_file.is_some() {
@@ -161,7 +180,7 @@ fn token_of(
         .map_err(|error| TokenError::Unreadable { key, path: path.into(), error })?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let token = text.lines().next().unwrap_or_default().trim();
-    if !is_bearer_token(token) {
+    if !is_token(token) {
         return Err(TokenError::NoToken { key, path: path.into() });
     }
     Ok(Some(token.to_owned()))

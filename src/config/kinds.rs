@@ -4,6 +4,7 @@
 //! before serde sees it. Nothing here knows a key by name.
 
 use crate::SessionSettings;
+use crate::control;
 use std::net::SocketAddr;
 use toml::Value;
 
@@ -61,9 +62,6 @@ pub(super) enum Kind {
     /// Subprotocols, or none.
     Subprotocols,
 }
-
-/// Characters of a token: as many as cannot be guessed, and as few as fit into a header.
-const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
 
 impl Key {
     /// The variable of the environment that sets this key.
@@ -172,7 +170,7 @@ fn allows_text(kind: &Kind, text: &str) -> bool {
         Kind::Filter => tracing_subscriber::EnvFilter::builder().parse(text).is_ok(),
         Kind::AddressOrOff => text == "off" || text.parse::<SocketAddr>().is_ok(),
         Kind::Path => text.len() <= 4_096 && !text.chars().any(char::is_control),
-        Kind::Token => text.is_empty() || is_bearer_token(text),
+        Kind::Token => text.is_empty() || control::is_token(text),
         Kind::RedisUrl => text.is_empty() || is_redis_url(text),
         Kind::CookieName => {
             let settings = SessionSettings { cookie_name: text.into(), ..Default::default() };
@@ -181,12 +179,6 @@ fn allows_text(kind: &Kind, text: &str) -> bool {
         Kind::RoutePath => is_route_path(text),
         _ => false,
     }
-}
-
-/// Whether `text` can be sent as it is behind `Bearer` (RFC 6750 §2.1) and is long enough.
-pub(super) fn is_bearer_token(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    TOKEN_CHARS.contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn is_redis_url(text: &str) -> bool {

@@ -43,6 +43,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokens::Tokens;
+pub(crate) use tokens::is_token;
 use tokio::task::AbortHandle;
 
 #[cfg(doc)]
@@ -55,10 +56,10 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// The path of a Unix socket, which only this user can open and which needs no token.
     pub socket: Option<PathBuf>,
-    /// The token that opens everything over TCP. `None`: one is made at the start, see
+    /// The token that opens everything over TCP: 16 to 256 letters, digits and `-._~+/=`. `None`: one is made at the start, see
     /// [`Control::generated_token`].
     pub token: Option<String>,
-    /// A token for what only looks. `None`: there is none.
+    /// Another token, for what only looks. `None`: there is none.
     pub read_only_token: Option<String>,
     /// Names under which browsers may ask beside loopback ones.
     pub hosts: Vec<String>,
@@ -83,6 +84,12 @@ pub enum ControlError {
     /// The Unix socket cannot be listened on.
     #[error("control plane: {0}; --control PATH gives it another")]
     Unix(BindError),
+    /// A token that nobody could send, or that could be guessed.
+    #[error("control plane: the {0} token is none; give 16 to 256 letters, digits and -._~+/=")]
+    Token(&'static str),
+    /// One token for both.
+    #[error("control plane: the read-only token is the operator's; give another")]
+    SameToken,
     /// There is no randomness for a token.
     #[error("control plane: no token can be made: getrandom(2): {0}; set admin.token_file")]
     Random(io::Error),
@@ -98,6 +105,7 @@ impl ControlError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Tcp(error) | Self::Unix(error) => error.exit_code(),
+            Self::Token(_) | Self::SameToken => 78,
             Self::Random(_) | Self::Socket(_) => 71,
         }
     }
@@ -115,8 +123,17 @@ pub struct Bound {
 ///
 /// # Errors
 ///
-/// The address that cannot be had.
+/// The address that cannot be had, or a token that is none.
 pub fn bind(settings: Settings) -> Result<Bound, ControlError> {
+    let Settings { token, read_only_token, .. } = &settings;
+    for (whose, token) in [("operator's", token), ("read-only", read_only_token)] {
+        if token.as_ref().is_some_and(|token| !is_token(token)) {
+            return Err(ControlError::Token(whose));
+        }
+    }
+    if token.is_some() && token == read_only_token {
+        return Err(ControlError::SameToken);
+    }
     let bind_tcp = |address| {
         let listeners = listener::bind(&[ListenAddress::Tcp(address)], 1, 0);
         listeners.map(|shards| shards.into_iter().flatten().next()).map_err(ControlError::Tcp)

@@ -12,6 +12,15 @@ use std::io;
 /// Random bytes of a token that is made here: as hard to guess as a key.
 const TOKEN_BYTES: usize = 24;
 
+/// Characters of a token: as many as cannot be guessed, and as few as fit into a header.
+const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// Whether `text` can be sent as it is behind `Bearer` (RFC 6750 §2.1) and is long enough.
+pub(crate) fn is_token(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    TOKEN_CHARS.contains(&text.len()) && text.bytes().all(allowed)
+}
+
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
