@@ -55,7 +55,11 @@ impl Default for RouteSection {
 }
 
 const ROUTE_KEYS: &[Key] = &[
-    key("path", Kind::RoutePath, "Where: exact, or everything below with /* at the end."),
+    key(
+        "path",
+        Kind::RoutePath,
+        "Where: exact, or everything below with /* at the end. A built-in route of this path is replaced.",
+    ),
     key(
         "mode",
         Kind::Word(&["shared"]),

@@ -65,18 +65,29 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// Adds a route. The newest of two for the same path counts.
+    /// Adds a route. The newest of two for the same path takes the place of the other.
     pub(crate) fn add(&mut self, path: &str, options: RouteOptions, target: Target) {
-        let index = u16::try_from(self.targets.len()).expect("at most 65,535 routes");
-        self.targets.push(Route { path: path.into(), target, options });
-        let path = canonical(path);
-        match path.strip_suffix('*').filter(|prefix| prefix.ends_with('/')) {
+        let canonical = canonical(path);
+        let prefix = canonical.strip_suffix('*').filter(|prefix| prefix.ends_with('/'));
+        let known = match prefix {
             Some(prefix) => {
-                self.prefixes.retain(|(known, _)| known != prefix);
+                self.prefixes.iter().find(|(known, _)| known == prefix).map(|(_, at)| *at)
+            }
+            None => self.exact.get(&*canonical).copied(),
+        };
+        let route = Route { path: path.into(), target, options };
+        if let Some(known) = known {
+            self.targets[usize::from(known)] = route;
+            return;
+        }
+        let index = u16::try_from(self.targets.len()).expect("at most 65,535 routes");
+        self.targets.push(route);
+        match prefix {
+            Some(prefix) => {
                 self.prefixes.push((prefix.to_owned(), index));
                 self.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
             }
-            None => drop(self.exact.insert(path.into_owned(), index)),
+            None => drop(self.exact.insert(canonical.into_owned(), index)),
         }
     }
 
@@ -145,21 +156,28 @@ mod tests {
     #[test]
     fn exact_then_longest_prefix_and_the_newest_counts() {
         let mut routes = Routes::default();
-        let paths = ["/a", "/a/*", "/a/b/*", "/a/b", "/odd*", "/a/*"];
+        let paths = ["/a", "/a/*", "/a/b/*", "/a/b", "/odd*", "/a/*", "/a/%62"];
         for path in paths {
             let page = Target::Page { content_type: "text/plain", body: b"" };
             routes.add(path, RouteOptions::default(), page);
         }
+        let shared = RouteOptions { shared_connection: true, ..RouteOptions::default() };
+        let page = Target::Page { content_type: "text/html", body: b"newest" };
+        routes.add("/a", shared, page);
+        assert_eq!((routes.len(), routes.statuses().len()), (5, 5), "each path once");
+        assert!(matches!(routes.target(0), Target::Page { body: b"newest", .. }));
+        assert!(routes.options(0).is_some_and(|options| options.shared_connection));
         let found = |path| routes.find(path).map(usize::from);
         assert_eq!(found("/a"), Some(0));
-        assert_eq!(found("/a/"), Some(5));
-        assert_eq!(found("/a/c/d"), Some(5));
+        assert_eq!(found("/a/"), Some(1));
+        assert_eq!(found("/a/c/d"), Some(1));
+        assert_eq!(found("/a/c"), Some(1));
         assert_eq!(found("/a/b"), Some(3));
         assert_eq!(found("/a/b/c"), Some(2));
         assert_eq!(found("/odd*"), Some(4));
         assert_eq!(found("/oddity"), None);
         assert_eq!(found("/"), None);
-        assert_eq!(found("/%61/c%2fd"), Some(5));
+        assert_eq!(found("/%61/c%2fd"), Some(1));
         assert_eq!(found("/a%2Fb"), None);
         assert_eq!(found("/%6Fdd%2A"), None);
         assert_eq!(routes.pattern(2), "/a/b/*");

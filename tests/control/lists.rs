@@ -161,7 +161,7 @@ impl WebSocketServer for Stay {
 }
 
 /// The metrics by name and labels.
-fn metrics(text: &str) -> BTreeMap<String, f64> {
+pub fn metrics(text: &str) -> BTreeMap<String, f64> {
     let mut described = HashSet::new();
     let mut samples = BTreeMap::new();
     for line in text.lines() {
@@ -208,6 +208,17 @@ fn metrics_are_described_and_bounded_in_number() {
     let last = samples["ringwire_read_to_write_seconds_bucket{le=\"+Inf\"}"];
     assert_eq!(last, samples["ringwire_read_to_write_seconds_count"]);
     drop(clients);
+    stand.finish();
+}
+
+#[test]
+fn a_route_that_is_given_twice_is_counted_once() {
+    let stand = Stand::start(super::support::quick(), |builder| {
+        builder.route("/twice", || Stay).route("/twice/*", || Stay).route("/twice", || Stay)
+    });
+    let samples = metrics(stand.reader().get("/metrics").text());
+    assert!(samples.contains_key("ringwire_route_open{route=\"/twice\"}"));
+    assert!(samples.contains_key("ringwire_route_open{route=\"/twice/*\"}"));
     stand.finish();
 }
 

@@ -3,7 +3,7 @@
 use super::http::Connection;
 use super::stand::path_of_its_own;
 use super::support::{connect, eventually, program::Program, text};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
@@ -136,4 +136,132 @@ fn a_file_declares_routes_for_programs_in_any_language() {
     });
     assert!(program.stop().success());
     std::fs::remove_file(&path).expect("ours");
+}
+
+#[test]
+fn one_token_for_both_is_refused() {
+    let (operator, reader) = (path_of_its_own(), path_of_its_own());
+    let same = path_of_its_own();
+    for path in [&operator, &same] {
+        std::fs::write(path, "token-from-a-file\n").expect("the temporary directory takes a file");
+    }
+    std::fs::write(&reader, " token-from-a-file \r\nand more").expect("the same");
+    let set = |key: &str, value: &str| format!("--set=admin.{key}={value}");
+    let text = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+    let operator_file = set("token_file", &text(&operator));
+    for other in [&reader, &same] {
+        let reader_file = set("read_only_token_file", &text(other));
+        let line = failure(&["--admin=127.0.0.1:0", &operator_file, &reader_file], 78);
+        assert!(line.starts_with("ringwire: `admin.read_only_token_file`: it has the operator's"));
+        assert!(!line.contains("token-from-a-file"), "{line}");
+    }
+    let reader_file = set("read_only_token_file", &text(&operator));
+    let line = failure(&["--admin=127.0.0.1:0", &operator_file, &reader_file], 78);
+    assert!(line.contains("`admin.read_only_token_file` is `admin.token_file`"), "{line}");
+    // The one in a variable, the other in a file.
+    let reader_file = set("read_only_token_file", &text(&reader));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringwire"));
+    command.args(["serve", "--admin=127.0.0.1:0", "--listen=127.0.0.1:0", &reader_file]);
+    command.env_clear().env("RINGWIRE_ADMIN_TOKEN", "token-from-a-file");
+    let output = command.output().expect("the program runs");
+    assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
+    for path in [operator, reader, same] {
+        std::fs::remove_file(path).expect("ours");
+    }
+}
+
+#[test]
+fn a_declared_route_takes_the_place_of_a_built_in_one() {
+    let path = path_of_its_own();
+    let file = "[[route]]\npath = \"/echo\"\n[[route]]\npath = \"/\"\n[[route]]\npath = \"/a/*\"\n";
+    std::fs::write(&path, file).expect("the temporary directory takes a file");
+    let socket = path.with_extension("sock");
+    let (config, control) =
+        (format!("--config={}", path.display()), format!("--control={}", socket.display()));
+    let mut program = Program::serve(&["--shards=1", "--admin=off", &config, &control]);
+    eventually("there is a control plane", || program.lines_with("control plane on unix:") == 1);
+    let mut operator = Connection::unix(&socket);
+    let _echo = connect(program.address, "/echo");
+    let _page = connect(program.address, "/");
+    eventually("both stay open", || {
+        operator.get("/v1/websockets?status=unattended").json()["total"] == 2
+    });
+    let samples = super::lists::metrics(operator.get("/metrics").text());
+    assert_eq!(samples["ringwire_route_shared{route=\"/echo\"}"], 1.0);
+    assert_eq!(samples["ringwire_route_shared{route=\"/\"}"], 1.0);
+    let status = operator.get("/v1/status").json();
+    let routes = status["routes"].as_array().expect("a list");
+    let mut paths: Vec<&str> = routes.iter().filter_map(|route| route["path"].as_str()).collect();
+    let count = paths.len();
+    paths.sort_unstable();
+    paths.dedup();
+    assert_eq!(paths.len(), count, "{status}");
+    assert!(program.stop().success());
+    std::fs::remove_file(&path).expect("ours");
+}
+
+#[test]
+fn ipv4_comes_in_by_the_unspecified_ipv6_address_and_is_shown_as_ipv4() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return; // A host without IPv6.
+    }
+    let path = path_of_its_own();
+    std::fs::write(&path, "token-from-a-file").expect("the temporary directory takes a file");
+    let token = format!("--set=admin.token_file={}", path.display());
+    let mut program = Program::serve(&["--shards=1", "--listen=[::]:0", "--admin=[::]:0", &token]);
+    eventually("there is a control plane", || program.lines_with("control plane on http://") == 1);
+    let port = control_of(&program).port();
+    let mut operator =
+        Connection::tcp((Ipv4Addr::LOCALHOST, port).into(), Some("token-from-a-file"));
+    for host in [Ipv4Addr::LOCALHOST.into(), std::net::IpAddr::from(Ipv6Addr::LOCALHOST)] {
+        let client = connect((host, program.address.port()).into(), "/echo");
+        let peer = client.get_ref().local_addr().expect("a socket").to_string();
+        eventually("it is in the list", || {
+            let sockets = operator.get("/v1/websockets").json();
+            let sockets = sockets["websockets"].as_array().expect("a list").clone();
+            sockets.iter().any(|socket| socket["peer"] == peer.as_str())
+        });
+    }
+    assert!(program.stop().success());
+    std::fs::remove_file(&path).expect("ours");
+}
+
+#[test]
+fn the_client_finds_a_server_that_listens_on_all_addresses() {
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        let has_family = TcpListener::bind(listen).is_ok();
+        if !has_family {
+            continue;
+        }
+        let path = path_of_its_own();
+        std::fs::write(&path, "token-from-a-file").expect("the temporary directory takes a file");
+        let token = format!("--set=admin.token_file={}", path.display());
+        let admin = format!("--admin={listen}");
+        let mut program = Program::serve(&["--shards=1", &admin, &token]);
+        eventually("it listens", || program.lines_with("control plane on http://") == 1);
+        let listens = control_of(&program).to_string();
+        let client = |arguments: &[&str], listen: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_ringwire"));
+            command.args(arguments).env_clear().env("RINGWIRE_ADMIN_LISTEN", listen);
+            command.env("RINGWIRE_TOKEN", "token-from-a-file").output().expect("it runs")
+        };
+        for arguments in [&["ls"][..], &["status", "--json"], &["ls", "--admin", &listens]] {
+            let output = client(arguments, &listens);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{arguments:?} {listens} {errors}");
+        }
+        for listen in ["off", "127.0.0.1:0", "127.0.0.1:1,127.0.0.1:2"] {
+            let output = client(&["ls"], listen);
+            let line = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(69), "{line}");
+            assert!(
+                line.starts_with("ringwire: RINGWIRE_ADMIN_LISTEN ") && line.contains("--admin")
+            );
+            assert_eq!(line.lines().count(), 1, "{line}");
+        }
+        let port = control_of(&program).port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+        assert!(program.stop().success());
+        std::fs::remove_file(&path).expect("ours");
+    }
 }
