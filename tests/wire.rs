@@ -9,6 +9,8 @@ mod broadcasting;
 mod closing;
 #[path = "wire/failing.rs"]
 mod failing;
+#[path = "wire/foreign.rs"]
+mod foreign;
 #[path = "wire/idling.rs"]
 mod idling;
 #[path = "wire/opening.rs"]

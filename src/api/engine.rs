@@ -139,7 +139,7 @@ impl EngineBuilder {
 
     /// Serves WebSockets at `path`: an exact path, or `/prefix/*`. Exact paths go before
     /// prefixes, longer prefixes before shorter ones. `factory` makes one handler per connection,
-    /// on the thread of its shard.
+    /// on the thread of its shard; if it panics the handshake is refused with 500.
     pub fn route<H, F>(self, path: &str, factory: F) -> Self
     where
         H: WebSocketServer,

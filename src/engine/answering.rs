@@ -50,6 +50,7 @@ impl<R: Ring> Shard<R> {
             let Some(command) = self.commands.pop_front() else { return };
             match command {
                 Command::Drain => self.start_drain(),
+                Command::Panicked(id) => self.core.handle_panic(id),
                 Command::EndSession(id, reason) => self.end_session(id, reason),
                 Command::Open { claim, request, reply } if !reply.is_abandoned() => {
                     let core = &self.core;
@@ -57,6 +58,8 @@ impl<R: Ring> Shard<R> {
                         Some(connection) => connection.open(claim, &request, core),
                         None => {
                             let now = core.now.get();
+                            // Who has held it until now may wait.
+                            core.unusual.set(true);
                             core.shared.borrow_mut().open_remains(claim, &request, now)
                         }
                     };
@@ -103,10 +106,10 @@ impl<R: Ring> Shard<R> {
         let mut slots = core.slots.borrow_mut();
         let Some(connection) = slots.claimed(write.claim, core) else {
             let absence = core.shared.borrow().absence(write.claim);
-            return write.reply.send(Err(ReachFailure::Open(absence)));
+            return core.answer_later(write.reply, Err(ReachFailure::Open(absence)));
         };
         let full = |write: PendingWrite| {
-            write.reply.send(Err(ReachFailure::Write(HeldWriteFailure::Full)));
+            core.answer_later(write.reply, Err(ReachFailure::Write(HeldWriteFailure::Full)));
         };
         match connection.write_by_id(write, core) {
             Ok(()) => {}
@@ -192,7 +195,7 @@ impl Connection {
         if failure.is_none() {
             self.say(kind, Payload::Owned(payload), core);
         }
-        reply.send(failure.map_or(Ok(()), Err));
+        core.answer_later(reply, failure.map_or(Ok(()), Err));
         Ok(())
     }
 
@@ -216,7 +219,7 @@ impl Core {
     /// The socket is gone, and with it those who wait for room in it.
     pub(super) fn fail_waiting_writes(&self, slot: SlotId, how: Option<&Ended>) {
         for write in self.shared.borrow_mut().take_waiting_writes(slot) {
-            write.reply.send(Err(ReachFailure::ended(how)));
+            self.answer_later(write.reply, Err(ReachFailure::ended(how)));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::flags::Flag;
+use super::foreign;
 use super::registry::SlotId;
 use super::routes::{Arrival, Routes, Target};
 use super::verbs::Port;
@@ -40,7 +41,8 @@ pub(super) fn handle_request(request: Box<Request>, id: SlotId, core: &Rc<Core>,
             drop(slots);
             let port = Port::new(id, Rc::clone(core));
             // The task's first poll comes after this batch, so the id is in place by then.
-            let task = make(Arrival { port, request, upgrade: Box::new(upgrade) });
+            let arrival = Arrival { port, request, upgrade: Box::new(upgrade) };
+            let Ok(task) = foreign::call(|| make(arrival)) else { return core.handle_panic(id) };
             if let Some(slot) = core.slots.borrow_mut().find(id) {
                 core.executor.spawn(&mut slot.connection, task);
             }

@@ -31,13 +31,17 @@ impl Connection {
         self.aside.get_or_insert_default()
     }
 
-    /// Which waker to wake beside the task's own, if any.
-    pub(super) fn keep_waker(&mut self, waker: Option<Waker>) {
-        if waker.is_some() {
-            self.aside_mut().waker = waker;
-        } else if let Some(aside) = &mut self.aside {
-            aside.waker = None;
-        }
+    /// Which waker to wake beside the task's own. The one before comes back, to be dropped where
+    /// nothing is borrowed.
+    #[must_use = "its drop is not ours"]
+    pub(super) fn keep_waker(&mut self, waker: Waker) -> Option<Waker> {
+        self.aside_mut().waker.replace(waker)
+    }
+
+    /// None any more beside the task's own.
+    #[must_use = "its drop is not ours"]
+    pub(super) fn take_waker(&mut self) -> Option<Waker> {
+        self.aside.as_mut()?.waker.take()
     }
 
     /// How the conversation ended, once it has.

@@ -6,6 +6,7 @@
 
 use super::connection::Ended;
 use super::core::RouteCounts;
+use super::foreign;
 use super::holder::{HeldWriteFailure, Holder};
 use super::ids::Claim;
 use super::link::{Leaving, Outgoing};
@@ -62,17 +63,32 @@ impl ReachFailure {
 }
 
 /// Where the answer to a command goes.
-pub(super) struct Reply<T>(pub(super) oneshot::Sender<T>);
+pub(super) struct Reply<T>(Option<oneshot::Sender<T>>);
 
 impl<T> Reply<T> {
-    /// Answers; what nobody waits for is dropped.
-    pub(super) fn send(self, answer: T) {
-        let _ = self.0.send(answer);
+    /// A reply, and where its answer comes.
+    pub(super) fn new() -> (Self, oneshot::Receiver<T>) {
+        let (reply, answer) = oneshot::channel();
+        (Self(Some(reply)), answer)
+    }
+
+    /// Answers, which wakes who waits; what nobody waits for is dropped.
+    pub(super) fn send(mut self, answer: T) {
+        let sender = self.0.take();
+        let _ = foreign::call(|| sender.map(|sender| sender.send(answer)));
     }
 
     /// Whether nobody waits for the answer any more.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.0.is_closed()
+        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
+/// Who waits for the answer is woken by its drop as well.
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        let sender = self.0.take();
+        let _ = foreign::call(|| drop(sender));
     }
 }
 
@@ -80,6 +96,8 @@ impl<T> Reply<T> {
 pub(super) enum Command {
     /// Stop accepting, close every connection with 1001, and end.
     Drain,
+    /// The waker of whoever holds this socket has panicked: close it with 1011.
+    Panicked(SlotId),
     /// The session of this connection is no more: close it with 1008 and this reason.
     EndSession(SlotId, &'static str),
     Open {

@@ -366,7 +366,7 @@ impl Connection {
     /// Lets the handler look again.
     pub(super) fn wake(&mut self, core: &Core) {
         if let Some(waker) = self.aside.as_mut().and_then(|aside| aside.waker.take()) {
-            waker.wake();
+            core.wake_later(self.id, waker);
         }
         core.executor.wake(self);
     }

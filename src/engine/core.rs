@@ -3,6 +3,7 @@
 
 use super::events::{EventClose, EventKind, Happened};
 use super::executor::Executor;
+use super::foreign::Later;
 use super::ids::Ids;
 use super::link::Outgoing;
 use super::log::Quotas;
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     pub(super) happened: RefCell<Vec<Happened>>,
     /// The batch ends with something that others do not end with.
     pub(super) unusual: Cell<bool>,
+    /// Code of others that is to be called.
+    pub(super) later: Later,
     pub(super) route_counts: RefCell<Vec<RouteCounts>>,
     pub(super) log_quotas: Quotas,
 }
@@ -89,6 +92,7 @@ impl Core {
             outgoing: RefCell::default(),
             happened: RefCell::default(),
             unusual: Cell::new(false),
+            later: Later::default(),
             route_counts: RefCell::new(vec![RouteCounts::default(); routes.len()]),
             routes,
             log_quotas: Quotas::default(),

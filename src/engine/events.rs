@@ -5,6 +5,7 @@
 //! cause no events.
 
 use super::connection::Closer;
+use super::foreign;
 use crate::clock::{Moment, TimeOfDay};
 use crate::proto::CloseCode;
 use std::collections::VecDeque;
@@ -279,7 +280,7 @@ impl EventStream {
             if let Some(event) = self.try_next() {
                 return Some(event);
             }
-            if known == u64::MAX || self.changed.changed().await.is_err() {
+            if known == u64::MAX || foreign::guard(self.changed.changed()).await.is_err() {
                 return None;
             }
         }

@@ -6,11 +6,11 @@
 
 use super::connection::Connection;
 use super::flags::Flag;
+use super::foreign;
 use super::registry::{Registry, SlotId};
 use super::remote::Remote;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -101,9 +101,8 @@ impl Executor {
             self.current.borrow_mut().aim(id, &self.remote);
             // Borrowed during the poll, which may only look at it: a clone would be two atomics.
             let current = self.current.borrow();
-            let polled = catch_unwind(AssertUnwindSafe(|| {
-                task.as_mut().poll(&mut Context::from_waker(&current.waker))
-            }));
+            let polled =
+                foreign::call(|| task.as_mut().poll(&mut Context::from_waker(&current.waker)));
             drop(current);
             let outcome = match polled {
                 Ok(Poll::Pending) => {
@@ -121,10 +120,18 @@ impl Executor {
     /// Drops a task. What a handler owns may panic then; that must not end the shard, and is said
     /// by `false`.
     fn end(&self, slots: &RefCell<Registry>, id: SlotId, task: Task) -> bool {
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(task)));
+        let dropped = foreign::call(|| drop(task));
         self.tasks.set(self.tasks.get() - 1);
-        slots.borrow_mut().forget_handler(id);
-        dropped.is_ok()
+        let forgotten = slots.borrow_mut().forget_handler(id);
+        let dropped_too = foreign::call(|| drop(forgotten));
+        dropped.and(dropped_too).is_ok()
+    }
+
+    /// Drops the task of a connection although it has not ended.
+    pub(super) fn abandon(&self, slots: &RefCell<Registry>, id: SlotId) {
+        if let Some(task) = take(slots, id) {
+            self.end(slots, id, task);
+        }
     }
 
     /// Drops every task.
@@ -278,6 +285,34 @@ mod tests {
         assert_eq!(seated.core.executor.len(), 1);
         seated.core.wake(survivor);
         assert!(seated.core.executor.has_ready());
+    }
+
+    /// Panics when it is dropped, with another one.
+    struct Grenade(u32);
+
+    impl Drop for Grenade {
+        fn drop(&mut self) {
+            if self.0 > 0 {
+                std::panic::panic_any(Grenade(self.0 - 1));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_panic_carries_may_panic_and_so_may_what_a_task_owns() {
+        let mut seated = Seated::new(3);
+        seated.spawn(Box::pin(async { std::panic::panic_any(Grenade(3)) }));
+        let owned = Grenade(1);
+        seated.spawn(Box::pin(async move {
+            let _owned = &owned;
+        }));
+        let survivor = seated.spawn(Box::pin(std::future::pending()));
+        assert_eq!(run(&mut seated), [Ended::Panicked, Ended::Panicked]);
+        assert_eq!(seated.core.executor.len(), 1);
+        seated.core.executor.abandon(&seated.core.slots, survivor);
+        assert_eq!(seated.core.executor.len(), 0);
+        seated.core.wake(survivor);
+        assert!(!seated.core.executor.has_ready());
     }
 
     #[test]

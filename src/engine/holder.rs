@@ -59,7 +59,7 @@ impl Holder {
     ) -> MutexGuard<'a, LinkState> {
         let companions = std::mem::take(&mut state.companions);
         drop(state);
-        companions.into_iter().for_each(Waker::wake);
+        companions.into_iter().for_each(|companion| companion.wake(&self.link.remote));
         self.link.lock()
     }
 
@@ -105,6 +105,7 @@ impl Holder {
         message: &mut Option<Outgoing>,
         context: &Context<'_>,
     ) -> Poll<Result<(), HeldWriteFailure>> {
+        let mut spare = None;
         loop {
             match self.write(message) {
                 Err(HeldWriteFailure::Full) => {}
@@ -113,8 +114,12 @@ impl Holder {
             let Some(mut state) = self.state() else { continue };
             // The shard may have made room meanwhile.
             if self.admit(&state, message) == Err(HeldWriteFailure::Full) {
-                state.wait(context, Purpose::Room);
-                return Poll::Pending;
+                if state.wait(context, Purpose::Room, &mut spare) {
+                    drop(state);
+                    return Poll::Pending;
+                }
+                drop(state);
+                spare = Some(context.waker().clone());
             }
         }
     }
@@ -127,18 +132,27 @@ impl Holder {
     ) -> Result<(), HeldWriteFailure> {
         let mut asked = false;
         poll_fn(|context| {
-            let Some(mut state) = self.state() else {
-                return Poll::Ready(Err(HeldWriteFailure::Fenced));
-            };
-            if state.closed {
-                return Poll::Ready(Ok(()));
+            let mut spare = None;
+            loop {
+                let Some(mut state) = self.state() else {
+                    return Poll::Ready(Err(HeldWriteFailure::Fenced));
+                };
+                if state.closed {
+                    return Poll::Ready(Ok(()));
+                }
+                if !state.wait(context, Purpose::Close, &mut spare) {
+                    drop(state);
+                    spare = Some(context.waker().clone());
+                    continue;
+                }
+                if !std::mem::replace(&mut asked, true) && !state.shut && state.close.is_none() {
+                    state.close = Some((code, reason.into()));
+                    self.link.nudge(state);
+                } else {
+                    drop(state);
+                }
+                return Poll::Pending;
             }
-            state.wait(context, Purpose::Close);
-            if !std::mem::replace(&mut asked, true) && !state.shut && state.close.is_none() {
-                state.close = Some((code, reason.into()));
-                self.link.nudge(state);
-            }
-            Poll::Pending
         })
         .await
     }
@@ -191,22 +205,32 @@ impl Holder {
 impl Drop for Holder {
     fn drop(&mut self) {
         if let Some(mut state) = self.state() {
-            state.waiting = None;
+            let waiting = state.waiting.take();
             state.leaving = self.leaving;
             self.link.nudge(state);
+            // Without the lock, for it may own what looks at this link.
+            drop(waiting);
         }
     }
 }
 
 impl LinkState {
-    fn wait(&mut self, context: &Context<'_>, purpose: Purpose) {
+    /// Waits. `false`: not yet, because nobody's waker is cloned under the lock; `spare` is to be a
+    /// clone of it the next time. After that it is what was there before, to be dropped without the
+    /// lock.
+    fn wait(&mut self, context: &Context<'_>, purpose: Purpose, spare: &mut Option<Waker>) -> bool {
         let thread = ThreadMark::current();
         match &mut self.waiting {
             Some(waiting) if waiting.waker.will_wake(context.waker()) => {
                 (waiting.thread, waiting.purpose) = (thread, purpose);
             }
-            _ => self.waiting = Some(Waiting { waker: context.waker().clone(), thread, purpose }),
+            waiting => {
+                let Some(waker) = spare.take() else { return false };
+                let before = waiting.replace(Waiting { waker, thread, purpose });
+                *spare = before.map(|waiting| waiting.waker);
+            }
         }
+        true
     }
 }
 
@@ -225,42 +249,62 @@ pub(crate) struct HeldRead<'a> {
 
 impl HeldRead<'_> {
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<Taken, HeldReadFailure>> {
+        let mut spare = None;
+        loop {
+            if let Some(polled) = self.look(context, &mut spare) {
+                return polled;
+            }
+            spare = Some(context.waker().clone());
+        }
+    }
+
+    /// `None`: it has to wait, and needs a spare clone of the waker for it.
+    fn look(
+        &mut self,
+        context: &Context<'_>,
+        spare: &mut Option<Waker>,
+    ) -> Option<Poll<Result<Taken, HeldReadFailure>>> {
         let Self { len, as_bytes, timeout, .. } = *self;
         let link = &self.holder.link;
         let Some(mut state) = self.holder.state() else {
-            return Poll::Ready(Err(HeldReadFailure::Fenced));
+            return Some(Poll::Ready(Err(HeldReadFailure::Fenced)));
         };
         if let Some(again) = state.acknowledge(self.keep.flatten()) {
-            return Poll::Ready(Ok(again));
+            return Some(Poll::Ready(Ok(again)));
         }
         if let Some(mut taken) = state.ready.take(len, as_bytes) {
             self.waits = false;
-            state.waiting = None;
+            let waiting = state.waiting.take();
             if self.keep.is_some() {
                 state.keep(&mut taken);
             }
             // Half, so that the shard is not asked for every message.
             if state.paused && state.cost_bytes() < link.inbox_bytes_max / 2 {
                 link.nudge(state);
+            } else {
+                drop(state);
             }
-            return Poll::Ready(Ok(taken));
+            drop(waiting);
+            return Some(Poll::Ready(Ok(taken)));
         }
         if let Some(ended) = &state.ended {
-            return Poll::Ready(Err(HeldReadFailure::Ended(ended.clone())));
+            return Some(Poll::Ready(Err(HeldReadFailure::Ended(ended.clone()))));
         }
         let now = link.remote.now();
         let deadline = *self.deadline.get_or_insert(now + timeout);
         // Even a glance asks the shard once for the rest of a message that is here in part.
         let asked = self.waits || !(state.partial || state.paused);
         if asked && deadline <= now {
-            return Poll::Ready(Err(HeldReadFailure::Timeout));
+            return Some(Poll::Ready(Err(HeldReadFailure::Timeout)));
         }
-        state.wait(context, Purpose::Read { len, as_bytes, deadline });
+        if !state.wait(context, Purpose::Read { len, as_bytes, deadline }, spare) {
+            return None;
+        }
         if state.partial || state.paused || deadline < state.watched_until {
             link.nudge(state);
         }
         self.waits = true;
-        Poll::Pending
+        Some(Poll::Pending)
     }
 }
 
@@ -288,7 +332,9 @@ impl Drop for HeldRead<'_> {
         if self.waits
             && let Some(mut state) = self.holder.state()
         {
-            state.waiting = None;
+            let waiting = state.waiting.take();
+            drop(state);
+            drop(waiting);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::command::Command;
 use super::events::Events;
+use super::foreign;
 use super::ids::Ids;
 use super::listener::{self, BindError, Listener};
 use super::log::LAST_WORDS;
@@ -260,7 +261,10 @@ fn run(start: Start) -> Totals {
             Ok(true) => {}
             Ok(false) => {
                 shard.core.log_rest();
-                return shard.totals();
+                let totals = shard.totals();
+                // With it may go the last of what the application has given to the engine.
+                let _ = foreign::call(|| drop(shard));
+                return totals;
             }
             Err(errno) => lost(errno),
         }

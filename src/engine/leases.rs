@@ -128,7 +128,7 @@ impl Connection {
             }
         };
         if let Some(waiting) = waiting {
-            waiting.waker.wake();
+            core.wake_holder_later(self.id, waiting.waker);
         }
         if let Some(lease) = request.lease {
             // A lease of no time would be one that does not end.

@@ -12,7 +12,7 @@ use super::ready::{Ready, Taken};
 use super::registry::SlotId;
 use super::remote::Remote;
 use super::settings::Limits;
-use super::wakes::ThreadMark;
+use super::wakes::{Companion, ThreadMark};
 use crate::clock::Moment;
 use crate::proto::{CloseCode, MessageKind};
 use crate::ring::Buffer;
@@ -62,7 +62,7 @@ pub(super) struct LinkState {
     pub(super) outgoing_bytes: usize,
     pub(super) waiting: Option<Waiting>,
     /// Others whose holders are to be woken by this one, see [`super::wakes`].
-    pub(super) companions: Vec<Waker>,
+    pub(super) companions: Vec<Companion>,
     /// The close that the holder asks for.
     pub(super) close: Option<(CloseCode, Box<str>)>,
     pub(super) leaving: Leaving,

@@ -27,6 +27,7 @@ mod ended;
 mod events;
 mod executor;
 mod flags;
+mod foreign;
 mod holder;
 mod ids;
 mod inbox;

@@ -20,7 +20,6 @@ use crate::proto::CloseCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// A shard that has not gone round for so long, and does not wait, is stuck.
 const TICK_AGE_MAX: Duration = Duration::from_secs(2);
@@ -229,8 +228,8 @@ impl Reach {
         remote: &Remote,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        remote.submit(command(Reply(reply))).await;
+        let (reply, answer) = Reply::new();
+        remote.submit(command(reply)).await;
         answer.await.ok()
     }
 }

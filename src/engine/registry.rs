@@ -3,6 +3,7 @@
 use super::connection::{Connection, Phase};
 use super::flags::Flag;
 use std::collections::HashMap;
+use std::task::Waker;
 
 /// A slot, which is a direct descriptor of the ring, and its generation: one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,15 +151,19 @@ impl Registry {
         }
     }
 
-    /// The handler has ended.
-    pub(super) fn forget_handler(&mut self, id: SlotId) {
-        if let Some(connection) = self.of_handler(id) {
+    /// The handler has ended. What only it needed comes back, to be dropped where nothing is
+    /// borrowed.
+    #[must_use = "its drop is not ours"]
+    pub(super) fn forget_handler(&mut self, id: SlotId) -> (Option<Connection>, Option<Waker>) {
+        let waker = self.of_handler(id).and_then(|connection| {
             connection.flags.clear(Flag::Handled);
-        }
-        self.outlived.remove(&id);
+            connection.take_waker()
+        });
+        let outlived = self.outlived.remove(&id);
         if self.outlived.is_empty() && self.outlived.capacity() > OUTLIVED_ROOM_MAX {
             self.outlived = HashMap::new();
         }
+        (outlived, waker)
     }
 
     /// Keeps a connection that has no slot any more until its handler has ended.

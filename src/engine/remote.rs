@@ -7,6 +7,7 @@
 
 use super::command::Command;
 use super::executor::TaskWaker;
+use super::foreign;
 use super::registry::SlotId;
 use crate::clock::Moment;
 use crate::ring::Doorbell;
@@ -106,18 +107,26 @@ impl Remote {
     pub(super) async fn submit(&self, command: Command) {
         let mut command = Some(command);
         poll_fn(|context| {
-            let mut lists = self.lists();
-            if lists.closed {
-                return Poll::Ready(());
+            // Cloned without the lock: a waker is not ours.
+            let mut waker = None;
+            loop {
+                let mut lists = self.lists();
+                if lists.closed {
+                    return Poll::Ready(());
+                }
+                if lists.commands.len() < COMMANDS_MAX {
+                    lists.commands.extend(command.take());
+                    drop(lists);
+                    self.announce();
+                    return Poll::Ready(());
+                }
+                if let Some(waker) = waker.take() {
+                    lists.crowd.push(waker);
+                    return Poll::Pending;
+                }
+                drop(lists);
+                waker = Some(context.waker().clone());
             }
-            if lists.commands.len() >= COMMANDS_MAX {
-                lists.crowd.push(context.waker().clone());
-                return Poll::Pending;
-            }
-            lists.commands.extend(command.take());
-            drop(lists);
-            self.announce();
-            Poll::Ready(())
         })
         .await;
     }
@@ -168,7 +177,7 @@ impl Remote {
             std::mem::swap(&mut lists.commands, &mut taken.commands);
             std::mem::take(&mut lists.crowd)
         };
-        crowd.into_iter().for_each(Waker::wake);
+        wake_all(crowd);
         taken.wakes.drain(..).for_each(|waker| wake(waker.take()));
     }
 
@@ -177,7 +186,11 @@ impl Remote {
         // Dropped without the lock: what goes with a command may look at this list.
         let dropped =
             std::mem::replace(&mut *self.lists(), Lists { closed: true, ..Lists::default() });
-        dropped.crowd.into_iter().for_each(Waker::wake);
+        let Lists { crowd, commands, .. } = dropped;
+        wake_all(crowd);
+        for command in commands {
+            let _ = foreign::call(|| drop(command));
+        }
     }
 
     /// Whether the shard has ended.
@@ -202,5 +215,12 @@ impl Remote {
     fn lists(&self) -> MutexGuard<'_, Lists> {
         // Nothing panics while it holds the lock, and a list is whole at every step.
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose waker panics waits for ever, and the others do not.
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        let _ = foreign::wake(waker);
     }
 }

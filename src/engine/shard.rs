@@ -17,7 +17,7 @@ use super::remote::{Remote, Taken};
 use super::routes::{Farewell, Routes, Target};
 use super::settings::Settings;
 use super::status::Histogram;
-use super::{arrivals, log};
+use super::{arrivals, foreign, log};
 use crate::clock::Moment;
 use crate::proto::Request;
 use crate::ring::{
@@ -133,6 +133,9 @@ impl<R: Ring> Shard<R> {
             self.take_remote();
         }
         self.handle_time(now);
+        if !self.core.later.is_empty() {
+            self.core.call_foreign();
+        }
         self.run_handlers();
         self.settle_dirty();
         self.feed_starved();
@@ -155,10 +158,13 @@ impl<R: Ring> Shard<R> {
     fn finish_unusual(&mut self, now: Moment) {
         self.core.unusual.set(false);
         self.wake_holders();
-        let mut happened = self.core.happened.borrow_mut();
+        self.core.call_foreign();
+        let mut happened = self.core.happened.take();
         if !happened.is_empty() {
             self.ending.events.publish(&mut happened, now);
         }
+        // For its memory.
+        self.core.happened.replace(happened);
         if let Some(from_ns) = self.measured_from_ns.take() {
             self.read_to_write.record(self.ring.now_ns().saturating_sub(from_ns));
         }
@@ -183,7 +189,8 @@ impl<R: Ring> Shard<R> {
     /// When to return from the kernel even if nothing has happened.
     fn wait_until(&self) -> Option<Moment> {
         let now = self.core.now.get();
-        if self.core.executor.has_ready() || !self.core.dirty.borrow().is_empty() {
+        let core = &self.core;
+        if core.executor.has_ready() || !core.dirty.borrow().is_empty() || !core.later.is_empty() {
             return Some(now);
         }
         if !self.remote.may_sleep() {
@@ -298,25 +305,17 @@ impl<R: Ring> Shard<R> {
         let core = Rc::clone(&self.core);
         core.executor.run(&core.slots, &mut batch, |owner, ended| {
             if ended == Ended::Panicked {
-                self.handle_panic(owner);
+                core.handle_panic(owner);
             }
         });
         self.batch = batch;
     }
 
-    /// A handler panicked: its socket closes with 1011, and nothing else notices.
-    fn handle_panic(&mut self, owner: SlotId) {
-        count(&self.core.counters.panics);
-        if let Some(slot) = self.core.slots.borrow_mut().find(owner) {
-            slot.connection.handle_panic(&self.core);
-        }
-    }
-
     /// The close of the slot is pushed. The kernel may give it to the next connection before that
     /// has completed, so it is free from here on.
     pub(super) fn release(&mut self, id: SlotId) {
-        let mut slots = self.core.slots.borrow_mut();
-        let Some(mut connection) = slots.remove(id) else { return };
+        let removed = self.core.slots.borrow_mut().remove(id);
+        let Some(mut connection) = removed else { return };
         count(&self.core.counters.closed);
         self.core.seats.handle_gone(id);
         self.closing += 1;
@@ -327,11 +326,16 @@ impl<R: Ring> Shard<R> {
         {
             let websocket_id = self.core.ids.encode(id, connection.opened());
             let ended = connection.ended().cloned().unwrap_or_else(Over::lost);
-            let task = farewell(Farewell { websocket_id, ended, counts: connection.counts() });
-            self.core.executor.spawn(&mut connection, task);
+            let gone = Farewell { websocket_id, ended, counts: connection.counts() };
+            match foreign::call(|| farewell(gone)) {
+                Ok(task) => self.core.executor.spawn(&mut connection, task),
+                Err(_) => count(&self.core.counters.panics),
+            }
         }
         if connection.flags.has(Flag::Handled) {
-            slots.keep(connection);
+            self.core.slots.borrow_mut().keep(connection);
+        } else if foreign::call(|| drop(connection)).is_err() {
+            count(&self.core.counters.panics);
         }
         for acceptor in &mut self.acceptors {
             acceptor.slot_is_free();

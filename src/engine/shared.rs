@@ -18,7 +18,6 @@ use crate::clock::Moment;
 use crate::proto::frame::Opcode;
 use crate::proto::{CloseCode, MessageKind, limits};
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 /// How the Close of a session that has timed out reads.
@@ -178,7 +177,7 @@ impl Connection {
         let forgotten = std::mem::take(&mut shared.companions);
         drop(shared);
         core.wake_holder(self.id, woken);
-        forgotten.into_iter().for_each(Waker::wake);
+        core.wake_companions_later(forgotten);
         self.account_with(state.linked_bytes as usize, core);
         for message in outgoing.drain(..) {
             self.say(message.kind, Payload::Owned(message.payload), core);
@@ -346,7 +345,7 @@ impl Connection {
             (shared.waiting.take(), std::mem::take(&mut shared.companions))
         };
         core.wake_holder(self.id, woken);
-        companions.into_iter().for_each(Waker::wake);
+        core.wake_companions_later(companions);
         let now = core.now.get();
         let left = Left::new(self.nonce(core), self.route, link, now);
         let lost = core.shared.borrow_mut().keep_remains(left, state.lease_ms > 0, now);

@@ -4,6 +4,7 @@
 
 use super::command::{OpenFailure, OpenRequest, PendingWrite};
 use super::connection::Ended;
+use super::foreign;
 use super::holder::Holder;
 use super::ids::Claim;
 use super::link::Leaving;
@@ -15,7 +16,6 @@ use crate::clock::Moment;
 use crate::proto::limits::EXPIRED_IDS_MAX;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::task::Waker;
 
 /// Writes by id that wait for room in one socket.
 const WAITING_WRITES_MAX: usize = 64;
@@ -141,7 +141,7 @@ impl SharedTable {
         let attachment = shared.attachment;
         drop(shared);
         if let Some(waiting) = waiting {
-            waiting.waker.wake();
+            self.woken.push(Woken { slot: claim.slot, waiting });
         }
         let leaving = request.leaving();
         Ok(Holder { link, fence, attachment, leaving })
@@ -195,7 +195,7 @@ impl SharedTable {
 /// The shard ends: nobody is to wait for it any more.
 impl Drop for SharedTable {
     fn drop(&mut self) {
-        self.woken.drain(..).for_each(|woken| woken.waiting.waker.wake());
+        let mut wakers: Vec<_> = self.woken.drain(..).map(|woken| woken.waiting.waker).collect();
         for link in self.states.iter().flatten().filter_map(|state| state.link.as_ref()) {
             let (waiting, companions) = {
                 let mut shared = link.lock();
@@ -203,8 +203,11 @@ impl Drop for SharedTable {
                 shared.ended.get_or_insert_with(|| Ended::lost().into());
                 (shared.waiting.take(), std::mem::take(&mut shared.companions))
             };
-            waiting.into_iter().for_each(|waiting| waiting.waker.wake());
-            companions.into_iter().for_each(Waker::wake);
+            wakers.extend(waiting.map(|waiting| waiting.waker));
+            wakers.extend(companions.into_iter().map(|companion| companion.waker));
+        }
+        for waker in wakers {
+            let _ = foreign::wake(waker);
         }
     }
 }

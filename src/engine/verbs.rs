@@ -122,7 +122,7 @@ impl Port {
     pub(crate) fn await_room(&self, context: &Context<'_>) {
         let mut state = self.state();
         state.flags.set(Flag::Writing);
-        self.wait(&mut state, context);
+        self.wait(state, context);
     }
 
     /// Adds a small message to what is to be sent: the usual case of [`Port::write`] in a batch in
@@ -222,20 +222,29 @@ impl Port {
 
     async fn leave(&self, done: impl Fn(&Connection) -> bool) {
         poll_fn(|context| {
-            let mut state = self.state();
+            let state = self.state();
             if done(&state) {
                 return Poll::Ready(());
             }
-            self.wait(&mut state, context);
+            self.wait(state, context);
             Poll::Pending
         })
         .await;
     }
 
-    /// The engine wakes the task; whoever polls under another waker is woken through that.
-    fn wait(&self, state: &mut Connection, context: &Context<'_>) {
-        let own = self.core.executor.is_current(context.waker());
-        state.keep_waker((!own).then(|| context.waker().clone()));
+    /// The engine wakes the task; whoever polls under another waker is woken through that, which is
+    /// cloned and dropped while nothing is borrowed.
+    fn wait(&self, mut state: RefMut<'_, Connection>, context: &Context<'_>) {
+        let before = if self.core.executor.is_current(context.waker()) {
+            let before = state.take_waker();
+            drop(state);
+            before
+        } else {
+            drop(state);
+            let waker = context.waker().clone();
+            self.state().keep_waker(waker)
+        };
+        drop(before);
     }
 
     pub(crate) fn at_end(&self) -> bool {
@@ -375,9 +384,8 @@ impl Future for Read<'_> {
         if state.flags.has(Flag::Paused) {
             state.mark_dirty(core);
         }
-        port.wait(&mut state, context);
-        drop(state);
         self.waits = true;
+        port.wait(state, context);
         Poll::Pending
     }
 }

@@ -6,9 +6,12 @@
 //! companions, in its link and wakes them with its next verb, from their own thread, where that
 //! costs next to nothing. If it does nothing for a few milliseconds the shard wakes them after all.
 
+use super::command::Command;
 use super::core::Core;
+use super::foreign;
 use super::link::Waiting;
 use super::registry::SlotId;
+use super::remote::Remote;
 use super::shard::Shard;
 use crate::ring::Ring;
 use std::task::Waker;
@@ -36,11 +39,33 @@ impl ThreadMark {
 
 /// A holder that is to be woken.
 pub(super) struct Woken {
-    slot: SlotId,
+    pub(super) slot: SlotId,
     pub(super) waiting: Waiting,
 }
 
+/// A holder that another one on its thread is to wake.
+pub(super) struct Companion {
+    slot: SlotId,
+    pub(super) waker: Waker,
+}
+
+impl Companion {
+    /// On the thread of the other one, which a panic of this one's waker is not to concern.
+    pub(super) fn wake(self, remote: &Remote) {
+        if foreign::wake(self.waker).is_err() {
+            remote.send(Command::Panicked(self.slot));
+        }
+    }
+}
+
 impl Core {
+    /// Wakes those who were left to another holder.
+    pub(super) fn wake_companions_later(&self, companions: Vec<Companion>) {
+        for Companion { slot, waker } in companions {
+            self.wake_holder_later(slot, waker);
+        }
+    }
+
     /// Wakes whoever waited, when the batch ends.
     pub(super) fn wake_holder(&self, slot: SlotId, waiting: Option<Waiting>) {
         if let Some(waiting) = waiting {
@@ -59,9 +84,10 @@ impl<R: Ring> Shard<R> {
         while let Some(first) = rest.next() {
             let thread = first.waiting.thread;
             let companion = || rest.next_if(|woken| woken.waiting.thread == thread);
-            let companions = std::iter::from_fn(companion).map(|woken| woken.waiting.waker);
+            let companions = std::iter::from_fn(companion)
+                .map(|woken| Companion { slot: woken.slot, waker: woken.waiting.waker });
             self.accompany(first.slot, companions.take(COMPANIONS_MAX).collect());
-            first.waiting.waker.wake();
+            self.core.wake_holder_now(first.slot, first.waiting.waker);
         }
         drop(rest);
         // For its memory.
@@ -69,7 +95,7 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Leaves it to the holder of `slot` to wake the others.
-    fn accompany(&mut self, slot: SlotId, companions: Vec<Waker>) {
+    fn accompany(&mut self, slot: SlotId, companions: Vec<Companion>) {
         if companions.is_empty() {
             return;
         }
@@ -79,10 +105,10 @@ impl<R: Ring> Shard<R> {
         match (link, slots.find(slot)) {
             (Some(link), Some(slot)) => {
                 let before = std::mem::replace(&mut link.lock().companions, companions);
-                before.into_iter().for_each(Waker::wake);
+                core.wake_companions_later(before);
                 slot.connection.look_by(core.now.get() + PATIENCE, core);
             }
-            _ => companions.into_iter().for_each(Waker::wake),
+            _ => core.wake_companions_later(companions),
         }
     }
 }

@@ -25,7 +25,10 @@ pub(super) async fn watch(keeper: Weak<SessionKeeper>) {
         ticks.tick().await;
         let Some(keeper) = keeper.upgrade() else { return };
         let extend = extended.elapsed() >= patience;
-        let checked = keeper.check(extend).await;
+        // A store that panics ends this look, and not those after it.
+        let look = tokio::spawn(async move { keeper.check(extend).await });
+        let panicked = |_| Err(StoreError::new("it has panicked"));
+        let checked = look.await.unwrap_or_else(panicked);
         match &checked {
             Ok(()) if extend => extended = Instant::now(),
             Err(error) if !failing => {

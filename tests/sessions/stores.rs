@@ -2,13 +2,13 @@
 
 use crate::support::stores::{id, keep_the_contract, record};
 use crate::support::visitor::{Browser, ask, serve, wait};
-use crate::support::{PATIENCE, close_of};
+use crate::support::{PATIENCE, close_of, eventually};
 use ringwire::{
     MemoryStore, Replaced, SessionId, SessionRecord, SessionSettings, SessionStore, StoreCall,
     StoreError,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -50,6 +50,10 @@ fn the_store_in_memory_is_bounded() {
 struct Failing {
     kept: MemoryStore,
     how: AtomicU8,
+    /// Says that it answers at once.
+    immediate: bool,
+    /// How often it was asked what is missing.
+    looks: AtomicU32,
 }
 
 const WELL: u8 = 0;
@@ -61,6 +65,11 @@ const BUSY: u8 = 5;
 const SLOW: u8 = 6;
 
 impl Failing {
+    fn new(how: u8) -> Self {
+        let kept = MemoryStore::new(100);
+        Self { kept, how: AtomicU8::new(how), immediate: false, looks: AtomicU32::new(0) }
+    }
+
     fn call<'a, T: Send + 'a>(&self, call: StoreCall<'a, T>) -> StoreCall<'a, T> {
         let how = self.how.load(Ordering::SeqCst);
         StoreCall::new(async move {
@@ -88,6 +97,10 @@ impl Failing {
 }
 
 impl SessionStore for Failing {
+    fn is_immediate(&self) -> bool {
+        self.immediate
+    }
+
     fn create(&self, id: SessionId, record: SessionRecord, life: Duration) -> StoreCall<'_, ()> {
         let created = self.call(self.kept.create(id, record, life));
         if self.how.load(Ordering::SeqCst) != SLOW {
@@ -137,6 +150,7 @@ impl SessionStore for Failing {
     }
 
     fn missing(&self, ids: Vec<SessionId>) -> StoreCall<'_, Vec<SessionId>> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
         self.call(self.kept.missing(ids))
     }
 
@@ -147,7 +161,7 @@ impl SessionStore for Failing {
 
 #[test]
 fn a_store_that_fails_costs_the_handshake_and_nothing_else() {
-    let store = Arc::new(Failing { kept: MemoryStore::new(100), how: AtomicU8::new(WELL) });
+    let store = Arc::new(Failing::new(WELL));
     let server =
         serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
     let mut browser = Browser::default();
@@ -183,7 +197,7 @@ fn a_store_that_fails_costs_the_handshake_and_nothing_else() {
 /// Other looks at the store come between: they must not say why it ends.
 #[test]
 fn who_ends_a_session_tells_its_websockets_why() {
-    let store = Arc::new(Failing { kept: MemoryStore::new(100), how: AtomicU8::new(SLOW_TO_SAY) });
+    let store = Arc::new(Failing::new(SLOW_TO_SAY));
     // Looked at twice a second.
     let lifetime = Duration::from_secs(2);
     let settings = SessionSettings { lifetime, ..SessionSettings::default() };
@@ -212,7 +226,7 @@ fn who_ends_a_session_tells_its_websockets_why() {
 /// are told what it is now, and need not ask for it.
 #[test]
 fn a_change_gets_in_between_those_of_others() {
-    let store = Arc::new(Failing { kept: MemoryStore::new(100), how: AtomicU8::new(BUSY) });
+    let store = Arc::new(Failing::new(BUSY));
     let server =
         serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
     let (mut client, _) = Browser::default().connect(server.address, "/");
@@ -226,7 +240,7 @@ fn a_change_gets_in_between_those_of_others() {
 /// first.
 #[test]
 fn a_first_value_does_not_outlive_a_revocation() {
-    let store = Arc::new(Failing { kept: MemoryStore::new(100), how: AtomicU8::new(SLOW) });
+    let store = Arc::new(Failing::new(SLOW));
     let server =
         serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
     for pause_ms in [0, 300, 1_300] {
@@ -247,5 +261,27 @@ fn a_first_value_does_not_outlive_a_revocation() {
         let (mut client, came) = browser.connect(server.address, "/");
         assert!(came && ask(&mut client, "get user") == "-");
     }
+    server.finish();
+}
+
+/// Asked on the engine's own threads, where a panic is not caught by a task of the store's own.
+#[test]
+fn a_store_that_panics_at_a_look_is_looked_at_again() {
+    let store = Arc::new(Failing { immediate: true, ..Failing::new(WELL) });
+    let server =
+        serve(SessionSettings::default(), |builder| builder.session_store(Arc::clone(&store)));
+    let mut browser = Browser::default();
+    let (mut client, _) = browser.connect(server.address, "/?login");
+    let id: SessionId = ask(&mut client, "id").parse().expect("an id");
+    store.how.store(PANICKING, Ordering::SeqCst);
+    let before = store.looks.load(Ordering::SeqCst);
+    eventually("it was looked at", || store.looks.load(Ordering::SeqCst) > before + 1);
+    // A handshake fails by it, and no more than that.
+    let refused =
+        Browser::default().try_connect(server.address, "/?login").expect_err("no session");
+    assert_eq!(refused.status().as_u16(), 500);
+    store.how.store(WELL, Ordering::SeqCst);
+    assert_eq!(wait(store.kept.remove(id)), Ok(true));
+    assert_eq!(close_of(&mut client), (1008, "the session has ended".into()));
     server.finish();
 }
