@@ -20,7 +20,8 @@ pub use routes::RouteSection;
 pub use sessions::Sessions;
 
 use crate::engine::{
-    Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings, Timeouts,
+    AddressRange, Limits, ListenAddress, OriginPolicy, ReceiveBuffers, RingSettings, Settings,
+    Timeouts,
 };
 use crate::proto::origin::canonical;
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,9 @@ pub struct Origins {
     reason = "the table in `keys` says it, and `config --print-default` prints it"
 )]
 pub struct LimitsSection {
+    pub connections_per_address_max: u16,
+    #[serde(with = "written::addresses")]
+    pub trusted_addresses: Vec<AddressRange>,
     pub request_head_bytes_max: usize,
     pub message_bytes_max: u64,
     pub message_fragments_max: u32,
@@ -198,6 +202,8 @@ impl Config {
                 required: settings.origins.required,
             },
             limits: LimitsSection {
+                connections_per_address_max: limits.connections_per_address_max,
+                trusted_addresses: limits.trusted_addresses.clone(),
                 request_head_bytes_max: limits.request_head_bytes_max,
                 message_bytes_max: limits.message_bytes_max,
                 message_fragments_max: limits.message_fragments_max,
@@ -245,6 +251,8 @@ impl Config {
                 required: self.origins.required,
             },
             limits: Limits {
+                connections_per_address_max: limits.connections_per_address_max,
+                trusted_addresses: limits.trusted_addresses.clone(),
                 request_head_bytes_max: limits.request_head_bytes_max,
                 message_bytes_max: limits.message_bytes_max,
                 message_fragments_max: limits.message_fragments_max,

@@ -52,11 +52,11 @@ pub use api::{
     SessionError, SharedSocket, WebSocket, WebSocketServer, WriteError,
 };
 pub use engine::{
-    Closer, EngineStatus, Event, EventClose, EventFilter, EventId, EventKind, EventStream,
-    Histogram, LeaseInfo, Limits, ListenAddress, MailboxPolicy, NoCursor, NoEventId, OriginError,
-    OriginPolicy, ReceiveBuffers, RingSettings, RouteOptions, RouteStatus, Settings, ShardStatus,
-    SocketCursor, SocketInfo, SocketOrder, SocketPage, SocketQuery, SocketStatus, StartError,
-    Timeouts, Totals, UnknownName,
+    AddressRange, Closer, EngineStatus, Event, EventClose, EventFilter, EventId, EventKind,
+    EventStream, Histogram, LeaseInfo, Limits, ListenAddress, MailboxPolicy, NoCursor, NoEventId,
+    OriginError, OriginPolicy, ReceiveBuffers, RingSettings, RouteOptions, RouteStatus, Settings,
+    ShardStatus, SocketCursor, SocketInfo, SocketOrder, SocketPage, SocketQuery, SocketStatus,
+    StartError, Timeouts, Totals, UnknownName,
 };
 pub use log_queue::{LogCounts, LogQueue};
 pub use proto::limits::{READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT};

@@ -3,10 +3,14 @@
 
 mod support;
 
+#[path = "bars/crowds.rs"]
+mod crowds;
 #[path = "bars/ends.rs"]
 mod ends;
 #[path = "bars/frames.rs"]
 mod frames;
+#[path = "bars/hosts.rs"]
+mod hosts;
 #[path = "bars/openings.rs"]
 mod openings;
 #[path = "bars/state.rs"]

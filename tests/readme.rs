@@ -43,6 +43,7 @@ macro_rules! time {
 fn limits_in_code() -> Vec<Limit> {
     let Timeouts { drain, drain_spread, .. } = Timeouts::default();
     vec![
+        size!("connections of one address", CONNECTIONS_PER_ADDRESS_MAX),
         size!("request head", REQUEST_HEAD_BYTES_MAX),
         size!("header fields of a request", REQUEST_HEADERS_MAX),
         time!("time for the request head", REQUEST_HEAD_TIMEOUT),

@@ -146,7 +146,7 @@ impl Ring for LoopRing {
     fn push(&mut self, token: Token, submission: Submission) {
         let index = token.slot as usize;
         match submission {
-            Submission::Accept => {
+            Submission::Accept | Submission::AcceptOne => {
                 for slot in 0..self.slots() {
                     self.complete(token, Outcome::Accepted(slot), true);
                 }

@@ -45,6 +45,16 @@ pub(super) const KEYS: &[Key] = &[
         "Refuse a request without Origin (403). Off, because programs that are no browsers send none.",
     ),
     key(
+        "limits.connections_per_address_max",
+        Kind::ZeroOr(1, u16::MAX as i64),
+        "Connections of one address (of an IPv6 network of 64 bits), never more than half of connections_max. 0: no limit. Passed: 429.",
+    ),
+    key(
+        "limits.trusted_addresses",
+        Kind::AddressRanges,
+        "Addresses without that limit, because many people are behind each: proxies. Others than these know a peer's own address.",
+    ),
+    key(
         "limits.request_head_bytes_max",
         Kind::Integer(256, MIB),
         "Bytes of a request head. Browsers need 1 to 2 KiB. Passed: 431.",

@@ -3,8 +3,8 @@
 //! The tables of keys are made of these, and [`layers`](super::layers) checks every value with them
 //! before serde sees it. Nothing here knows a key by name.
 
-use crate::SessionSettings;
 use crate::control;
+use crate::{AddressRange, SessionSettings};
 use std::net::SocketAddr;
 use toml::Value;
 
@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Origins,
     /// Subprotocols, or none.
     Subprotocols,
+    /// Addresses and ranges of them, or none.
+    AddressRanges,
 }
 
 impl Key {
@@ -96,14 +98,15 @@ impl Key {
             Kind::Origins => {
                 "a list of origins without a path, such as \"https://example.org\"".into()
             }
+            Kind::AddressRanges => "a list of IP or IP/BITS, such as \"10.0.0.0/8\"".into(),
             Kind::Subprotocols => "a list of subprotocols (RFC 6455 tokens)".into(),
         }
     }
 
     /// Whether this key takes several values.
     pub(super) fn is_list(&self) -> bool {
-        use Kind::{Addresses, Hosts, Origins, Subprotocols, Texts};
-        matches!(self.kind, Addresses | Texts | Hosts | Origins | Subprotocols)
+        use Kind::{AddressRanges, Addresses, Hosts, Origins, Subprotocols, Texts};
+        matches!(self.kind, Addresses | AddressRanges | Texts | Hosts | Origins | Subprotocols)
     }
 
     /// Whether the value is nobody's business.
@@ -131,6 +134,9 @@ impl Key {
             (Kind::Hosts, Value::Array(list)) => every(list, is_host),
             (Kind::Origins, Value::Array(list)) => every(list, super::is_origin),
             (Kind::Subprotocols, Value::Array(list)) => every(list, is_token),
+            (Kind::AddressRanges, Value::Array(list)) => {
+                every(list, |text| text.parse::<AddressRange>().is_ok())
+            }
             (kind, Value::String(text)) => allows_text(kind, text),
             _ => false,
         }

@@ -219,6 +219,7 @@ fn other_value(key: &keys::Key, default: &toml::Value) -> toml::Value {
         Kind::RedisUrl => &["redis://127.0.0.1/1"],
         Kind::CookieName => &["other"],
         Kind::Hosts | Kind::Subprotocols => &["example.org"],
+        Kind::AddressRanges => &["10.0.0.1/32"],
         Kind::Texts | Kind::Origins => &["https://example.org"],
     };
     let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();

@@ -5,19 +5,20 @@
 
 /// Addresses as text, because that is how people write them.
 pub(super) mod addresses {
-    use crate::engine::ListenAddress;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::fmt::Display;
+    use std::str::FromStr;
 
-    pub(crate) fn serialize<S: Serializer>(
-        addresses: &[ListenAddress],
+    pub(crate) fn serialize<A: Display, S: Serializer>(
+        addresses: &[A],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(addresses.iter().map(ToString::to_string))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, A: FromStr<Err = String>, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Vec<ListenAddress>, D::Error> {
+    ) -> Result<Vec<A>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
         texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
     }

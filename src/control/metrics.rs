@@ -54,6 +54,8 @@ impl Exposition {
         self.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         let uptime_s = status.uptime.as_secs_f64();
         self.single("uptime_seconds", Gauge, "Time since the engine started.", uptime_s);
+        let most = status.connections_max;
+        self.single("connections_max", Gauge, "Connections taken at most.", most);
         let ready = u8::from(status.ready);
         self.single("ready", Gauge, "Whether connections are accepted.", ready);
         let healthy = u8::from(status.healthy);
@@ -76,7 +78,6 @@ impl Exposition {
             self.per_shard(name, kind, help, shards, of);
         };
         each("connections", Gauge, "Connections there are.", |shard| shard.connections);
-        each("connections_max", Gauge, "Connections taken at most.", |shard| shard.connections_max);
         each("handlers", Gauge, "Handlers that run.", |shard| shard.handlers);
         each("accepted_total", Counter, "Connections accepted.", |shard| shard.totals.accepted);
         each("opened_total", Counter, "WebSockets opened.", |shard| shard.totals.opened);

@@ -1,8 +1,14 @@
 //! Accepting: one multishot accept per listener, straight into free slots.
 //!
+//! A listener that all shards have, a Unix socket, gets one-shot accepts instead: of those that wait
+//! for it the kernel wakes the one that has waited longest, which a multishot accept would be for
+//! ever, and its shard would take every connection.
+//!
 //! It ends by itself when the table is full or the system is short of something; it is armed again
 //! when a slot is free, or after a pause that doubles, never at once.
 
+use super::connection::Connection;
+use super::core::count;
 use super::registry::Registry;
 use super::shard::Shard;
 use crate::clock::Moment;
@@ -19,6 +25,8 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Acceptor {
     family: Option<AddressFamily>,
+    /// Other shards accept from the same socket.
+    common: bool,
     state: State,
     /// Operations of the listener whose terminal completion has not come: the accept, its cancel.
     operations: u8,
@@ -38,9 +46,10 @@ enum State {
 }
 
 impl Acceptor {
-    pub(super) fn new(family: Option<AddressFamily>) -> Self {
+    pub(super) fn new(family: Option<AddressFamily>, common: bool) -> Self {
         Self {
             family,
+            common,
             state: State::Idle,
             operations: 0,
             pause: PAUSE_MIN,
@@ -89,7 +98,7 @@ impl<R: Ring> Shard<R> {
                 acceptor.operations += 1;
                 self.ring.push(
                     Token::new(Operation::Accept, index as u32, Registry::NO_SLOT),
-                    Submission::Accept,
+                    if acceptor.common { Submission::AcceptOne } else { Submission::Accept },
                 );
             }
         }
@@ -122,6 +131,23 @@ impl<R: Ring> Shard<R> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A connection came into this slot.
+    fn adopt(&mut self, slot: u32, family: Option<AddressFamily>) {
+        count(&self.core.counters.accepted);
+        let mut slots = self.core.slots.borrow_mut();
+        let id = slots.id(slot);
+        let room = slots.used() < self.connections_max
+            && self.core.executor.len() < self.connections_max as usize
+            && self.core.places.take();
+        let slot = slots.insert(Connection::new(id, !room, &self.core));
+        slot.connection.mark_dirty(&self.core);
+        if let Some(family) = family {
+            slot.held.operations += 1;
+            let token = Token::new(Operation::PeerAddress, id.slot, id.generation);
+            self.ring.push(token, Submission::PeerAddress(family));
         }
     }
 

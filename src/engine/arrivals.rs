@@ -14,7 +14,7 @@ pub(super) fn handle_request(request: Box<Request>, id: SlotId, core: &Rc<Core>,
     let mut slots = core.slots.borrow_mut();
     let Some(state) = slots.find(id).map(|slot| &mut slot.connection) else { return };
     if state.flags.has(Flag::OverCapacity) {
-        let refusal = over_capacity(id.slot ^ id.generation);
+        let refusal = state.no_room();
         state.refuse(&refusal, core);
         return;
     }
@@ -82,11 +82,4 @@ fn upgrade_required() -> Refusal {
     Refusal::new(426, "this path speaks WebSocket: connect with ws:// instead")
         .with_own_header("Upgrade", "websocket")
         .with_own_header("Sec-WebSocket-Version", "13")
-}
-
-/// Spread, so that those who are told so do not all come back in the same second.
-fn over_capacity(spread: u32) -> Refusal {
-    let seconds = 5 + (spread.wrapping_mul(0x9e37_79b9) >> 16) % 26;
-    Refusal::new(503, "as many connections as this server takes; try again later")
-        .with_own_header("Retry-After", &seconds.to_string())
 }

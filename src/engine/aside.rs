@@ -6,7 +6,9 @@ use super::ended::{Ended, Tally};
 use super::verbs::Port;
 use crate::proto::RequestReader;
 use std::any::Any;
-use std::task::Waker;
+use std::cell::RefMut;
+use std::net::SocketAddr;
+use std::task::{Context, Waker};
 
 /// See the module.
 #[derive(Default)]
@@ -21,6 +23,9 @@ pub(super) struct Aside {
     pub(super) waker: Option<Waker>,
     /// How the conversation ended, once it has.
     pub(super) ended: Option<Box<Ended>>,
+    /// Who the peer was of a connection that is gone, if its address is one of IPv6: the slot has
+    /// another one now.
+    pub(super) peer: Option<SocketAddr>,
     /// What did not fit into the connection's counts.
     pub(super) carried: Tally,
 }
@@ -67,6 +72,21 @@ impl Port {
     /// as long as the connection, has no room for it.
     pub(crate) fn keep_opening(&self, opening: Box<dyn Any>) {
         self.state().aside_mut().opening = Some(opening);
+    }
+
+    /// The engine wakes the task; whoever polls under another waker is woken through that, which is
+    /// cloned and dropped while nothing is borrowed.
+    pub(super) fn wait(&self, mut state: RefMut<'_, Connection>, context: &Context<'_>) {
+        let before = if self.core.executor.is_current(context.waker()) {
+            let before = state.take_waker();
+            drop(state);
+            before
+        } else {
+            drop(state);
+            let waker = context.waker().clone();
+            self.state().keep_waker(waker)
+        };
+        drop(before);
     }
 
     /// What was kept.

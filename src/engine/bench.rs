@@ -7,6 +7,7 @@ use super::core::{Core, CoreParts};
 use super::events::Events;
 use super::executor::{Ended, Task};
 use super::ids::Ids;
+use super::places::Places;
 use super::registry::SlotId;
 use super::remote::{Remote, Taken};
 use super::routes::Routes;
@@ -28,6 +29,7 @@ pub use crate::ring::LeasePool;
 pub(crate) fn shard<R: Ring>(ring: R, settings: Settings, routes: Routes) -> Shard<R> {
     let parts = ShardParts {
         connections_max: ring.slots(),
+        places: Arc::new(Places::new(ring.slots(), &settings)),
         settings: Arc::new(settings),
         routes: Arc::new(routes),
         remote: Arc::new(Remote::new()),
@@ -109,6 +111,7 @@ impl Seated {
             remote: Arc::new(Remote::new()),
             ids: Ids::new(),
             routes: Arc::default(),
+            places: Arc::new(Places::new(count as u32, &Settings::default())),
             shards: 1,
         };
         let core = Core::new(parts, count as u32);
@@ -128,9 +131,8 @@ impl Seated {
     /// The connection loses its slot.
     #[cfg(test)]
     pub(super) fn give_up(&self, id: SlotId) {
-        let mut slots = self.core.slots.borrow_mut();
-        let connection = slots.remove(id);
-        slots.keep(connection.expect("it has its slot"));
+        let connection = self.core.slots.borrow_mut().remove(id);
+        self.core.keep(connection.expect("it has its slot"));
     }
 
     /// Takes what other threads have woken.

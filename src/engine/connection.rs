@@ -109,13 +109,10 @@ impl Connection {
     /// A connection that was accepted just now.
     pub(super) fn new(id: SlotId, over_capacity: bool, core: &Core) -> Self {
         let now = core.now.get();
-        let mut connection = Self {
-            phase: Phase::Head((now + core.settings.timeouts.request_head).into()),
-            opened: now.into(),
-            ..Self::gone(id)
-        };
+        let mut connection = Self { opened: now.into(), ..Self::gone(id) };
         connection.flags.set(Flag::AtEnd);
         connection.flags.put(Flag::OverCapacity, over_capacity);
+        connection.phase = Phase::Head((now + connection.head_patience(core)).into());
         connection.reschedule(core);
         connection
     }
@@ -320,7 +317,15 @@ impl Connection {
 
     /// Who the peer is, where the kernel told.
     pub(super) fn peer(&self, core: &Core) -> Option<SocketAddr> {
-        core.peers.borrow().address(self.id.slot, self.peer)
+        let kept = self.aside.as_ref().and_then(|aside| aside.peer);
+        kept.or_else(|| core.peers.borrow().address(self.id.slot, self.peer))
+    }
+
+    /// The slot gets another owner, and this one's handler lives on.
+    pub(super) fn keep_peer(&mut self, core: &Core) {
+        if matches!(self.peer, Peer::V6(_)) {
+            self.aside_mut().peer = self.peer(core);
+        }
     }
 
     pub(super) fn set_peer(&mut self, peer: Option<SocketAddr>, core: &Core) {

@@ -1,6 +1,7 @@
 //! What the parts of one shard share: time, tasks, deadlines, limits, counts. Never leaves its
 //! thread.
 
+use super::connection::Connection;
 use super::events::{EventClose, EventKind, Happened};
 use super::executor::Executor;
 use super::foreign::Later;
@@ -8,6 +9,7 @@ use super::ids::Ids;
 use super::link::Outgoing;
 use super::log::Quotas;
 use super::peers::Peers;
+use super::places::Places;
 use super::registry::{Registry, SlotId};
 use super::remote::Remote;
 use super::routes::Routes;
@@ -46,6 +48,7 @@ pub(crate) struct Core {
     /// The sessions of those connections that have one.
     pub(super) seats: Seats,
     pub(super) peers: RefCell<Peers>,
+    pub(super) places: Arc<Places>,
     pub(super) routes: Arc<Routes>,
     pub(super) remote: Arc<Remote>,
     /// Shards there are.
@@ -66,7 +69,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(super) fn new(parts: CoreParts, connections: u32) -> Self {
-        let CoreParts { settings, remote, ids, routes, shards } = parts;
+        let CoreParts { settings, remote, ids, routes, places, shards } = parts;
         let session_limits = SessionLimits {
             message_bytes_max: settings.limits.message_bytes_max,
             message_fragments_max: settings.limits.message_fragments_max,
@@ -86,6 +89,7 @@ impl Core {
             ids,
             seats: Seats::default(),
             peers: RefCell::default(),
+            places,
             remote,
             shards,
             shared: RefCell::default(),
@@ -104,6 +108,12 @@ impl Core {
         if let Some(connection) = self.slots.borrow_mut().of_handler(id) {
             self.executor.wake(connection);
         }
+    }
+
+    /// The connection has lost its slot, and its handler lives on.
+    pub(super) fn keep(&self, mut connection: Connection) {
+        connection.keep_peer(self);
+        self.slots.borrow_mut().keep(connection);
     }
 
     /// What a full mailbox of this route does.
@@ -143,6 +153,7 @@ pub(super) struct CoreParts {
     pub(super) remote: Arc<Remote>,
     pub(super) ids: Ids,
     pub(super) routes: Arc<Routes>,
+    pub(super) places: Arc<Places>,
     pub(super) shards: usize,
 }
 

@@ -19,6 +19,9 @@ impl Connection {
         self.scheduled = NEVER.into();
         if self.phase_deadline() <= now {
             match self.phase {
+                Phase::Head(_) if self.flags.has(Flag::OverCapacity) => {
+                    self.refuse(&self.no_room(), core);
+                }
                 Phase::Head(_) => {
                     self.refuse(&Refusal::new(408, "the request head took too long"), core);
                 }

@@ -6,6 +6,7 @@ use super::foreign;
 use super::ids::Ids;
 use super::listener::{self, BindError, Listener};
 use super::log::LAST_WORDS;
+use super::places::Places;
 use super::reach::Reach;
 use super::remote::Remote;
 use super::resources;
@@ -33,6 +34,11 @@ pub use super::core::Totals;
 /// Slots kept free above the limit of connections, so that those who come then are told 503
 /// instead of being dropped; an eighth of small tables.
 const SLOTS_RESERVED_MAX: u32 = 1_024;
+
+/// Connections that a shard has room for, if there may be so many at all: that many shares, and at
+/// least so many, because a slot costs the kernel 8 bytes and us nothing before it is used.
+const SHARES_PER_SHARD: u32 = 4;
+const ROOM_MIN: u32 = 65_536;
 
 /// Slots of a ring at most (`IORING_MAX_FIXED_FILES`).
 const SLOTS_MAX: u64 = 1 << 20;
@@ -142,7 +148,11 @@ pub(crate) fn launch(
     let addresses = settings.listen.clone();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;
     let runtime = resources::tokio_runtime().map_err(StartError::Thread)?;
-    let connections_max = options.slots - SLOTS_RESERVED_MAX.min(options.slots / 8);
+    let reserved = SLOTS_RESERVED_MAX.min(options.slots / 8);
+    let of_shard = options.slots - reserved;
+    let of_shards = of_shard.saturating_mul(shards as u32);
+    let connections_max = settings.connections_max.map_or(of_shards, |max| max.min(of_shards));
+    let places = Arc::new(Places::new(connections_max, &settings));
     let settings = Arc::new(settings);
     let routes = Arc::new(routes);
     let ids = Ids::new();
@@ -160,7 +170,8 @@ pub(crate) fn launch(
             routes: Arc::clone(&routes),
             remote: Arc::clone(&remotes[index]),
             families: listeners.iter().map(|listener| family(&listener.address)).collect(),
-            connections_max,
+            connections_max: of_shard,
+            places: Arc::clone(&places),
             ids: ids.for_shard(index),
             events: Arc::clone(&events),
             shards,
@@ -188,7 +199,7 @@ pub(crate) fn launch(
         ids,
         routes,
         events,
-        connections_max: u64::from(connections_max) * shards as u64,
+        connections_max: u64::from(connections_max),
         draining: AtomicBool::new(false),
         // Weak, so that a handle that outlives the engine keeps no socket open.
         listeners: Arc::downgrade(&listeners),
@@ -213,7 +224,7 @@ fn bind(settings: &mut Settings, shards: usize) -> Result<Vec<Vec<Listener>>, Bi
 fn log_start(shards: usize, connections_max: u32, options: &KernelRingOptions) {
     tracing::info!(
         shards,
-        connections_max = u64::from(connections_max) * shards as u64,
+        connections_max,
         slots_per_shard = options.slots,
         receive = ?options.receive,
         "started"
@@ -389,14 +400,17 @@ fn receive_mode(ring: &RingSettings) -> Result<ReceiveMode, Errno> {
     }
 }
 
-/// Slots of a shard: what is wanted and a reserve, or what the limit of descriptors allows.
+/// Slots of a shard: what is wanted and a reserve, or what the limit of descriptors allows. The
+/// kernel does not spread connections evenly, so a shard has room for more than its share: for all
+/// there may be, as long as that is cheap.
 fn slots(connections_max: Option<u32>, shards: usize, nofile: u64) -> u32 {
     let table = nofile.clamp(1, SLOTS_MAX) as u32;
     let Some(connections) = connections_max else { return table };
-    let share = connections.div_ceil(shards as u32).max(1);
-    // Such that an eighth of the slots, or the most there is, is what lies above the share.
-    let reserve = share.div_ceil(7).min(SLOTS_RESERVED_MAX);
-    share.saturating_add(reserve).min(table)
+    let share = connections.div_ceil(shards as u32);
+    let room = share.saturating_mul(SHARES_PER_SHARD).max(ROOM_MIN).min(connections).max(1);
+    // Such that an eighth of the slots, or the most there is, is what lies above the room.
+    let reserve = room.div_ceil(7).min(SLOTS_RESERVED_MAX);
+    room.saturating_add(reserve).min(table)
 }
 
 #[cfg(test)]
@@ -405,9 +419,14 @@ mod tests {
 
     #[test]
     fn slots_hold_the_connections_and_a_reserve() {
-        for (connections, shards, nofile, slots_wanted) in
-            [(100, 1, 20_000, 115), (100, 2, 20_000, 58), (20_000, 1, 20_000, 20_000)]
-        {
+        for (connections, shards, nofile, slots_wanted) in [
+            (100, 1, 20_000, 115),
+            (100, 2, 20_000, 115),
+            (20_000, 1, 20_000, 20_000),
+            (1_000_000, 50, 1 << 20, 81_024),
+            (1_000_000, 100, 1 << 20, 66_560),
+            (1_000_000, 2, 1 << 20, 1_001_024),
+        ] {
             let slots = slots(Some(connections), shards, nofile);
             assert_eq!(slots, slots_wanted);
             let left = slots - SLOTS_RESERVED_MAX.min(slots / 8);

@@ -39,6 +39,7 @@ mod log;
 mod mailbox;
 mod outbox;
 mod peers;
+mod places;
 mod quota;
 mod reach;
 mod ready;
@@ -82,8 +83,8 @@ pub(crate) use reach::Reach;
 pub(crate) use resources::try_resources;
 pub(crate) use routes::{Arrival, Farewell, MakeTask, Routes, Target};
 pub use settings::{
-    Limits, ListenAddress, MailboxPolicy, OriginError, OriginPolicy, ReceiveBuffers, RingSettings,
-    RouteOptions, Settings, Timeouts,
+    AddressRange, Limits, ListenAddress, MailboxPolicy, OriginError, OriginPolicy, ReceiveBuffers,
+    RingSettings, RouteOptions, Settings, Timeouts,
 };
 pub use simulated::SimulatedEngine;
 pub use sockets::{

@@ -49,6 +49,7 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bench::Seated;
     use super::*;
 
     #[test]
@@ -65,5 +66,24 @@ mod tests {
         }
         assert_eq!(peers.keep(1, None), Peer::Unknown);
         assert_eq!(peers.address(1, Peer::Unknown), None);
+    }
+    #[test]
+    fn who_has_outlived_its_connection_knows_its_own_peer() {
+        let seated = Seated::new(1);
+        let peers = ["[2001:db8::1]:80", "[2001:db8::2]:81"].map(|text| text.parse().ok());
+        let enter = |peer| {
+            let id = seated.spawn(Box::pin(std::future::pending()));
+            let mut slots = seated.core.slots.borrow_mut();
+            slots.of_handler(id).expect("it is there").set_peer(peer, &seated.core);
+            id
+        };
+        let old = enter(peers[0]);
+        seated.give_up(old);
+        let new = enter(peers[1]);
+        let mut slots = seated.core.slots.borrow_mut();
+        for (id, peer) in [(old, peers[0]), (new, peers[1])] {
+            let connection = slots.of_handler(id).expect("its handler lives");
+            assert_eq!(connection.peer(&seated.core), peer);
+        }
     }
 }

@@ -183,11 +183,24 @@ impl Registry {
 
     /// The connection has ended and the kernel has nothing of it: the slot is free.
     pub(super) fn remove(&mut self, id: SlotId) -> Option<Connection> {
-        let place = self.find(id)?;
-        let next = SlotId { generation: (id.generation + 1) % Self::NO_SLOT, ..id };
+        self.find(id)?;
+        let next = self.next_generation(id);
+        let place = self.slots.get_mut(id.slot as usize)?;
         let slot = std::mem::replace(place, Slot::free(next));
         self.used -= 1;
         Some(slot.connection)
+    }
+
+    /// What the slot is called next. Generations come again after 16.7 million connections; one that a
+    /// handler has outlived its connection with is passed over, or it would have a stranger's.
+    fn next_generation(&self, id: SlotId) -> SlotId {
+        let mut next = id;
+        loop {
+            next.generation = (next.generation + 1) % Self::NO_SLOT;
+            if !self.outlived.contains_key(&next) {
+                return next;
+            }
+        }
     }
 
     /// Every connection that has a slot.
@@ -211,4 +224,54 @@ impl Slot {
 #[cold]
 fn outlived(outlived: &mut HashMap<SlotId, Connection>, id: SlotId) -> Option<&mut Connection> {
     outlived.get_mut(&id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::Seated;
+    use super::*;
+
+    /// The connection in the first slot goes, with its handler or without it.
+    fn go(seated: &Seated, id: SlotId, outlived: bool) {
+        match outlived {
+            true => seated.give_up(id),
+            false => drop(seated.core.slots.borrow_mut().remove(id)),
+        }
+    }
+
+    #[test]
+    fn a_generation_that_a_handler_still_has_is_not_given_again() {
+        let seated = Seated::new(1);
+        let enter = || seated.spawn(Box::pin(std::future::pending()));
+        let held: Vec<_> = (0..3)
+            .map(|_| {
+                let id = enter();
+                go(&seated, id, true);
+                id
+            })
+            .collect();
+        assert_eq!(held.iter().map(|id| id.generation).collect::<Vec<_>>(), [0, 1, 2]);
+        // 16.7 million connections later.
+        let last = SlotId { slot: 0, generation: Registry::NO_SLOT - 1 };
+        seated.core.slots.borrow_mut().slots[0] = Slot::free(last);
+        assert_eq!(enter(), last);
+        go(&seated, last, false);
+        let stranger = enter();
+        assert_eq!(stranger.generation, 3);
+        let mut slots = seated.core.slots.borrow_mut();
+        for id in held {
+            let own = slots.of_handler(id).expect("its handler lives");
+            assert_eq!((own.id, own.task.is_some()), (id, true));
+            assert!(slots.find(id).is_none());
+        }
+    }
+
+    #[test]
+    fn the_generation_of_listeners_is_never_given() {
+        let seated = Seated::new(1);
+        let last = SlotId { slot: 0, generation: Registry::NO_SLOT - 1 };
+        seated.spawn(Box::pin(std::future::pending()));
+        seated.core.slots.borrow_mut().slots[0] = Slot::free(last);
+        assert_eq!(seated.core.slots.borrow().next_generation(last).generation, 0);
+    }
 }

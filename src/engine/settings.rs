@@ -3,8 +3,9 @@
 use super::ids::Ids;
 use crate::proto::limits;
 use crate::proto::origin::canonical;
+use ipnet::IpNet;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -108,6 +109,13 @@ pub(super) fn make_canonical(origins: &mut [String]) -> Result<(), OriginError> 
 /// Sizes and counts of one connection (and, where said, of one shard).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Of the whole process. See [`limits::CONNECTIONS_PER_ADDRESS_MAX`]. 0: as many as there are.
+    /// Not kept where the kernel does not tell who a peer is (before 6.7).
+    pub connections_per_address_max: u16,
+    /// Addresses that may have as many connections as there are, because many people are behind
+    /// each of them. Default: loopback, and the networks that are not routed on the Internet, where
+    /// proxies and the bridges of containers are.
+    pub trusted_addresses: Vec<AddressRange>,
     /// See [`limits::REQUEST_HEAD_BYTES_MAX`].
     pub request_head_bytes_max: usize,
     /// See [`limits::MESSAGE_BYTES_MAX`].
@@ -132,6 +140,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            trusted_addresses: AddressRange::near().collect(),
             request_head_bytes_max: limits::REQUEST_HEAD_BYTES_MAX,
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             message_fragments_max: limits::MESSAGE_FRAGMENTS_MAX,
@@ -264,6 +274,51 @@ impl Default for RingSettings {
             buffer_count: 0,
             send_waitall: true,
         }
+    }
+}
+
+/// An address, or all that begin with the same bits: `192.0.2.1`, `10.0.0.0/8`, `fd00::/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddressRange(IpNet);
+
+/// Networks that are not routed on the Internet: RFC 1122, 1918, 3927, 6598; RFC 4193, 4291.
+const NEAR: [&str; 9] = [
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "100.64.0.0/10",
+    "::1",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+impl AddressRange {
+    /// Whether the address is one of them.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.0.contains(&ip)
+    }
+
+    fn near() -> impl Iterator<Item = Self> {
+        NEAR.iter().filter_map(|text| text.parse().ok())
+    }
+}
+
+impl FromStr for AddressRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        range.map(|range: IpNet| Self(range.trunc())).map_err(|_| {
+            format!("`{text}` is no range of addresses: give IP or IP/BITS, such as 10.0.0.0/8")
+        })
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

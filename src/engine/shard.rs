@@ -4,14 +4,15 @@
 //! A shard owns its ring, its connections and its handlers, and shares nothing. Generic over the
 //! ring, so that the simulator runs this very code.
 
+use super::accepting::Acceptor;
 use super::command::Command;
-use super::connection::Connection;
 use super::connection::Ended as Over;
 use super::core::{Core, CoreParts, Totals, count};
 use super::draining::Ending;
 use super::events::Events;
 use super::executor::Ended;
 use super::flags::Flag;
+use super::places::Places;
 use super::registry::{Receive, Registry, Slot, SlotId, Teardown};
 use super::remote::{Remote, Taken};
 use super::routes::{Farewell, Routes, Target};
@@ -20,9 +21,7 @@ use super::status::Histogram;
 use super::{arrivals, foreign, log};
 use crate::clock::Moment;
 use crate::proto::Request;
-use crate::ring::{
-    AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, Submission, Token,
-};
+use crate::ring::{AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, Token};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,9 +37,9 @@ pub struct Shard<R: Ring> {
     pub(super) settling: Vec<SlotId>,
     pub(super) routes: Arc<Routes>,
     pub(super) remote: Arc<Remote>,
-    pub(super) acceptors: Vec<super::accepting::Acceptor>,
+    pub(super) acceptors: Vec<Acceptor>,
     pub(super) drain: Option<super::draining::Drain>,
-    /// Connections taken; above it they are told 503.
+    /// Connections that this shard has room for; above it they are told 503.
     pub(super) connections_max: u32,
     /// Closes whose completion has not come.
     pub(super) closing: u32,
@@ -66,7 +65,10 @@ pub struct ShardParts {
     pub(super) remote: Arc<Remote>,
     /// The family of each listener's addresses; `None` for a Unix socket.
     pub(crate) families: Vec<Option<AddressFamily>>,
+    /// Connections that the table has room for.
     pub(crate) connections_max: u32,
+    /// Those of all shards.
+    pub(super) places: Arc<Places>,
     pub(super) ids: super::ids::Ids,
     pub(super) events: Arc<Events>,
     /// Shards there are.
@@ -81,10 +83,14 @@ impl<R: Ring> Shard<R> {
             remote: Arc::clone(&parts.remote),
             ids: parts.ids,
             routes: Arc::clone(&parts.routes),
+            places: parts.places,
             shards: parts.shards,
         };
         let core = Rc::new(Core::new(core_parts, ring.slots()));
         core.now.set(ring.now());
+        // A Unix socket is one for all shards.
+        let acceptor = |family| Acceptor::new(family, family.is_none() && parts.shards > 1);
+        let acceptors = parts.families.into_iter().map(acceptor).collect();
         let ending = Ending { remote: Arc::clone(&parts.remote), events: parts.events };
         let mut shard = Self {
             ring,
@@ -92,7 +98,7 @@ impl<R: Ring> Shard<R> {
             settling: Vec::new(),
             routes: parts.routes,
             remote: parts.remote,
-            acceptors: parts.families.into_iter().map(super::accepting::Acceptor::new).collect(),
+            acceptors,
             drain: None,
             connections_max: parts.connections_max,
             closing: 0,
@@ -254,7 +260,7 @@ impl<R: Ring> Shard<R> {
                 }
                 connection.mark_dirty(core);
             }
-            (_, Outcome::PeerAddress(peer)) => connection.set_peer(peer, core),
+            (_, Outcome::PeerAddress(peer)) => connection.handle_peer(peer, core),
             // A FIN comes behind what is unread, and is seen when that is read. A reset is not.
             (_, Outcome::HungUp { reset: true }) => connection.lose(core),
             _ => {}
@@ -320,6 +326,7 @@ impl<R: Ring> Shard<R> {
         self.core.seats.handle_gone(id);
         self.closing += 1;
         connection.handle_gone(&self.core);
+        connection.leave_place(&self.core);
         log::access(&connection, &self.core, &self.routes);
         if connection.flags.has(Flag::LeftOpen)
             && let Some(Target::Handler { farewell, .. }) = self.routes.get(connection.route)
@@ -333,27 +340,12 @@ impl<R: Ring> Shard<R> {
             }
         }
         if connection.flags.has(Flag::Handled) {
-            self.core.slots.borrow_mut().keep(connection);
+            self.core.keep(connection);
         } else if foreign::call(|| drop(connection)).is_err() {
             count(&self.core.counters.panics);
         }
         for acceptor in &mut self.acceptors {
             acceptor.slot_is_free();
-        }
-    }
-
-    pub(super) fn adopt(&mut self, slot: u32, family: Option<AddressFamily>) {
-        count(&self.core.counters.accepted);
-        let mut slots = self.core.slots.borrow_mut();
-        let id = slots.id(slot);
-        let full = slots.used() >= self.connections_max
-            || self.core.executor.len() >= self.connections_max as usize;
-        let slot = slots.insert(Connection::new(id, full, &self.core));
-        slot.connection.mark_dirty(&self.core);
-        if let Some(family) = family {
-            slot.held.operations += 1;
-            let token = Token::new(Operation::PeerAddress, id.slot, id.generation);
-            self.ring.push(token, Submission::PeerAddress(family));
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::core::Totals;
 use super::events::Events;
 use super::ids::Ids;
+use super::places::Places;
 use super::reach::Reach;
 use super::remote::Remote;
 use super::routes::Routes;
@@ -31,6 +32,7 @@ impl SimulatedEngine {
         let connections_max = settings.connections_max.unwrap_or(ring.slots());
         let parts = ShardParts {
             connections_max,
+            places: Arc::new(Places::new(connections_max, &settings)),
             settings: Arc::new(settings),
             routes: Arc::new(routes),
             remote: Arc::clone(&remote),

@@ -191,7 +191,9 @@ impl Port {
     pub(crate) fn leave_open(&self, failed: bool) -> bool {
         let mut state = self.state();
         let open = state.is_open() && !failed;
-        let leaves = state.flags.has(Flag::Shared) && (state.flags.has(Flag::Fenced) || open);
+        // Of one that is gone the slot, and what is shared in it, may be a stranger's.
+        let there = state.flags.has(Flag::Shared) && !matches!(state.phase, Phase::Gone);
+        let leaves = there && (state.flags.has(Flag::Fenced) || open);
         if leaves {
             state.stop_serving(&self.core);
         }
@@ -230,21 +232,6 @@ impl Port {
             Poll::Pending
         })
         .await;
-    }
-
-    /// The engine wakes the task; whoever polls under another waker is woken through that, which is
-    /// cloned and dropped while nothing is borrowed.
-    fn wait(&self, mut state: RefMut<'_, Connection>, context: &Context<'_>) {
-        let before = if self.core.executor.is_current(context.waker()) {
-            let before = state.take_waker();
-            drop(state);
-            before
-        } else {
-            drop(state);
-            let waker = context.waker().clone();
-            self.state().keep_waker(waker)
-        };
-        drop(before);
     }
 
     pub(crate) fn at_end(&self) -> bool {

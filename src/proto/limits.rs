@@ -5,6 +5,11 @@
 
 use std::time::Duration;
 
+/// Connections of one address (of an IPv6 network of 64 bits), and never more than half of all;
+/// far above what the people behind one router need, and far below what a server takes. Proxies have
+/// those of everybody, so they are to be listed as trusted. Passed: 429.
+pub const CONNECTIONS_PER_ADDRESS_MAX: u16 = 1_024;
+
 /// Bytes of a request head (request line and headers). Passed: 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 8 * 1024;
 

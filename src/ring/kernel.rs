@@ -11,7 +11,7 @@ use super::{
     Completion, Doorbell, Errno, Operation, Outcome, Ring, RingCounters, Submission, Token,
 };
 use crate::clock::Moment;
-use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
@@ -123,6 +123,13 @@ impl KernelRing {
             Submission::Accept => {
                 let listener = Fd(self.listeners[token.slot as usize].as_raw_fd());
                 opcode::AcceptMulti::new(listener).allocate_file_index(true).build()
+            }
+            Submission::AcceptOne => {
+                let listener = Fd(self.listeners[token.slot as usize].as_raw_fd());
+                let free_slot = Some(DestinationSlot::auto_target());
+                opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut())
+                    .file_index(free_slot)
+                    .build()
             }
             Submission::Receive => opcode::RecvMulti::new(socket, BUFFER_GROUP).build(),
             Submission::ReceiveOnce { bytes_max } => receive_once(socket, bytes_max),

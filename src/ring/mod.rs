@@ -47,6 +47,8 @@ pub enum Submission {
     /// Accept connections into free slots until told otherwise (multishot). The token's slot is
     /// the index of the listener.
     Accept,
+    /// Accept one connection into a free slot, in turn with all others that wait for the listener.
+    AcceptOne,
     /// Receive until told otherwise (multishot), into buffers the ring provides. While there is
     /// something to receive it takes one buffer after the other, up to all of them within one wait,
     /// and then ends with ENOBUFS.

@@ -109,7 +109,7 @@ fn a_server_without_descriptors_waits_quietly_and_recovers() {
 }
 
 #[test]
-fn ten_thousand_handlers_panic_and_nobody_else_notices() {
+fn bar_28_ten_thousand_handlers_panic_and_nobody_else_notices() {
     const PANICS: usize = 10_000;
     let server = Server::start(quick(), |builder| {
         let panics = on(async |ws: &mut WebSocket| -> Result<(), Error> {

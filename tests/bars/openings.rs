@@ -173,7 +173,7 @@ fn a_head_that_dribbles_for_ever_ends_at_its_limit() {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_told_when_to_come_back() {
+fn bar_16_connections_beyond_the_limit_are_told_when_to_come_back() {
     let _reserved = Descriptors::take(400);
     let mut settings = quick();
     settings.connections_max = Some(100);

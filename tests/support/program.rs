@@ -33,8 +33,14 @@ impl Program {
         Self::run(command)
     }
 
-    fn run(mut command: Command) -> Self {
-        command.env_clear().env("RINGWIRE_LISTEN", "127.0.0.1:0").stderr(Stdio::piped());
+    /// What a command becomes that serves.
+    pub fn run(mut command: Command) -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("RINGWIRE_LISTEN", "127.0.0.1:0")
+            .stderr(Stdio::piped());
         // One that wants a control plane says so by its arguments.
         command.env("RINGWIRE_ADMIN_LISTEN", "off");
         let mut child = command.spawn().expect("the program runs");

@@ -2,7 +2,7 @@
 
 use super::super::Errno;
 use super::PeerRate;
-use super::kernel::{Answer, Event, Kernel};
+use super::kernel::{Answer, Event, Kernel, Request};
 use super::net::PeerId;
 use super::socket::Socket;
 
@@ -32,7 +32,9 @@ impl Kernel {
             self.slots[slot].socket = Some(socket);
             self.sockets[socket].slot = Some(slot as u32);
             self.sockets[socket].accepted = true;
-            let more = !self.completions_full() && !self.dice.chance(self.faults.early_end);
+            let once = matches!(self.operations[&accept].request, Request::Accept { once: true });
+            let more =
+                !once && !self.completions_full() && !self.dice.chance(self.faults.early_end);
             if !more {
                 return self.end_accept(listener, accept, Ok(slot as u32));
             }

@@ -73,7 +73,9 @@ pub(super) struct InFlight {
 
 /// A submission, without what the send table keeps.
 pub(super) enum Request {
-    Accept,
+    Accept {
+        once: bool,
+    },
     /// Until it is told otherwise, or once and at most so many bytes.
     Receive {
         once: Option<u32>,

@@ -15,8 +15,8 @@ impl Kernel {
             self.issue_queue();
         }
         self.note(&[self.now_ms, token.to_bits()]);
-        let on_listener =
-            matches!(submission, Submission::Accept | Submission::Cancel(Operation::Accept));
+        let on_listener = token.operation == Operation::Accept
+            || matches!(submission, Submission::Cancel(Operation::Accept));
         let socket = if on_listener {
             self.check_listener(token);
             None
@@ -36,7 +36,8 @@ impl Kernel {
 
     fn request(&mut self, token: Token, submission: Submission) -> Request {
         match submission {
-            Submission::Accept => Request::Accept,
+            Submission::Accept => Request::Accept { once: false },
+            Submission::AcceptOne => Request::Accept { once: true },
             Submission::Receive => Request::Receive { once: None },
             Submission::ReceiveOnce { bytes_max } => Request::Receive { once: Some(bytes_max) },
             Submission::Send(data) => self.request_send(token, data),
@@ -127,7 +128,7 @@ impl Kernel {
         let (token, socket) = (*token, *socket);
         let index = token.slot as usize;
         match (request, socket) {
-            (Request::Accept, _) => {
+            (Request::Accept { .. }, _) => {
                 self.listeners[index].accept = Some(id);
                 self.wake_accept(index);
             }

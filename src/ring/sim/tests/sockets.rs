@@ -179,3 +179,22 @@ fn a_reset_is_told_once() {
     let done = turn(&mut ring);
     assert!(matches!(of(&done, Operation::Receive).outcome, Outcome::EndOfStream));
 }
+
+#[test]
+fn an_accept_of_one_takes_one_and_has_to_be_armed_again() {
+    let mut ring = SimRing::new(5, SimOptions::default());
+    let net = ring.net();
+    for _ in 0..2 {
+        net.connect(0);
+    }
+    for slot in 0..2 {
+        ring.push(token(Operation::Accept, 0, 0), Submission::AcceptOne);
+        let mut accepted = Vec::new();
+        while accepted.is_empty() {
+            accepted = turn(&mut ring);
+        }
+        assert!(matches!(accepted[..], [Completion { more: false, .. }]), "{accepted:?}");
+        assert!(matches!(accepted[0].outcome, Outcome::Accepted(taken) if taken == slot));
+        assert!(turn(&mut ring).is_empty());
+    }
+}

@@ -1,0 +1,136 @@
+//! Hosts that give little: no ring at all, tiny ones, no privileges.
+
+use crate::support::load::in_threads;
+use crate::support::program::Program;
+use crate::support::raw::{FIN, Raw, TEXT, frame, upgrade};
+use crate::support::{Server, echo, on, quick};
+use ringwire::{ReceiveBuffers, WebSocket};
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ringwire");
+const BLOCKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/blocked.py");
+
+/// A copy of the program that any user can reach.
+struct Reachable(PathBuf);
+
+impl Reachable {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ringwire-{}-{name}", std::process::id()));
+        std::fs::copy(PROGRAM, &path).expect("the temporary directory takes a file");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for Reachable {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A user of this run alone, because locked memory is counted per user.
+fn uid(offset: u32) -> String {
+    (2_000_000 + std::process::id() * 8 % 1_000_000 + offset).to_string()
+}
+
+/// Rings so small that every rare path is walked, and the counters that prove it.
+#[test]
+fn bar_32_tiny_rings_carry_every_byte() {
+    const SOCKETS: usize = 28;
+    const MESSAGES: usize = 200;
+    const ROUNDS_MAX: usize = 40;
+    let mut settings = quick();
+    settings.connections_max = Some(SOCKETS as u32);
+    settings.ring.submission_entries = 8;
+    settings.ring.completion_entries = 64;
+    settings.ring.buffers = ReceiveBuffers::Classic;
+    settings.ring.buffer_count = 8;
+    settings.ring.send_waitall = false;
+    settings.limits.socket_send_buffer_bytes = 4_096;
+    let server = Server::start(settings, |builder| {
+        // Everybody has something for it at once when it comes back.
+        let stall = on(async |ws: &mut WebSocket| {
+            thread::sleep(Duration::from_millis(200));
+            ws.end_server().await
+        });
+        builder.route("/", on(echo)).route("/stall", stall)
+    });
+    let mut walked = ringwire::ring::RingCounters::default();
+    for round in 0..ROUNDS_MAX {
+        let address = server.address;
+        let mut staller = Raw::connect(address);
+        staller.send(upgrade("/stall", "").as_bytes());
+        in_threads(SOCKETS - 1, |number| {
+            // Those of the round before may not be gone yet.
+            let mut raw = loop {
+                let mut raw = Raw::connect(address);
+                raw.send(upgrade("/", "").as_bytes());
+                if raw.read_head().status == 101 {
+                    break raw;
+                }
+            };
+            for message in 0..MESSAGES / 10 {
+                let said: Vec<u8> = format!("{round} {number} {message} ").repeat(40).into();
+                raw.send(&frame(FIN | TEXT, &said).repeat(10));
+                for _ in 0..10 {
+                    assert!(raw.read_frame().expect("an echo").payload == said);
+                }
+            }
+        });
+        drop(staller);
+        walked = crate::support::visitor::wait(server.handle().status()).totals.ring;
+        let all = walked.out_of_buffers.min(walked.overflows).min(walked.submission_queue_full);
+        if all > 0 && round >= 2 {
+            break;
+        }
+    }
+    println!("{walked:?}");
+    assert!(walked.out_of_buffers > 0 && walked.submission_queue_full > 0, "{walked:?}");
+    assert!(walked.overflows > 0 && walked.short_sends > 0, "{walked:?}");
+    assert_eq!(server.finish().panics, 0);
+}
+
+/// What `tests/blocked.rs` looks at more closely: one line that names cause and remedy, and 78.
+#[test]
+fn bar_33_a_host_that_forbids_rings_is_told_in_one_line() {
+    let program = Reachable::new("bar33");
+    let uid = uid(0);
+    let hosts: [&[&str]; 3] =
+        [&["seccomp", "EPERM"], &["seccomp", "ENOSYS"], &["memlock", "65536", &uid]];
+    for host in hosts {
+        let output = Command::new("python3")
+            .arg(BLOCKED)
+            .args(host)
+            .args([program.path(), "serve", "--admin=off", "--listen=127.0.0.1:0"])
+            .output()
+            .expect("this test needs python3 in PATH");
+        let text = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(78), "{host:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{host:?}: {text}");
+        let (cause, remedy) = text.split_once("; ").expect("a cause and a remedy");
+        assert!(cause.starts_with("ringwire: ") && !remedy.is_empty(), "{host:?}: {text}");
+    }
+}
+
+/// No capability, the usual limit of locked memory: it serves as it always does.
+#[test]
+fn bar_34_a_user_without_privileges_has_the_same_server() {
+    let copy = Reachable::new("bar34");
+    let mut command = Command::new("python3");
+    command.arg(BLOCKED).args(["memlock", "8388608", &uid(1), copy.path(), "serve", "--shards=1"]);
+    let mut program = Program::run(command);
+    let mut all: Vec<_> = (0..100).map(|_| Raw::open(program.address, "/echo")).collect();
+    for raw in &mut all {
+        raw.send(&frame(FIN | TEXT, b"unprivileged"));
+        assert_eq!(raw.read_frame().expect("an echo").payload, b"unprivileged");
+    }
+    drop(all);
+    assert_eq!(program.stop().code(), Some(0));
+    assert_eq!(program.counter("panics"), 0);
+}
