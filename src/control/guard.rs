@@ -9,7 +9,7 @@ use super::limits::WRONG_TOKENS_PER_SECOND_MAX;
 use super::tokens::{Access, Tokens};
 use crate::proto::origin::{Authority, is_same_host};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderName, Method, Uri};
+use axum::http::{HeaderMap, HeaderName, Method, Uri, Version};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -35,6 +35,8 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(tokens: Tokens, hosts: Vec<String>) -> Self {
+        let canonical = |host: String| host.trim_end_matches('.').to_ascii_lowercase();
+        let hosts = hosts.into_iter().map(canonical).collect();
         Self { tokens, hosts, wrong_tokens: Rate::new() }
     }
 
@@ -42,12 +44,13 @@ impl Guard {
     pub(super) fn admit(
         &self,
         door: Door,
+        version: Version,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Option<Access>, ApiError> {
-        let host = host_of(uri, headers)?;
-        if let Door::Tcp(local) = door {
+        let host = host_of(version, uri, headers)?;
+        if let (Door::Tcp(local), Some(host)) = (door, host) {
             self.check_host(host, local)?;
         }
         check_origin(host, headers)?;
@@ -55,7 +58,8 @@ impl Guard {
             return Ok(Some(Access::Operator));
         }
         let only_looks = matches!(*method, Method::GET | Method::HEAD);
-        if only_looks && OPEN_PATHS.contains(&uri.path()) {
+        let probes = only_looks || *method == Method::OPTIONS;
+        if probes && OPEN_PATHS.contains(&uri.path()) {
             return Ok(None);
         }
         let access = self.access(headers)?;
@@ -73,10 +77,7 @@ impl Guard {
             let name = authority.host.trim_end_matches('.').to_ascii_lowercase();
             let bare = name.trim_start_matches('[').trim_end_matches(']');
             let address = bare.parse::<IpAddr>().map(|address| address.to_canonical());
-            address.is_ok_and(|address| address.is_loopback() || address == local)
-                || name == "localhost"
-                || name.ends_with(".localhost")
-                || self.hosts.contains(&name)
+            authority.is_loopback() || address == Ok(local) || self.hosts.contains(&name)
         });
         if known {
             return Ok(());
@@ -109,28 +110,42 @@ impl Guard {
     }
 }
 
-/// The host a request was sent to: `:authority` of HTTP/2, `Host` of HTTP/1.1.
-fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, ApiError> {
+/// The host a request was sent to: `:authority` of HTTP/2; `Host` of HTTP/1.1, or the host of the
+/// target, which then counts instead (RFC 9112 §3.2.2). HTTP/1.0 need not name one: what asks like
+/// that is a load balancer and no browser, so that no name can have been bound to us again.
+fn host_of<'a>(
+    version: Version,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+) -> Result<Option<&'a str>, ApiError> {
     let field = single(headers, &HOST)?;
     let authority = uri.authority().map(|authority| authority.as_str());
     match (authority, field) {
-        (Some(authority), Some(field)) if authority != field => Err(ApiError::bad_request(
-            "the request names two hosts",
-            "send the same in its target and in Host",
-        )),
-        (Some(host), _) | (None, Some(host)) => Ok(host),
-        (None, None) => {
-            Err(ApiError::bad_request("the request names no host", "send a Host header"))
+        (Some(authority), Some(field)) if version >= Version::HTTP_2 && authority != field => {
+            Err(ApiError::bad_request(
+                "the request names two hosts",
+                "send the same in :authority and in Host",
+            ))
         }
+        (None, None) if version < Version::HTTP_11 => Ok(None),
+        (Some(_), None) if version == Version::HTTP_11 => Err(no_host()),
+        (Some(host), _) | (None, Some(host)) => Ok(Some(host)),
+        (None, None) => Err(no_host()),
     }
 }
 
-fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+fn no_host() -> ApiError {
+    ApiError::bad_request("the request names no host", "send a Host header")
+}
+
+fn check_origin(host: Option<&str>, headers: &HeaderMap) -> Result<(), ApiError> {
     match single(headers, &ORIGIN)? {
-        Some(origin) if !is_same_host(origin, host) => Err(ApiError::forbidden(
-            format!("pages of `{}` may not use the control plane", shown(origin)),
-            "open the status page at the address of the control plane itself",
-        )),
+        Some(origin) if !host.is_some_and(|host| is_same_host(origin, host)) => {
+            Err(ApiError::forbidden(
+                format!("pages of `{}` may not use the control plane", shown(origin)),
+                "open the status page at the address of the control plane itself",
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -196,12 +211,22 @@ mod tests {
         target: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Option<Access>, u16> {
+        asked_in(Version::HTTP_11, door, method, target, headers)
+    }
+
+    fn asked_in(
+        version: Version,
+        door: Door,
+        method: Method,
+        target: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Option<Access>, u16> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().expect("a header value"));
         }
         let uri = target.parse().expect("a target");
-        let answer = guard().admit(door, &method, &uri, &map);
+        let answer = guard().admit(door, version, &method, &uri, &map);
         answer.map_err(|error| error.into_response().status().as_u16())
     }
 
@@ -231,10 +256,46 @@ mod tests {
         assert_eq!(asked(LOCAL, Method::GET, "/", &[]), Err(400));
         let twice = [("host", "localhost"), ("host", "localhost")];
         assert_eq!(asked(LOCAL, Method::GET, "/", &twice), Err(400));
-        let http2 = "http://localhost:9002/healthz";
-        assert!(asked(LOCAL, Method::GET, http2, &[]).is_ok());
-        assert_eq!(asked(LOCAL, Method::GET, http2, &[("host", "127.0.0.1")]), Err(400));
-        assert_eq!(asked(LOCAL, Method::GET, "http://evil.example/healthz", &[]), Err(403));
+        let whole = "http://localhost:9002/healthz";
+        let http2 = |target, headers: &[(&'static str, &str)]| {
+            asked_in(Version::HTTP_2, LOCAL, Method::GET, target, headers)
+        };
+        assert!(http2(whole, &[]).is_ok());
+        assert_eq!(http2(whole, &[("host", "127.0.0.1")]), Err(400));
+        assert_eq!(http2("http://evil.example/healthz", &[]), Err(403));
+        // In HTTP/1.1 the target's host counts, and a Host is sent beside it.
+        let get = |target, host| asked(LOCAL, Method::GET, target, &[("host", host)]);
+        assert!(get(whole, "evil.example").is_ok());
+        assert_eq!(get("http://evil.example/healthz", "localhost"), Err(403));
+        assert_eq!(asked(LOCAL, Method::GET, whole, &[]), Err(400));
+    }
+
+    #[test]
+    fn a_load_balancer_may_speak_http_1_0() {
+        let asks = |method: Method, path, headers: &[(&'static str, &str)]| {
+            asked_in(Version::HTTP_10, LOCAL, method, path, headers).err()
+        };
+        for path in OPEN_PATHS {
+            for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+                assert_eq!(asks(method.clone(), path, &[]), None, "{method} {path}");
+            }
+            assert_eq!(asks(Method::GET, path, &[("host", "evil.example")]), Some(403));
+            assert_eq!(asks(Method::GET, path, &[("origin", "http://localhost")]), Some(403));
+            assert_eq!(asks(Method::POST, path, &[]), Some(401));
+        }
+        assert_eq!(asks(Method::GET, "/v1/status", &[]), Some(401));
+        assert_eq!(asks(Method::OPTIONS, "/v1/status", &[]), Some(401));
+        let token = ("authorization", "Bearer operator-token-0");
+        assert_eq!(asks(Method::GET, "/v1/status", &[token]), None);
+    }
+
+    #[test]
+    fn a_host_in_the_settings_is_any_spelling_of_it() {
+        let tokens = Tokens::new("operator-token-0".into(), None);
+        let guard = Guard::new(tokens, vec!["Status.Example.org.".into()]);
+        for host in ["status.example.org", "STATUS.example.org.:80", "status.example.org:"] {
+            assert!(guard.check_host(host, [127, 0, 0, 1].into()).is_ok(), "{host}");
+        }
     }
 
     #[test]

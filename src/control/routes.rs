@@ -28,12 +28,16 @@ const fn route(
 
 const LOOKS: &str = "GET, HEAD";
 
+/// What needs no token answers OPTIONS as it answers GET: HAProxy asks like that unless it is told
+/// otherwise.
+const PROBES: &str = "GET, HEAD, OPTIONS";
+
 /// Every path.
 pub(super) const ROUTES: &[Route] = &[
-    route("/", LOOKS, || get(page::page)),
+    route("/", PROBES, || get(page::page).options(page::page)),
     route("/openapi.json", LOOKS, || get(page::openapi)),
-    route("/healthz", LOOKS, || get(status::health)),
-    route("/readyz", LOOKS, || get(status::readiness)),
+    route("/healthz", PROBES, || get(status::health).options(status::health)),
+    route("/readyz", PROBES, || get(status::readiness).options(status::readiness)),
     route("/metrics", LOOKS, || get(metrics::metrics)),
     route("/v1/status", LOOKS, || get(status::status)),
     route("/v1/events", LOOKS, || get(events::events)),
@@ -92,8 +96,9 @@ mod tests {
         }
         let mut served = BTreeSet::new();
         for Route { path, methods, .. } in ROUTES {
-            // HEAD is GET without a body, as everywhere.
-            let methods = methods.split(", ").filter(|method| *method != "HEAD");
+            // HEAD is GET without a body, as everywhere; OPTIONS is for load balancers.
+            let described = |method: &&str| !["HEAD", "OPTIONS"].contains(method);
+            let methods = methods.split(", ").filter(described);
             served.extend(methods.map(|method| ((*path).to_owned(), method.to_owned())));
         }
         assert_eq!(described, served);

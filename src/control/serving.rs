@@ -19,11 +19,11 @@ use super::visits::{Network, Rank, Visit, Visits};
 use crate::engine::listener::Listener;
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Request, Response, Version};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method, Request, Response, Version};
 use axum::response::IntoResponse;
 use h2::Reason;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -202,6 +202,7 @@ impl Conversation {
         request: Request<Incoming>,
     ) -> Result<Response<Answer>, h2::Error> {
         let Self { door, visit, plane, .. } = &*self;
+        let is_head = request.method() == Method::HEAD;
         let (version, admitted) = (request.version(), admitted(plane, *door, request));
         let access = admitted.as_ref().map_or(None, |(access, _)| *access);
         let turns_max = match access.is_some() || visit.has_shown() {
@@ -220,6 +221,7 @@ impl Conversation {
             Err(error) => error.into_response(),
         };
         plane.counts.answered(response.status().as_u16());
+        let response = if is_head { without_body(response) } else { response };
         Ok(plane.answers.send(with_headers(response), access, turn))
     }
 
@@ -294,11 +296,22 @@ fn admitted(
     door: Door,
     mut request: Request<Incoming>,
 ) -> Result<(Option<Access>, Request<Body>), ApiError> {
-    let access = plane.guard.admit(door, request.method(), request.uri(), request.headers())?;
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let access = plane.guard.admit(door, request.version(), method, uri, headers)?;
     if let Some(access) = access {
         request.extensions_mut().insert(access);
     }
     Ok((access, request.map(Body::new)))
+}
+
+/// The answer to HEAD, whoever made it: it declares the length of the body it does not have (RFC
+/// 9110 §9.3.2).
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(bytes) = body.size_hint().exact().filter(|bytes| *bytes > 0) {
+        head.headers.insert(CONTENT_LENGTH, bytes.into());
+    }
+    Response::from_parts(head, Body::empty())
 }
 
 /// No answer is kept by anybody or taken for something else.

@@ -3,7 +3,7 @@
 use super::http::Connection;
 use super::stand::Stand;
 use super::support::{PATIENCE, eventually};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::time::Duration;
@@ -303,5 +303,85 @@ fn wrong_tokens_are_limited_and_the_right_one_is_not() {
     assert!(answers.iter().all(|status| [401, 429].contains(status)), "{answers:?}");
     assert!(answers.contains(&401) && answers.contains(&429));
     assert_eq!(stand.operator().get("/v1/status").status, 200);
+    stand.finish();
+}
+
+/// What comes back for these bytes, until the connection ends.
+fn said(stand: &Stand, request: &str) -> String {
+    let mut stream = TcpStream::connect(stand.control).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.write_all(request.as_bytes()).expect("it is taken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer and its end");
+    answer
+}
+
+#[test]
+fn load_balancers_may_speak_http_1_0_and_ask_by_options() {
+    let stand = Stand::new();
+    for path in ["/", "/healthz", "/readyz"] {
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            for host in ["", "Host: localhost\r\n"] {
+                let answer = said(&stand, &format!("{method} {path} HTTP/1.0\r\n{host}\r\n"));
+                assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{method} {path}: {answer}");
+                let ends_with_its_head = answer.ends_with("\r\n\r\n");
+                assert_eq!(ends_with_its_head, method == "HEAD", "{method} {path}: {answer}");
+            }
+        }
+        let foreign = said(&stand, &format!("GET {path} HTTP/1.0\r\nHost: evil.example\r\n\r\n"));
+        assert!(foreign.starts_with("HTTP/1.0 403 "), "{foreign}");
+        let page = format!("GET {path} HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n");
+        assert!(said(&stand, &page).starts_with("HTTP/1.0 403 "));
+    }
+    let nameless = "GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n";
+    assert!(said(&stand, nameless).starts_with("HTTP/1.1 400 "));
+    for method in ["GET", "OPTIONS"] {
+        let closed = said(&stand, &format!("{method} /v1/status HTTP/1.0\r\n\r\n"));
+        assert!(closed.starts_with("HTTP/1.0 401 "), "{closed}");
+    }
+    stand.finish();
+}
+
+#[test]
+fn the_host_of_a_whole_url_counts_instead_of_host() {
+    let stand = Stand::new();
+    let ask = |target: &str, host: &str| {
+        let rest = "Connection: close\r\n\r\n";
+        said(&stand, &format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{rest}"))
+    };
+    assert!(ask("http://localhost:1/healthz", "evil.example").starts_with("HTTP/1.1 200 "));
+    assert!(ask("http://evil.example/healthz", "localhost").starts_with("HTTP/1.1 403 "));
+    assert!(ask("http://evil@localhost/healthz", "localhost").starts_with("HTTP/1.1 403 "));
+    stand.finish();
+}
+
+#[test]
+fn an_answer_to_head_has_no_body_whatever_it_is() {
+    let stand = Stand::new();
+    for (path, host, status) in [
+        ("/", "localhost", 200),
+        ("/healthz", "localhost", 200),
+        ("/healthz", "evil.example", 403),
+        ("/v1/status", "localhost", 401),
+        ("/nothing", "localhost", 401),
+    ] {
+        let ask = |method: &str| {
+            let rest = "Connection: close\r\n\r\n";
+            let answer =
+                said(&stand, &format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{rest}"));
+            let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {head}");
+            let length = |line: &str| line.strip_prefix("content-length: ").map(str::to_owned);
+            let length = head.to_ascii_lowercase().lines().find_map(length).expect("a length");
+            (length, body.len())
+        };
+        let ((length, body), head) = (ask("GET"), ask("HEAD"));
+        assert_eq!(length, body.to_string());
+        assert_eq!(head, (length, 0), "{path}");
+    }
+    let mut operator = stand.operator();
+    for (path, status) in [("/nothing", 404), ("/v1/websockets/x", 404), ("/v1/sessions/x", 404)] {
+        assert_eq!(operator.ask("HEAD", path, &[], b"").status, status, "{path}");
+    }
     stand.finish();
 }
