@@ -34,8 +34,7 @@ pub fn benches(criterion: &mut Criterion) {
     for (name, head) in [("program", SHORT), ("browser", LONG)] {
         group.bench_function(name, |b| b.iter(|| read(black_box(head))));
         let request = read(head);
-        let rules =
-            HandshakeRules { legacy_drafts: false, origins_allowed: &[], origin_required: false };
+        let rules = HandshakeRules::default();
         group.bench_function(format!("{name}, judged"), |b| {
             b.iter(|| classify(black_box(&request), &rules).is_ok());
         });

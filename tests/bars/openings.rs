@@ -139,7 +139,7 @@ fn malformed_heads_are_refused_and_nothing_behind_them_is_heard() {
             assert!(statuses.contains(&reply.status), "{} for {shown:?}", reply.status);
             assert_eq!(reply.header("Connection"), Some("close"), "{shown:?}");
             let body = String::from_utf8_lossy(&reply.body);
-            assert!(!body.contains("HTTP/1.1"), "two answers for {shown:?}");
+            assert!(!body.contains("HTTP/1.1 "), "two answers for {shown:?}");
             assert!(started.elapsed() < Duration::from_secs(5), "{shown:?}");
         }
     });
