@@ -32,7 +32,7 @@ pub(super) fn handle_request(request: Box<Request>, id: SlotId, core: &Rc<Core>,
     match (route.map(|route| routes.target(route)), intent) {
         (_, Err(refusal)) => {
             if let Some(remedy) = refusal.remedy() {
-                tracing::warn!(target: "ringwire::refusal", "{remedy}");
+                core.log_remedy(remedy);
             }
             state.refuse(&refusal, core);
         }

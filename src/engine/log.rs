@@ -20,7 +20,8 @@ pub const LAST_WORDS: &str = "ringwire::last_words";
 /// Places of the reasons before those of refusals.
 const OPENED: usize = 0;
 const HANDLER_FAILED: usize = 1;
-const REFUSED: usize = 2;
+const REMEDY: usize = 2;
+const REFUSED: usize = 3;
 
 /// How many lines there were of each reason.
 #[derive(Default)]
@@ -34,6 +35,16 @@ impl Core {
         let share = max.div_ceil(self.shards.max(1) as u32);
         let second = self.now.get().as_millis() / 1_000;
         self.log_quotas.0.borrow_mut().get_mut(reason)?.take(second, share)
+    }
+
+    /// What the operator can do about a refusal, in words that are the same for every peer.
+    #[cold]
+    pub(super) fn log_remedy(&self, remedy: &'static str) {
+        let Some(more) = self.may_log(REMEDY) else { return };
+        if more > 0 {
+            tracing::warn!(target: "ringwire::refusal", more, "and {more} more");
+        }
+        tracing::warn!(target: "ringwire::refusal", "{remedy}");
     }
 
     /// Tells of the lines that nobody has heard of, because the shard ends.

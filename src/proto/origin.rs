@@ -37,7 +37,7 @@ impl<'a> Authority<'a> {
         let from = name.len().saturating_sub("localhost".len());
         let is_name = of_loopback(from) && (from == 0 || name[..from].ends_with('.'));
         let v4 = || name.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback());
-        is_name || v4() || self.v6().is_some_and(|address| address.is_loopback())
+        is_name || v4() || self.v6().is_some_and(|address| address.to_canonical().is_loopback())
     }
 
     /// Whether the host is an address and no name.
@@ -297,6 +297,7 @@ mod tests {
             "127.1.2.3",
             "[::1]:9001",
             "[0:0:0:0:0:0:0:1]",
+            "[::ffff:127.0.0.1]:1",
         ] {
             assert!(of_loopback(host), "{host}");
         }
