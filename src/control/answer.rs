@@ -49,6 +49,9 @@ impl Budget {
         match access {
             // What strangers are told is as short as an error.
             None => Some(Share::default()),
+            // What was done for an operator is told, such as the fence of a lease; a longer answer can
+            // be asked for again.
+            Some(Access::Operator) if bytes <= PIECE_BYTES as u32 => Some(Share::default()),
             Some(Access::Operator) => Some(Share { _all: Some(of(&self.all)?), _read_only: None }),
             Some(Access::ReadOnly) => {
                 let read_only = Some(of(&self.read_only)?);
@@ -203,6 +206,10 @@ mod tests {
         let _most = send(Access::ReadOnly, READ_ONLY_ANSWERS_BYTES_MAX);
         assert_eq!(send(Access::ReadOnly, 1).status(), 503);
         assert_eq!(send(Access::Operator, 1).status(), 200);
+        let rest = ANSWERS_BYTES_MAX - READ_ONLY_ANSWERS_BYTES_MAX;
+        let _rest = send(Access::Operator, rest);
+        assert_eq!(send(Access::Operator, PIECE_BYTES + 1).status(), 503);
+        assert_eq!(send(Access::Operator, PIECE_BYTES).status(), 200);
         let mut same = Response::new(Body::from("x"));
         same.extensions_mut().insert(SameForAll);
         assert_eq!(budget.send(same, Some(Access::ReadOnly), turn(&line)).status(), 200);

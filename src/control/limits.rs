@@ -14,12 +14,12 @@ pub(super) const TCP_CONNECTIONS_MAX: usize = 1_024;
 pub(super) const READ_ONLY_CONNECTIONS_MAX: usize = 512;
 
 /// Connections over TCP at once that have shown no token: health checks, browsers that load the
-/// page, and whoever else gets here. Passed: the oldest of them makes room, one without a request if
-/// there is one; so nobody can keep others out by staying.
+/// page, and whoever else gets here. Passed: the oldest of the address that has most of them makes
+/// room, one without a request if there is one; so nobody can keep others out by staying.
 pub(super) const STRANGERS_MAX: usize = 256;
 
 /// The same of one address (of IPv6: of one /64). Passed: the oldest of this address makes room.
-pub(super) const STRANGERS_PER_ADDRESS_MAX: usize = 64;
+pub(super) const STRANGERS_PER_ADDRESS_MAX: usize = 128;
 
 /// Connections over the Unix socket at once. Passed: one without a request makes room; where there
 /// is none, 503 and closed.

@@ -40,6 +40,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Time without accepting after an accept has failed, for want of descriptors above all.
@@ -82,12 +83,16 @@ impl Listening {
     pub(super) async fn serve(self, plane: Arc<Plane>) {
         let mut silent_until = Instant::now();
         loop {
-            if let Err(error) = self.accept(&plane).await {
-                if silent_until <= Instant::now() {
-                    silent_until = Instant::now() + WARNING_INTERVAL;
-                    tracing::warn!(%error, "the control plane cannot accept");
+            match self.accept(&plane).await {
+                // Who has come is heard before the next one, who may push it out.
+                Ok(()) => yield_now().await,
+                Err(error) => {
+                    if silent_until <= Instant::now() {
+                        silent_until = Instant::now() + WARNING_INTERVAL;
+                        tracing::warn!(%error, "the control plane cannot accept");
+                    }
+                    sleep(ACCEPT_PAUSE).await;
                 }
-                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -483,6 +488,51 @@ mod tests {
             let answered: u64 =
                 plane.counts.answers.iter().map(|n| n.load(Ordering::Relaxed)).sum();
             assert_eq!(answered, 0);
+        }
+    }
+
+    /// Endless frames of HTTP/2 (RFC 9113 §4.1), the `n`th of them.
+    fn flood(kind: &str, n: u32) -> Vec<u8> {
+        let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+            let length = (payload.len() as u32).to_be_bytes();
+            [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+        };
+        // GET http localhost/, out of the static table (RFC 7541 Appendix A).
+        let head = b"\x82\x86\x84\x41\x09localhost";
+        let stream = 2 * n + 1;
+        match kind {
+            "ping" => frame(6, 0, 0, &[7; 8]),
+            "settings" => frame(4, 0, 0, &[]),
+            "continuation" if n == 0 => frame(1, 0, 1, head),
+            "continuation" => frame(9, 0, 1, b"\x00\x01a\x01b"),
+            "reset" => [frame(1, 5, stream, head), frame(3, 0, stream, &[0, 0, 0, 8])].concat(),
+            _ => frame(8, 0, 0, &[0, 0, 0, 1]),
+        }
+    }
+
+    #[tokio::test]
+    async fn floods_of_frames_end_and_hold_nothing() {
+        for kind in ["ping", "settings", "continuation", "reset", "window"] {
+            let times = Times { first_request: SHORT, idle: SHORT, answer: SHORT };
+            let mut served = serve(times, 4_096);
+            let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+            served.client.write_all(hello).await.expect("it is open");
+            let mut bytes = 0_usize;
+            let flooding = async {
+                for n in 0.. {
+                    let frame = flood(kind, n);
+                    if served.client.write_all(&frame).await.is_err() {
+                        break;
+                    }
+                    bytes += frame.len();
+                }
+            };
+            // It takes no answers, so that those who want one wait; or it is over.
+            let _ = timeout(SHORT / 2, flooding).await;
+            if matches!(kind, "ping" | "settings" | "continuation") {
+                assert!(bytes < 1 << 20, "{bytes} bytes of {kind}");
+            }
+            served.end().await;
         }
     }
 

@@ -11,7 +11,7 @@ use super::limits::{
 };
 use super::line::Line;
 use super::tokens::Access;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,7 @@ impl From<Access> for Rank {
 }
 
 /// Addresses that belong to one peer, as far as anybody can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Network {
     V4(Ipv4Addr),
     /// A /64, the least that a host is given.
@@ -129,8 +129,14 @@ impl Visits {
         match rank {
             Rank::Stranger => {
                 let is_same = |guest: &Guest| is_alike(guest) && guest.network == network;
-                guests.keep_below(strangers_per_network, is_same, is_same, true)
-                    && guests.keep_below(strangers, is_alike, is_alike, true)
+                guests.keep_below(strangers_per_network, is_same, is_same, true) && {
+                    // One of the address that has most of them, so that a flood from some addresses
+                    // pushes out its own.
+                    let (counts, most) = guests.strangers();
+                    let is_of_most = |guest: &Guest| counts.get(&guest.network) == Some(&most);
+                    let may_go = |guest: &Guest| is_alike(guest) && is_of_most(guest);
+                    guests.keep_below(strangers, is_alike, may_go, true)
+                }
             }
             // Nobody without an operator's token ends the connection of one who has it.
             Rank::ReadOnly => {
@@ -148,6 +154,16 @@ impl Visits {
 }
 
 impl Guests {
+    /// How many strangers there are of each address, and the largest of these numbers.
+    fn strangers(&self) -> (HashMap<Network, usize>, usize) {
+        let mut counts = HashMap::new();
+        for guest in self.by_number.values().filter(|guest| guest.rank == Rank::Stranger) {
+            *counts.entry(guest.network).or_default() += 1;
+        }
+        let most = counts.values().copied().max().unwrap_or(0);
+        (counts, most)
+    }
+
     /// Whether there are fewer than `max` of those that count, after one of those that may go has
     /// made room if need be: one without work, or any if it is forced.
     fn keep_below(
@@ -262,6 +278,17 @@ mod tests {
             .collect();
         assert_eq!(all.iter().filter(|visit| !has_left(visit)).count(), 4);
         assert!(!has_left(&all[49]));
+    }
+
+    #[test]
+    fn the_address_that_has_most_pushes_out_its_own() {
+        let visits = visits();
+        let stranger = |network| arrives(&visits, network, Rank::Stranger).expect("always");
+        let check = stranger(THERE);
+        let floods = [1, 2].map(|n| Network::V6([n, 0, 0, 0]));
+        let crowd: Vec<Visit> = floods.iter().cycle().take(40).map(|net| stranger(*net)).collect();
+        assert!(!has_left(&check), "the oldest, and the only one of its address");
+        assert_eq!(crowd.iter().filter(|visit| !has_left(visit)).count(), 3);
     }
 
     #[test]

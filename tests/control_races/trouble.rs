@@ -1,14 +1,15 @@
 //! The example workers beside a control plane that has trouble: too many requests, sockets that have
 //! left, peers that take nothing. Whatever passes ends no worker.
 
-use super::stand::Running;
-use super::support::PATIENCE;
+use super::stand::{ROUTE, Running, Stand};
+use super::support::{PATIENCE, connect, quick, text};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use tungstenite::Message;
 
 /// Sockets of the fake, by what happens to whoever serves them. The last one is well.
 const SOCKETS: [&str; 6] = ["unknown", "held", "closed", "leaves", "slow", "well"];
@@ -167,6 +168,28 @@ fn survives(language: &str) {
     let well = released("well").expect("it was awaited");
     assert!(!well.contains("ack=false"), "{well}");
     worker.stop();
+}
+
+#[test]
+fn a_worker_goes_on_when_a_crowd_says_a_word_and_leaves() {
+    let stand = Stand::new(quick());
+    let mut worker = Running::worker("python", &stand.socket);
+    let mut first = connect(stand.address(), ROUTE);
+    first.send(Message::text("first")).expect("open");
+    assert_eq!(text(&mut first), "FIRST");
+    for _ in 0..2 {
+        let mut crowd: Vec<_> = (0..100).map(|_| connect(stand.address(), ROUTE)).collect();
+        for peer in &mut crowd {
+            peer.send(Message::text("word")).expect("open");
+        }
+    }
+    let mut last = connect(stand.address(), ROUTE);
+    last.get_ref().set_read_timeout(Some(4 * PATIENCE)).expect("a TCP socket");
+    last.send(Message::text("last")).expect("open");
+    assert_eq!(text(&mut last), "LAST");
+    assert!(worker.0.try_wait().expect("our child").is_none(), "it has ended");
+    worker.stop();
+    stand.server.finish();
 }
 
 #[test]
