@@ -2,7 +2,7 @@
 
 use super::http::Connection;
 use super::stand::Stand;
-use super::support::{PATIENCE, eventually};
+use super::support::PATIENCE;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -218,76 +218,6 @@ fn who_says_nothing_is_let_go() {
     std::thread::sleep(Duration::from_secs(11));
     assert!(PATIENCE > Duration::from_secs(11));
     assert!(silent.is_closed() && slow.is_closed());
-    stand.finish();
-}
-
-#[test]
-fn strangers_who_stay_keep_nobody_out() {
-    let stand = Stand::new();
-    // As many as there may be of all, and more; some say nothing, some have begun to say something.
-    let mut crowd = Vec::new();
-    for number in 0..1_200 {
-        let mut stranger = TcpStream::connect(stand.control).expect("it listens");
-        if number % 2 == 0 {
-            let _ = stranger.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc");
-        }
-        crowd.push(stranger);
-    }
-    for _ in 0..20 {
-        assert_eq!(stand.stranger().get("/healthz").status, 200);
-        assert_eq!(stand.operator().get("/v1/status").status, 200);
-    }
-    assert_eq!(Connection::unix(&stand.socket).get("/v1/status").status, 200);
-    // Those that were there longest have made room.
-    let metrics = stand.reader().get("/metrics");
-    let name = "\nringwire_control_connections_displaced_total ";
-    let displaced = metrics.text().split_once(name).and_then(|(_, rest)| rest.lines().next());
-    let displaced: u64 = displaced.and_then(|number| number.parse().ok()).expect("a number");
-    assert!(displaced >= 100, "{displaced}");
-    stand.finish();
-}
-
-#[test]
-fn who_has_shown_a_token_stays_whatever_strangers_do() {
-    let stand = Stand::new();
-    let (mut reader, mut operator) = (stand.reader(), stand.operator());
-    assert_eq!((reader.get("/v1/status").status, operator.get("/v1/status").status), (200, 200));
-    let _crowd: Vec<TcpStream> =
-        (0..300).map(|_| TcpStream::connect(stand.control).expect("it listens")).collect();
-    assert_eq!(stand.stranger().get("/readyz").status, 200);
-    assert_eq!((reader.get("/v1/status").status, operator.get("/v1/status").status), (200, 200));
-    stand.finish();
-}
-
-#[test]
-fn readers_leave_connections_to_operators() {
-    let stand = Stand::new();
-    let mut polls = Vec::new();
-    // Each is busy, so that none can make room: a stream of events is a request without an end.
-    let mut refused = 0;
-    for number in 0..520 {
-        let mut reader = stand.reader();
-        reader.send("GET", "/v1/events", &[], b"");
-        let (status, _) = reader.head();
-        match status {
-            200 => polls.push(reader),
-            _ => refused += 1,
-        }
-        assert!(number > 0 || status == 200);
-    }
-    assert_eq!((polls.len(), refused), (128, 392));
-    // Neither a stream nor a connection is wanting to an operator, and other readers look on.
-    let mut operator = stand.operator();
-    operator.send("GET", "/v1/events", &[], b"");
-    assert_eq!(operator.head().0, 200);
-    assert_eq!(stand.operator().get("/v1/status").status, 200);
-    assert_eq!(stand.reader().get("/v1/status").status, 200);
-    drop(polls);
-    eventually("there are streams for readers again", || {
-        let mut reader = stand.reader();
-        reader.send("GET", "/v1/events", &[], b"");
-        reader.head().0 == 200
-    });
     stand.finish();
 }
 
