@@ -11,6 +11,8 @@ mod ends;
 mod frames;
 #[path = "bars/hosts.rs"]
 mod hosts;
+#[path = "bars/hygiene.rs"]
+mod hygiene;
 #[path = "bars/openings.rs"]
 mod openings;
 #[path = "bars/state.rs"]

@@ -64,7 +64,9 @@ fn vanish(program: &Program, count: usize, seed: u64) {
 fn ten_thousand_peers_that_vanish_at_any_byte_leave_nothing() {
     const PEERS: usize = 10_000;
     const WARM_UP: usize = 2_000;
-    let mut program = Program::serve(&["--shards=1", "--connections-max=256"]);
+    let every_line = "limits.log_lines_per_second_max=0";
+    let arguments = ["--shards=1", "--connections-max=256", "--set", every_line];
+    let mut program = Program::serve(&arguments);
     vanish(&program, WARM_UP, 1);
     eventually("they are gone", || program.lines_with("ringwire::access") == WARM_UP);
     let before = program.rss_bytes();
