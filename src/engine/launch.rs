@@ -8,20 +8,16 @@ use super::listener::{self, BindError, Listener};
 use super::log::LAST_WORDS;
 use super::places::Places;
 use super::reach::Reach;
+use super::receive_pool::{buffers, receive_mode};
 use super::remote::Remote;
 use super::resources;
 use super::routes::Routes;
 use super::seats::SessionCloser;
-use super::settings::{
-    ListenAddress, OriginError, ReceiveBuffers, RingSettings, Settings, make_canonical,
-};
+use super::settings::{ListenAddress, OriginError, Settings, make_canonical};
 use super::shard::{Shard, ShardParts};
 use crate::clock::TimeOfDay;
 use crate::ring::probe::{self, Blocked, Limits, Plan};
-use crate::ring::{
-    AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, ReceiveMode, Ring,
-    receive_mode_that_works,
-};
+use crate::ring::{AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, Ring};
 use crate::sessions::SessionSettingsError;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,13 +38,6 @@ const ROOM_MIN: u32 = 65_536;
 
 /// Slots of a ring at most (`IORING_MAX_FIXED_FILES`).
 const SLOTS_MAX: u64 = 1 << 20;
-
-/// Into how many incremental buffers the pool is cut: enough that some are free while others are
-/// read, few enough that each holds a burst.
-const INCREMENTAL_BUFFERS: usize = 16;
-
-/// Bytes of a classic receive buffer, and of an incremental one at least.
-const CLASSIC_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Why an engine did not start: cause and remedy on one line.
 #[derive(Debug, thiserror::Error)]
@@ -373,31 +362,6 @@ fn ring_options(
         send_waitall: ring.send_waitall,
         memory_timeout: Limits::of_this_process().memory_timeout(&plan(settings, shards)),
     })
-}
-
-/// How the pool is cut: count, a power of two, and bytes of each.
-fn buffers(ring: &RingSettings, receive: ReceiveMode) -> (u16, u32) {
-    let pool = ring.buffer_pool_bytes;
-    let usual = match receive {
-        ReceiveMode::Incremental => INCREMENTAL_BUFFERS,
-        ReceiveMode::Classic => pool / CLASSIC_BUFFER_BYTES,
-    };
-    let count = if ring.buffer_count > 0 { usize::from(ring.buffer_count) } else { usual };
-    // Down, so that the memory is not above what was asked for.
-    let count = 1 << count.clamp(1, 1 << 15).ilog2();
-    let bytes = match receive {
-        ReceiveMode::Incremental => (pool / count).max(CLASSIC_BUFFER_BYTES),
-        ReceiveMode::Classic => CLASSIC_BUFFER_BYTES,
-    };
-    (count as u16, bytes as u32)
-}
-
-fn receive_mode(ring: &RingSettings) -> Result<ReceiveMode, Errno> {
-    match ring.buffers {
-        ReceiveBuffers::Auto => receive_mode_that_works(),
-        ReceiveBuffers::Incremental => Ok(ReceiveMode::Incremental),
-        ReceiveBuffers::Classic => Ok(ReceiveMode::Classic),
-    }
 }
 
 /// Slots of a shard: what is wanted and a reserve, or what the limit of descriptors allows. The

@@ -43,6 +43,7 @@ mod places;
 mod quota;
 mod reach;
 mod ready;
+mod receive_pool;
 mod receiving;
 mod registry;
 mod remains;
