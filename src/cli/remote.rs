@@ -167,7 +167,7 @@ pub(crate) struct EventsCommand {
     #[arg(long, value_name = "PATH")]
     pub(crate) route: Option<String>,
 
-    /// Of these types only, with commas between: open, readable, closed
+    /// Of these types only, with commas between: open, readable, closed, lost
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     pub(crate) types: Vec<String>,
 

@@ -55,7 +55,8 @@ pub enum EventKind {
         /// Who ended it, as the server words it.
         by: String,
     },
-    /// It has ended, and what it had said and nobody had read was given up before its minute was over.
+    /// It has ended, and what it had said and nobody had read was given up: its minute is over, or
+    /// there was too much of that.
     Lost,
     /// Events were missed, because too many happened while nobody listened, or because the server
     /// was started anew: the list of WebSockets must be read again.

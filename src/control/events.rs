@@ -83,7 +83,7 @@ fn kinds(text: &str) -> Result<Vec<EventKind>, ApiError> {
         let found = KINDS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
         found.ok_or_else(|| {
             let message = format!("`types` cannot have `{}`", shown(name));
-            ApiError::bad_request(message, "give open, readable, closed, with commas between")
+            ApiError::bad_request(message, "give open, readable, closed, lost, with commas between")
         })
     };
     text.split(',').map(kind).collect()

@@ -93,7 +93,7 @@ impl Exposition {
         let help = "Shared WebSockets that are gone and have left something to read.";
         each("remains", Gauge, help, |shard| shard.remains);
         each("remains_bytes", Gauge, "What it costs.", |shard| shard.remains_bytes);
-        let help = "Those of which it was given up before its time.";
+        let help = "Those of which it was given up and not read.";
         each("remains_lost_total", Counter, help, |shard| shard.totals.remains_lost);
         self.family("tick_age_seconds", Gauge, "Time since the shard last went round.");
         for shard in shards {

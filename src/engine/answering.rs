@@ -41,7 +41,7 @@ impl<R: Ring> Shard<R> {
     fn look_at(&mut self, slot: SlotId) {
         match self.core.slots.borrow_mut().find(slot) {
             Some(slot) => slot.connection.mark_dirty(&self.core),
-            None => self.core.shared.borrow_mut().nudge_remains(slot),
+            None => self.core.shared.borrow_mut().nudge_remains(slot, self.core.now.get()),
         }
     }
 

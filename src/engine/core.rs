@@ -185,7 +185,7 @@ pub(super) struct Counters {
     pub(super) stale_completions: Cell<u64>,
     /// Receives armed again after they ended by themselves.
     pub(super) rearmed: Cell<u64>,
-    /// Sockets that are gone whose last words were given up before their time.
+    /// Sockets that are gone whose last words were given up and not read.
     pub(super) remains_lost: Cell<u64>,
     pub(super) bytes_in: Cell<u64>,
     pub(super) bytes_out: Cell<u64>,
@@ -235,7 +235,7 @@ pub struct Totals {
     pub stale_completions: u64,
     /// Receives armed again after they ended by themselves.
     pub rearmed: u64,
-    /// Shared sockets that are gone and whose last words were given up before their minute was over.
+    /// Shared sockets that are gone and whose last words were given up and not read.
     pub remains_lost: u64,
     /// Connections that the drain had to cut.
     pub cut: u64,

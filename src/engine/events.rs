@@ -68,8 +68,8 @@ pub enum EventKind {
     Readable,
     /// It has ended.
     Closed,
-    /// It has ended, and what it had said and nobody had read is given up before its minute is over:
-    /// there is more of that than is [kept](crate::proto::limits::REMAINS_MAX).
+    /// It has ended, and what it had said and nobody had read is given up: its minute is over, or there
+    /// is more of that than is [kept](crate::proto::limits::REMAINS_MAX).
     Lost,
     /// Events that the stream should have had are not kept any more. What was missed must be
     /// looked up; it goes on with the oldest that is kept, which is what comes after its id.

@@ -3,6 +3,7 @@
 //! Found by slot, and given up in the order in which it was left: when its time is over, or when
 //! there is too much of it.
 
+use super::connection::NEVER;
 use super::ids::Claim;
 use super::link::Link;
 use super::registry::SlotId;
@@ -10,6 +11,7 @@ use crate::clock::Moment;
 use crate::proto::limits::{REMAINS_BYTES_MAX, REMAINS_MAX, REMAINS_TIME};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Room that an empty table keeps.
 const ROOM_KEPT_MAX: usize = 1_024;
@@ -33,13 +35,46 @@ pub(super) struct Left {
     pub(super) route: u16,
     pub(super) link: Arc<Link>,
     pub(super) until: Moment,
+    /// How long its holder need not be heard of; `None`: for ever, or there is none.
+    lease: Option<Duration>,
+    lease_until: Moment,
     cost_bytes: usize,
 }
 
 impl Left {
-    pub(super) fn new(nonce: u64, route: u16, link: Arc<Link>, now: Moment) -> Self {
+    /// `lease_ms`: 0 if it does not expire.
+    pub(super) fn new(nonce: u64, route: u16, link: Arc<Link>, lease_ms: u32, now: Moment) -> Self {
         let cost_bytes = link.lock().cost_bytes();
-        Self { nonce, route, link, until: now + REMAINS_TIME, cost_bytes }
+        let lease = (lease_ms > 0).then(|| Duration::from_millis(u64::from(lease_ms)));
+        let until = now + REMAINS_TIME;
+        let mut left = Self { nonce, route, link, until, lease, lease_until: NEVER, cost_bytes };
+        left.renew(now);
+        left
+    }
+
+    /// The lease begins anew, and what its holder has done counts no more.
+    pub(super) fn renew(&mut self, now: Moment) {
+        self.link.lock().is_used();
+        self.lease_until = self.lease.map_or(NEVER, |lease| now + lease);
+    }
+
+    /// Whoever takes it now has it on these terms.
+    pub(super) fn hold(&mut self, lease: Option<Duration>, now: Moment) {
+        self.lease = lease;
+        self.renew(now);
+    }
+
+    /// When the lease ends, unless its holder is heard of; `None`: it has ended.
+    pub(super) fn held_until(&mut self, now: Moment) -> Option<Moment> {
+        if self.lease_until <= now && self.link.lock().is_used() {
+            self.renew(now);
+        }
+        (self.lease_until > now).then(|| self.lease_until.min(self.until))
+    }
+
+    /// Whether its holder may be away and come back.
+    pub(super) fn is_leased(&self) -> bool {
+        self.lease.is_some() && self.link.lock().fence > 0
     }
 
     /// Whether nobody has read all of it.
@@ -73,13 +108,12 @@ impl Remains {
         self.left.insert(slot, (self.last, left));
     }
 
-    pub(super) fn find(&self, claim: Claim) -> Option<&Left> {
-        let (_, left) = self.left.get(&claim.slot)?;
-        (left.nonce == claim.nonce).then_some(left)
+    pub(super) fn find(&mut self, claim: Claim) -> Option<&mut Left> {
+        self.of_slot_mut(claim.slot).filter(|left| left.nonce == claim.nonce)
     }
 
-    pub(super) fn of_slot(&self, slot: SlotId) -> Option<&Left> {
-        self.left.get(&slot).map(|(_, left)| left)
+    pub(super) fn of_slot_mut(&mut self, slot: SlotId) -> Option<&mut Left> {
+        self.left.get_mut(&slot).map(|(_, left)| left)
     }
 
     pub(super) fn remove(&mut self, slot: SlotId) -> Option<Left> {
@@ -109,7 +143,7 @@ impl Remains {
 
     fn oldest(&self) -> Option<&Left> {
         let (_, slot) = self.order.first_key_value()?;
-        self.of_slot(*slot)
+        self.left.get(slot).map(|(_, left)| left)
     }
 }
 
@@ -123,7 +157,6 @@ mod tests {
     use super::*;
     use crate::proto::MessageKind;
     use crate::proto::limits::EXPIRED_IDS_MAX;
-    use std::time::Duration;
 
     fn slot(number: usize) -> SlotId {
         SlotId { slot: number as u32, generation: 7 }
@@ -141,7 +174,7 @@ mod tests {
             let incoming = Incoming::whole(MessageKind::Binary, said);
             link.lock().ready.push(Piece { incoming, at_end: true });
         }
-        Left::new(number as u64, 0, Arc::new(link), now)
+        Left::new(number as u64, 0, Arc::new(link), 0, now)
     }
 
     #[test]
@@ -150,7 +183,7 @@ mod tests {
         let now = Moment::from_millis(5);
         let more = 5;
         for number in 0..REMAINS_MAX + more {
-            let lost = table.keep_remains(left(number, Some(b"x"), now), false, now);
+            let lost = table.keep_remains(left(number, Some(b"x"), now), now);
             let lost: Vec<u64> = lost.iter().map(|left| left.nonce).collect();
             let expected: Vec<u64> =
                 number.checked_sub(REMAINS_MAX).map(|oldest| oldest as u64).into_iter().collect();
@@ -166,7 +199,7 @@ mod tests {
         assert_eq!(table.absence(other), OpenFailure::Unknown);
         // One that is taken out makes room.
         assert!(table.remains.remove(slot(9_000)).is_some());
-        assert!(table.keep_remains(left(1 << 20, Some(b"x"), now), false, now).is_empty());
+        assert!(table.keep_remains(left(1 << 20, Some(b"x"), now), now).is_empty());
     }
 
     #[test]
@@ -176,19 +209,19 @@ mod tests {
         let said = vec![0; 1 << 20];
         let mut lost = Vec::new();
         for number in 0..100 {
-            lost.extend(table.keep_remains(left(number, Some(&said), now), false, now));
+            lost.extend(table.keep_remains(left(number, Some(&said), now), now));
             assert!(table.remains.cost_bytes() <= REMAINS_BYTES_MAX);
         }
         assert_eq!(table.remains.count() + lost.len(), 100);
         assert!((30..=63).contains(&table.remains.count()), "{}", table.remains.count());
         // Somebody is there and has read it.
         for number in 0..100 {
-            if let Some(left) = table.remains.of_slot(slot(number)) {
+            if let Some(left) = table.remains.of_slot_mut(slot(number)) {
                 assert!(left.link.lock().ready.take(usize::MAX, true).is_some());
             }
         }
-        assert!(table.keep_remains(left(200, Some(&said), now), false, now).is_empty());
-        assert!(table.keep_remains(left(201, None, now), false, now).is_empty());
+        assert!(table.keep_remains(left(200, Some(&said), now), now).is_empty());
+        assert!(table.keep_remains(left(201, None, now), now).is_empty());
         assert!(table.remains.find(claim(201)).is_none(), "nothing was left");
     }
 
@@ -199,16 +232,17 @@ mod tests {
         let at = |second: u64| Moment::from_millis(second * 1_000);
         for number in 0..5_000 {
             let now = at(number as u64 / 100);
-            assert!(table.keep_remains(left(number, Some(b"x"), now), false, now).is_empty());
+            assert!(table.keep_remains(left(number, Some(b"x"), now), now).is_empty());
         }
         assert_eq!(table.remains.due(), Some(at(60)));
         let just_before = Moment::from_millis(at(60).as_millis() - 1);
-        table.forget_remains(just_before);
+        assert!(table.forget_remains(just_before).is_empty());
         assert_eq!(table.remains.count(), 5_000);
-        table.forget_remains(at(60) + Duration::from_millis(1));
+        let lost = table.forget_remains(at(60) + Duration::from_millis(1));
+        assert!(lost.iter().map(|left| left.nonce).eq(0..100), "those of the first second");
         assert_eq!((table.remains.count(), table.remains.due()), (4_900, Some(at(61))));
         assert_eq!(table.absence(claim(99)), OpenFailure::Expired);
-        table.forget_remains(at(110));
+        assert_eq!(table.forget_remains(at(110)).len(), 4_900);
         assert_eq!((table.remains.count(), table.remains.cost_bytes()), (0, 0));
         assert_eq!(table.remains.due(), None);
         assert!(table.remains.left.capacity() <= ROOM_KEPT_MAX);

@@ -302,7 +302,7 @@ impl<R: Ring> Shard<R> {
             }
         }
         self.due = due;
-        self.core.shared.borrow_mut().forget_remains(now);
+        self.core.forget_remains(now);
         self.go_on_draining(now);
     }
 

@@ -101,11 +101,25 @@ impl SharedState {
     }
 }
 
-/// What a socket has left is given up before its time.
-fn tell_lost(left: &Left, core: &Core) {
-    count(&core.counters.remains_lost);
-    let Facts { websocket_id, session_id, .. } = &left.link.facts;
-    core.publish(EventKind::Lost, websocket_id.to_string(), left.route, session_id.clone(), None);
+impl Core {
+    /// Gives up what has been kept for long enough of sockets that are gone.
+    #[inline]
+    pub(super) fn forget_remains(&self, now: Moment) {
+        if self.shared.borrow().remains.due().is_some_and(|due| due <= now) {
+            let lost = self.shared.borrow_mut().forget_remains(now);
+            self.tell_lost(lost);
+        }
+    }
+
+    /// What sockets have left was given up, and nobody had read it.
+    fn tell_lost(&self, lost: Vec<Left>) {
+        for Left { link, route, .. } in lost {
+            count(&self.counters.remains_lost);
+            let Facts { websocket_id, session_id, .. } = &link.facts;
+            let id = websocket_id.to_string();
+            self.publish(EventKind::Lost, id, route, session_id.clone(), None);
+        }
+    }
 }
 
 impl Connection {
@@ -347,9 +361,9 @@ impl Connection {
         core.wake_holder(self.id, woken);
         core.wake_companions_later(companions);
         let now = core.now.get();
-        let left = Left::new(self.nonce(core), self.route, link, now);
-        let lost = core.shared.borrow_mut().keep_remains(left, state.lease_ms > 0, now);
-        lost.into_iter().for_each(|left| tell_lost(&left, core));
+        let left = Left::new(self.nonce(core), self.route, link, state.lease_ms, now);
+        let lost = core.shared.borrow_mut().keep_remains(left, now);
+        core.tell_lost(lost);
     }
 
     pub(super) fn new_link(&self, session_id: Option<&Arc<str>>, core: &Core) -> Link {

@@ -85,30 +85,35 @@ impl SharedTable {
         }
     }
 
-    /// Keeps what a socket has left, if it is anything, or if its holder may be `away` and come
-    /// back. What has to be given up for it before its time and was not read comes back.
-    pub(super) fn keep_remains(&mut self, left: Left, away: bool, now: Moment) -> Vec<Left> {
-        self.forget_remains(now);
-        if left.is_unread() || (away && left.link.lock().fence > 0) {
+    /// Keeps what a socket has left, if it is anything, or if its holder may come back. What has to be
+    /// given up and was not read comes back.
+    #[must_use = "it is to be told"]
+    pub(super) fn keep_remains(&mut self, left: Left, now: Moment) -> Vec<Left> {
+        let mut lost = self.forget_remains(now);
+        if left.is_unread() || left.is_leased() {
             self.remains.keep(left);
         }
-        let mut lost = Vec::new();
         while let Some(left) = self.remains.take_surplus() {
-            if left.is_unread() {
-                self.has_expired(left.link.slot, left.nonce);
-                lost.push(left);
-            }
+            lost.extend(self.give_up(left));
         }
         lost
     }
 
-    /// Gives up what has been kept for long enough.
-    pub(super) fn forget_remains(&mut self, now: Moment) {
+    /// Gives up what has been kept for long enough. What was not read comes back.
+    #[must_use = "it is to be told"]
+    pub(super) fn forget_remains(&mut self, now: Moment) -> Vec<Left> {
+        let mut lost = Vec::new();
         while let Some(left) = self.remains.take_overdue(now) {
-            if left.is_unread() {
-                self.has_expired(left.link.slot, left.nonce);
-            }
+            lost.extend(self.give_up(left));
         }
+        lost
+    }
+
+    fn give_up(&mut self, left: Left) -> Option<Left> {
+        left.is_unread().then(|| {
+            self.has_expired(left.link.slot, left.nonce);
+            left
+        })
     }
 
     /// Opens a socket that is gone, for what it has left.
@@ -118,21 +123,28 @@ impl SharedTable {
         request: &OpenRequest,
         now: Moment,
     ) -> Result<Holder, OpenFailure> {
-        self.forget_remains(now);
-        let Some(remains) = self.remains.find(claim) else {
+        let next_fence = self.fence + 1;
+        let Some(left) = self.remains.find(claim) else {
             return Err(self.absence(claim));
         };
-        let link = Arc::clone(&remains.link);
+        if left.until <= now {
+            // It is given up in this very batch.
+            return Err(OpenFailure::Expired);
+        }
+        let link = Arc::clone(&left.link);
+        let held_until = left.held_until(now);
         let mut shared = link.lock();
         let held = shared.fence;
-        let (fence, waiting) = match shared.resumed_by(request) {
-            Some(fence) if fence == held => (fence, shared.attach()),
-            Some(_) => return Err(OpenFailure::Fenced),
-            None if held > 0 && !request.steal => {
-                return Err(OpenFailure::Busy { expires_in: Some(remains.until.since(now)) });
+        let busy_until = held_until.filter(|_| held > 0 && !request.steal);
+        let (fence, waiting) = match (shared.resumed_by(request), busy_until) {
+            (Some(fence), _) if fence == held => (fence, shared.attach()),
+            (Some(_), _) => return Err(OpenFailure::Fenced),
+            (None, Some(until)) => {
+                return Err(OpenFailure::Busy { expires_in: Some(until.since(now)) });
             }
-            None => {
-                let fence = self.next_fence();
+            (None, None) => {
+                let fence = next_fence;
+                self.fence = next_fence;
                 let waiting = shared.pass_on(fence);
                 shared.key = request.key;
                 (fence, waiting)
@@ -140,6 +152,10 @@ impl SharedTable {
         };
         let attachment = shared.attachment;
         drop(shared);
+        match request.lease {
+            None if fence != next_fence => left.renew(now),
+            lease => left.hold(lease, now),
+        }
         if let Some(waiting) = waiting {
             self.woken.push(Woken { slot: claim.slot, waiting });
         }
@@ -148,8 +164,8 @@ impl SharedTable {
     }
 
     /// The holder of what is left of a socket has something to say: that it goes.
-    pub(super) fn nudge_remains(&mut self, slot: SlotId) {
-        let Some(left) = self.remains.of_slot(slot) else { return };
+    pub(super) fn nudge_remains(&mut self, slot: SlotId, now: Moment) {
+        let Some(left) = self.remains.of_slot_mut(slot) else { return };
         let empty = {
             let mut shared = left.link.lock();
             shared.nudged = false;
@@ -161,6 +177,9 @@ impl SharedTable {
         };
         if empty {
             self.remains.remove(slot);
+        } else {
+            // It was heard of.
+            left.renew(now);
         }
     }
 

@@ -63,7 +63,7 @@ pub const REMAINS_MAX: usize = 65_536;
 /// What the messages may cost together that sockets of a shard have left. Passed: as above.
 pub const REMAINS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How long what a socket has left can be read. Passed: its id is answered with 410.
+/// How long what a socket has left can be read. Passed: as above.
 pub const REMAINS_TIME: Duration = Duration::from_secs(60);
 
 /// Ids of a shard of which it is known that they were answered with 410: as many as can be given up in

@@ -346,3 +346,38 @@ fn what_is_left_of_a_socket_is_opened_again_by_the_same_attempt_alone() {
     drop(again);
     shared.server.finish();
 }
+
+/// A holder that dies after the peer has left keeps what that had said from others for as long as its
+/// lease, and no longer.
+#[test]
+fn the_lease_of_what_is_left_ends_as_well() {
+    let shared = Shared::quick();
+    let (mut client, id) = shared.client();
+    let handle = shared.server.handle();
+    client.send(Message::text("first")).unwrap();
+    client.send(Message::text("second")).unwrap();
+    let time = Duration::from_secs(4);
+    let mut holder = wait(handle.open_server_with(&id, lease(time))).unwrap();
+    assert_eq!(wait(holder.read_kept(9, LONG, None)).unwrap().data, *"first");
+    client.close(None).unwrap();
+    while client.read().is_ok() {}
+    eventually("it is gone", || wait(handle.socket(&id)).is_err());
+    let number = holder.detach();
+    let started = Instant::now();
+    let mut next = loop {
+        match wait(handle.open_server(&id)) {
+            Ok(next) => break next,
+            Err(error) => assert!(matches!(error, OpenError::Busy { .. }), "{error}"),
+        }
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(started.elapsed() > time / 2, "{:?}", started.elapsed());
+    assert_eq!(wait(handle.open_server_with(&id, fence(number))).err(), Some(OpenError::Fenced));
+    // What was not acknowledged, and the rest.
+    for word in ["first", "second"] {
+        assert_eq!(wait(next.read(9, LONG)).unwrap(), *word);
+    }
+    assert!(matches!(wait(next.read(9, LONG)), Err(ReadError::Closed { .. })));
+    shared.server.finish();
+}
