@@ -53,10 +53,13 @@ fn limits_in_code() -> Vec<Limit> {
         size!("reason of a Close frame", CLOSE_REASON_BYTES_MAX),
         size!("inbox of a connection", INBOX_BYTES_MAX),
         size!("messages in an inbox", INBOX_MESSAGES_MAX),
-        size!("cost of a message beside its payload", MESSAGE_COST_BYTES),
-        size!("growth of all inboxes of a shard", INBOX_GROWTH_BYTES_MAX),
+        size!("received beyond a full inbox", REST_BYTES),
+        size!("growth of all connections of a shard", INBOX_GROWTH_BYTES_MAX),
+        time!("time for a message to get room to grow", GROWTH_TIMEOUT),
+        size!("cost of a message that a gone peer has left", MESSAGE_COST_BYTES),
         size!("outbox of a connection", OUTBOX_HIGH_WATER_BYTES),
         size!("pieces in an outbox", OUTBOX_ITEMS_MAX),
+        size!("Pongs that wait for one send", PONGS_BYTES_MAX),
         time!("silence before a Ping", PING_INTERVAL),
         time!("silence after a Ping", PONG_TIMEOUT),
         time!("closing handshake", CLOSE_TIMEOUT),
@@ -163,7 +166,7 @@ fn the_answers_are_those_of_the_code() {
         ("message", too_long),
         ("fragments of a message after the first", ProtocolError::TooManyFragments),
         ("payload of a control frame", FrameError::ControlTooLong.into()),
-        ("growth of all inboxes of a shard", ProtocolError::Refused),
+        ("time for a message to get room to grow", ProtocolError::Refused),
     ] {
         let answer = format!("close {}", error.close_code().0);
         assert!(row_of(&rows, what)[3].starts_with(&answer), "{what}: {answer}");

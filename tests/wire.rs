@@ -11,6 +11,8 @@ mod closing;
 mod failing;
 #[path = "wire/foreign.rs"]
 mod foreign;
+#[path = "wire/growing.rs"]
+mod growing;
 #[path = "wire/idling.rs"]
 mod idling;
 #[path = "wire/opening.rs"]

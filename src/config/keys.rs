@@ -82,7 +82,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "limits.inbox_growth_bytes_max",
         Kind::Integer(0, 1 << 40),
-        "Bytes by which all inboxes of a shard together may exceed inbox_bytes_max each. Passed: close 1013.",
+        "Bytes that all connections of a shard together may hold beyond their limits. Passed: reading stops and writes wait; close 1013 after 10 s.",
     ),
     key(
         "limits.outbox_high_water_bytes",

@@ -186,7 +186,7 @@ impl Connection {
             Some(ReachFailure::ended(self.ended()))
         } else if write.message.payload.len() as u64 > limits.message_bytes_max {
             Some(ReachFailure::Write(HeldWriteFailure::TooLong))
-        } else if self.talk.outbox.is_full(limits.outbox_high_water_bytes) {
+        } else if !self.takes(write.message.payload.len(), core) {
             return Err(write);
         } else {
             None

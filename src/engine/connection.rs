@@ -141,6 +141,10 @@ impl Connection {
     /// The peer has sent FIN.
     pub(super) fn handle_end_of_stream(&mut self, core: &Core) {
         self.flags.set(Flag::EndOfStream);
+        if !self.talk.rest.is_empty() {
+            // Seen when what came before it was.
+            return self.mark_dirty(core);
+        }
         self.conclude(core);
         match self.phase {
             // What is left to send is sent; the shard sees when that is done.
@@ -236,6 +240,9 @@ impl Connection {
         self.count(Counted::BytesOut, sent as u64);
         count_more(&core.counters.bytes_out, sent as u64);
         self.talk.outbox.sent(sent, data);
+        if self.talk.excess_bytes > 0 {
+            self.account(core);
+        }
         if self.flags.has(Flag::Writing)
             && !self.talk.outbox.is_full(core.settings.limits.outbox_high_water_bytes)
         {
@@ -268,6 +275,9 @@ impl Connection {
         if !self.talk.outbox.is_idle() {
             self.talk.outbox.clear();
         }
+        if !self.talk.rest.is_empty() {
+            self.talk.rest = crate::ring::Buffer::new();
+        }
     }
 
     /// The slot is free; the connection only lives on in its handler, if at all.
@@ -282,29 +292,8 @@ impl Connection {
             self.leave_shared(core);
         }
         self.drop_outbox();
+        self.account(core);
         self.wake(core);
-    }
-
-    /// Whether the socket should be read now.
-    pub(super) fn wants_receive(&self, core: &Core) -> bool {
-        let limits = &core.settings.limits;
-        match self.phase {
-            _ if self.flags.has(Flag::EndOfStream) || self.flags.has(Flag::Dead) => false,
-            Phase::Head(_) | Phase::Closing(_) | Phase::Lingering(_) => true,
-            Phase::Deciding => {
-                self.aside.as_ref().is_none_or(|a| a.early.len() < limits.inbox_bytes_max)
-            }
-            Phase::Open(_) if self.flags.has(Flag::Shared) => self.wants_shared_receive(core),
-            Phase::Open(_) => {
-                let room = self.talk.inbox.cost_bytes() < limits.inbox_bytes_max
-                    && self.talk.inbox.messages() < limits.inbox_messages_max;
-                let binary_data = self.flags.has(Flag::BinaryData);
-                room || self
-                    .reading
-                    .is_some_and(|r| !self.talk.inbox.is_readable(r.len(), binary_data))
-            }
-            Phase::Gone => false,
-        }
     }
 
     /// Puts the connection on the list of those to settle after the batch, once.
@@ -374,26 +363,5 @@ impl Connection {
             core.wake_later(self.id, waker);
         }
         core.executor.wake(self);
-    }
-
-    /// Brings the shard's account of grown inboxes up to date.
-    pub(super) fn account(&mut self, core: &Core) {
-        self.account_with(0, core);
-    }
-
-    /// The same, with what a holder has been handed of it.
-    pub(super) fn account_with(&mut self, linked_bytes: usize, core: &Core) {
-        let limit = core.settings.limits.inbox_bytes_max;
-        let cost = self.talk.inbox.cost_bytes() + linked_bytes;
-        if cost <= limit && self.talk.excess_bytes == 0 {
-            return;
-        }
-        let excess = cost.saturating_sub(limit);
-        let excess = u32::try_from(excess).unwrap_or(u32::MAX);
-        if excess != self.talk.excess_bytes {
-            let others = core.inbox_growth_bytes.get() - self.talk.excess_bytes as usize;
-            core.inbox_growth_bytes.set(others + excess as usize);
-            self.talk.excess_bytes = excess;
-        }
     }
 }

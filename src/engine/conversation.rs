@@ -7,7 +7,9 @@
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::receiving::Verdict;
+use crate::clock::Moment;
 use crate::proto::Session;
+use crate::ring::Buffer;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
@@ -29,8 +31,14 @@ pub(super) struct Busy {
     pub(super) outbox: Outbox,
     /// What the session has found and is acted on when the batch is settled.
     pub(super) verdict: Option<Verdict>,
-    /// Bytes of what is received, here and in the hands of a holder, in the shard's growth account.
+    /// What was received and found no room in the inbox: it comes before anything else.
+    pub(super) rest: Buffer,
+    /// What it has of the shard's growth account.
     pub(super) excess_bytes: u32,
+    /// Bytes of a long message that the handler has read last and not done with.
+    pub(super) lent_bytes: u32,
+    /// Since when a message cannot go on for want of room.
+    pub(super) stuck_since: Option<Moment>,
 }
 
 impl Busy {
@@ -40,7 +48,10 @@ impl Busy {
             inbox: Inbox::new(),
             outbox: Outbox::new(),
             verdict: None,
+            rest: Buffer::new(),
             excess_bytes: 0,
+            lent_bytes: 0,
+            stuck_since: None,
         }
     }
 
@@ -50,6 +61,7 @@ impl Busy {
             && self.session.is_idle()
             && self.verdict.is_none()
             && self.excess_bytes == 0
+            && self.rest.is_empty()
     }
 }
 
@@ -107,6 +119,7 @@ fn new_spare() -> Box<Busy> {
 #[inline(never)]
 fn keep_spare(mut busy: Box<Busy>) {
     busy.inbox.rest();
+    busy.stuck_since = None;
     STORE.with_borrow_mut(|store| {
         if store.len() < STORE_ITEMS_MAX {
             store.push(busy);

@@ -2,6 +2,7 @@
 //! thread.
 
 use super::connection::Connection;
+use super::account::Account;
 use super::events::{EventClose, EventKind, Happened};
 use super::executor::Executor;
 use super::foreign::Later;
@@ -41,8 +42,8 @@ pub(crate) struct Core {
     pub(super) timers: RefCell<Timers>,
     /// Connections whose state changed in this batch, each once.
     pub(super) dirty: RefCell<Vec<SlotId>>,
-    /// Bytes by which inboxes exceed their limit, together.
-    pub(super) inbox_growth_bytes: Cell<usize>,
+    /// What connections hold beyond their limits, together.
+    pub(super) account: Account,
     pub(super) counters: Counters,
     pub(super) ids: Ids,
     /// The sessions of those connections that have one.
@@ -76,6 +77,7 @@ impl Core {
         };
         let loopback_ports = settings.loopback_ports();
         Self {
+            account: Account::new(settings.limits.inbox_growth_bytes_max),
             settings,
             session_limits,
             loopback_ports,
@@ -84,7 +86,6 @@ impl Core {
             slots: RefCell::new(Registry::new(connections)),
             timers: RefCell::new(Timers::new()),
             dirty: RefCell::new(Vec::new()),
-            inbox_growth_bytes: Cell::new(0),
             counters: Counters::default(),
             ids,
             seats: Seats::default(),

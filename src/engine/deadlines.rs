@@ -35,6 +35,7 @@ impl Connection {
             // Settling looks at its lease, its session and its holder's read.
             self.mark_dirty(core);
         }
+        self.give_up_growth(core);
         self.keep_alive(core);
         self.reschedule(core);
     }
@@ -46,7 +47,10 @@ impl Connection {
         if due > core.now.get() {
             return;
         }
-        if self.flags.has(Flag::Paused) {
+        if self.flags.has(Flag::EndOfStream) {
+            // It has gone, and nobody reads what it has left.
+            self.lose(core);
+        } else if self.flags.has(Flag::Paused) {
             self.phase = Phase::Open(core.now.get().into());
         } else if self.flags.has(Flag::Pinged) {
             self.cut(core);

@@ -279,7 +279,7 @@ impl HeldRead<'_> {
                 state.keep(&mut taken);
             }
             // Half, so that the shard is not asked for every message.
-            if state.paused && state.cost_bytes() < link.inbox_bytes_max / 2 {
+            if state.paused && state.is_half_empty(link) {
                 link.nudge(state);
             } else {
                 drop(state);

@@ -3,7 +3,7 @@
 //! The session puts messages in, whole or in parts; `read` takes at most so many characters or
 //! bytes out. The inbox owns the bytes, so that a read that times out or is dropped loses none.
 
-use crate::proto::{MessageKind, limits, utf8};
+use crate::proto::{MessageKind, utf8};
 use crate::ring::{Buffer, Queue};
 
 /// Bytes of a frame that must have arrived before the rest of it is believed and room for all of
@@ -16,7 +16,10 @@ const QUEUE_KEPT: usize = 32;
 /// Messages in order of arrival; the last one may be incomplete.
 pub(super) struct Inbox {
     queue: Queue<Incoming>,
-    cost_bytes: usize,
+    /// Of the payloads.
+    bytes: usize,
+    /// Memory reserved for what is still to come of the last message.
+    reserved_bytes: usize,
     /// Whole messages that have come and were not asked for yet.
     arrived: u64,
 }
@@ -37,17 +40,35 @@ pub(crate) struct Piece {
 
 impl Inbox {
     pub(super) const fn new() -> Self {
-        Self { queue: Queue::new(), cost_bytes: 0, arrived: 0 }
+        Self { queue: Queue::new(), bytes: 0, reserved_bytes: 0, arrived: 0 }
     }
 
-    /// What the messages cost: the memory they hold and something for each.
-    pub(super) fn cost_bytes(&self) -> usize {
-        self.cost_bytes
+    /// Bytes of payload.
+    #[inline(always)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The same, and what is reserved for the rest of the last message. The memory of a message is
+    /// less than twice its payload otherwise, and a constant.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes + self.reserved_bytes
     }
 
     /// Messages, the incomplete one included.
+    #[inline(always)]
     pub(super) fn messages(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Bytes of the first message, if it is one of which more is to come.
+    pub(super) fn partial_bytes(&self) -> Option<usize> {
+        self.queue.front().filter(|front| !front.is_complete()).map(|front| front.0.len())
+    }
+
+    /// Whether the message that came last is whole, if there is one.
+    pub(super) fn ends_whole(&mut self) -> bool {
+        self.queue.back_mut().is_none_or(|last| last.is_complete())
     }
 
     /// Whole messages that have come since this was asked last.
@@ -70,17 +91,16 @@ impl Inbox {
 
     #[inline(always)]
     fn enqueue(&mut self, incoming: Incoming) {
-        let cost_bytes = incoming.cost_bytes();
+        let bytes = incoming.0.len();
         self.queue.push(incoming, QUEUE_KEPT);
-        // Their sum does not come near the end of the numbers either.
-        self.cost_bytes = self.cost_bytes.wrapping_add(cost_bytes);
+        // Their sum does not come near the end of the numbers.
+        self.bytes = self.bytes.wrapping_add(bytes);
     }
 
     /// More of the message that began last. `frame_remaining` bytes of its frame are still to
     /// come, and the reader wants at most `wanted_bytes` at once.
     pub(super) fn append(&mut self, bytes: &[u8], frame_remaining: u64, wanted_bytes: usize) {
         let Some(Incoming(payload)) = self.queue.back_mut() else { return };
-        let before = payload.capacity();
         let arrived = payload.len() + bytes.len();
         if bytes.len() > payload.room() {
             let frame_remaining = usize::try_from(frame_remaining).unwrap_or(usize::MAX);
@@ -90,16 +110,18 @@ impl Inbox {
             payload.reserve(room);
         }
         payload.extend_from_slice(bytes);
-        self.cost_bytes += payload.capacity();
-        self.cost_bytes -= before;
+        self.bytes += bytes.len();
+        self.reserved_bytes = payload.room();
     }
 
     /// The message that began last is complete.
     pub(super) fn end(&mut self) {
         if let Some(Incoming(payload)) = self.queue.back_mut() {
             payload.set_mark(payload.mark() | COMPLETE);
+            trim(payload);
             self.arrived += 1;
         }
+        self.reserved_bytes = 0;
     }
 
     /// Whether [`Inbox::take`] would take something.
@@ -117,8 +139,8 @@ impl Inbox {
             return None;
         }
         let taken = self.queue.pop_front()?;
-        // It was in the sum.
-        self.cost_bytes = self.cost_bytes.wrapping_sub(taken.cost_bytes());
+        // They were in the sum.
+        self.bytes = self.bytes.wrapping_sub(taken.0.len());
         Some(taken)
     }
 
@@ -137,7 +159,13 @@ impl Inbox {
         if front.is_complete() && cut.is_none_or(|cut| cut == front.0.len()) {
             return self.take(usize::MAX, as_bytes);
         }
-        let incoming = front.split_to(cut?);
+        let cut = cut?;
+        let incoming = front.split_to(cut);
+        trim(&mut front.0);
+        if !front.is_complete() {
+            self.reserved_bytes = front.0.room();
+        }
+        self.bytes -= cut;
         Some(Piece { incoming, at_end: false })
     }
 
@@ -151,8 +179,16 @@ impl Inbox {
         if self.queue.back_mut().is_some_and(|last| !last.is_complete())
             && let Some(dropped) = self.queue.pop_back()
         {
-            self.cost_bytes -= dropped.cost_bytes();
+            self.bytes -= dropped.0.len();
+            self.reserved_bytes = 0;
         }
+    }
+}
+
+/// Gives back memory of which little is used: a message is not to hold much more than it weighs.
+fn trim(payload: &mut Buffer) {
+    if payload.capacity() > TRUST_BYTES && payload.len() < payload.capacity() / 4 {
+        *payload = Buffer::copy_with_headroom(payload, payload.mark());
     }
 }
 
@@ -191,12 +227,6 @@ impl Incoming {
     #[inline(always)]
     fn is_complete(&self) -> bool {
         self.0.mark() & COMPLETE != 0
-    }
-
-    #[inline(always)]
-    pub(super) fn cost_bytes(&self) -> usize {
-        // No capacity comes near the end of the numbers.
-        self.0.capacity().wrapping_add(limits::MESSAGE_COST_BYTES)
     }
 
     /// Bytes of the first `len` characters (or bytes), if they are there.
@@ -263,7 +293,7 @@ mod tests {
         assert_eq!(take(&mut inbox, 3), Some(("ü€😀".into(), false)));
         assert_eq!(take(&mut inbox, 3), Some(("x".into(), true)));
         assert_eq!(take(&mut inbox, 3), None);
-        assert_eq!((inbox.cost_bytes(), inbox.messages()), (0, 0));
+        assert_eq!((inbox.held_bytes(), inbox.messages()), (0, 0));
     }
 
     #[test]
@@ -272,7 +302,7 @@ mod tests {
         assert_eq!(take(&mut inbox, 4), Some(("four".into(), true)));
         assert_eq!(take(&mut inbox, 4), Some((String::new(), true)));
         assert_eq!(take(&mut inbox, 9), Some(("next".into(), true)));
-        assert_eq!(inbox.cost_bytes(), 0);
+        assert_eq!(inbox.held_bytes(), 0);
     }
 
     #[test]
@@ -292,10 +322,11 @@ mod tests {
         let mut inbox = Inbox::new();
         inbox.begin(MessageKind::Binary);
         inbox.append(&[0], 16 << 20, 16 << 20);
-        assert!(inbox.cost_bytes() < 2 * TRUST_BYTES, "{}", inbox.cost_bytes());
+        assert!(inbox.held_bytes() < 2 * TRUST_BYTES, "{}", inbox.held_bytes());
         inbox.append(&[0; 2 * TRUST_BYTES], (4 << 20) - 2 * TRUST_BYTES as u64, 16 << 20);
-        assert!(inbox.cost_bytes() >= 4 << 20);
-        assert!(inbox.cost_bytes() < 5 << 20, "{}", inbox.cost_bytes());
+        assert!(inbox.held_bytes() >= 4 << 20);
+        assert!(inbox.held_bytes() < 5 << 20, "{}", inbox.held_bytes());
+        assert_eq!(inbox.bytes(), 2 * TRUST_BYTES + 1);
     }
 
     #[test]
@@ -305,7 +336,28 @@ mod tests {
         for _ in 0..1_000 {
             inbox.append(&[7; 16 * 1024], u64::MAX / 2, TRUST_BYTES);
             while inbox.take(10_000, false).is_some() {}
-            assert!(inbox.cost_bytes() <= 4 * TRUST_BYTES, "{}", inbox.cost_bytes());
+            assert!(inbox.held_bytes() <= 4 * TRUST_BYTES, "{}", inbox.held_bytes());
         }
+    }
+
+    #[test]
+    fn what_counts_is_the_payload_and_its_memory_stays_near_it() {
+        let mut inbox = Inbox::new();
+        inbox.push(MessageKind::Binary, &[1; 40_000]);
+        assert_eq!((inbox.bytes(), inbox.held_bytes()), (40_000, 40_000));
+        for bytes in [0, 1, 125, 4_000, 4_097, 40_000, 65_536, 70_000] {
+            let incoming = Incoming::whole(MessageKind::Binary, &vec![0; bytes]);
+            assert!(incoming.payload().capacity() <= 2 * bytes + 256, "{bytes}");
+        }
+        // A message that was announced as long, and came short; and the end of a long one.
+        inbox.begin(MessageKind::Binary);
+        inbox.append(&[0; 100_000], 1 << 20, 1 << 20);
+        inbox.end();
+        assert_eq!(inbox.held_bytes(), 140_000);
+        assert_eq!(inbox.take(40_000, true).unwrap().incoming.payload().len(), 40_000);
+        assert_eq!(inbox.take(99_999, true).unwrap().incoming.payload().len(), 99_999);
+        let last = inbox.take(9, true).unwrap();
+        assert!(last.at_end && last.incoming.payload().capacity() <= TRUST_BYTES);
+        assert_eq!((inbox.held_bytes(), inbox.messages()), (0, 0));
     }
 }

@@ -14,7 +14,7 @@ use super::remote::Remote;
 use super::settings::Limits;
 use super::wakes::{Companion, ThreadMark};
 use crate::clock::Moment;
-use crate::proto::{CloseCode, MessageKind};
+use crate::proto::{CloseCode, MessageKind, limits};
 use crate::ring::Buffer;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,8 +34,9 @@ pub(super) struct Link {
     pub(super) facts: Facts,
     pub(super) high_water_bytes: usize,
     pub(super) message_bytes_max: u64,
-    /// What the mailbox may cost.
+    /// What the mailbox may hold.
     pub(super) inbox_bytes_max: usize,
+    pub(super) inbox_messages_max: usize,
 }
 
 /// What does not change about a socket.
@@ -148,6 +149,7 @@ impl Link {
             high_water_bytes: limits.outbox_high_water_bytes,
             message_bytes_max: limits.message_bytes_max,
             inbox_bytes_max: limits.inbox_bytes_max,
+            inbox_messages_max: limits.inbox_messages_max,
         }
     }
 
@@ -205,9 +207,21 @@ impl LinkState {
         self.ready.is_empty() && self.kept.is_none() && self.outgoing.is_empty()
     }
 
-    /// What the messages here cost, as in an inbox.
+    /// Whether less than half of what a mailbox holds is here.
+    pub(super) fn is_half_empty(&self, link: &Link) -> bool {
+        self.bytes() <= link.inbox_bytes_max / 2
+            && self.ready.messages() <= link.inbox_messages_max / 2
+    }
+
+    /// Bytes of the messages here, as in an inbox.
+    pub(super) fn bytes(&self) -> usize {
+        self.ready.bytes() + self.kept.as_ref().map_or(0, Taken::len)
+    }
+
+    /// What the messages here cost: their bytes, and something for each.
     pub(super) fn cost_bytes(&self) -> usize {
-        self.ready.cost_bytes() + self.kept.as_ref().map_or(0, Taken::cost_bytes)
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.len() + limits::MESSAGE_COST_BYTES);
+        self.ready.cost_bytes() + kept
     }
 
     /// Whether what the holder waits for has come.

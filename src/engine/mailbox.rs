@@ -13,7 +13,7 @@ impl Connection {
     /// Whether the mailbox, the part of it that the holder has included, takes more.
     pub(super) fn has_room(&self, state: &SharedState, core: &Core) -> bool {
         let limits = &core.settings.limits;
-        let bytes = self.talk.inbox.cost_bytes() + state.linked_bytes as usize;
+        let bytes = self.talk.inbox.bytes() + state.linked_bytes as usize;
         let messages = self.talk.inbox.messages() + state.linked_messages as usize;
         bytes < limits.inbox_bytes_max && messages < limits.inbox_messages_max
     }
@@ -40,7 +40,7 @@ impl Connection {
         }
         let limits = &core.settings.limits;
         loop {
-            let bytes = self.talk.inbox.cost_bytes() + state.linked_bytes as usize;
+            let bytes = self.talk.inbox.bytes() + state.linked_bytes as usize;
             let messages = self.talk.inbox.messages() + state.linked_messages as usize;
             if bytes <= limits.inbox_bytes_max && messages <= limits.inbox_messages_max {
                 break;
@@ -65,7 +65,7 @@ impl Connection {
         if let Some(link) = &state.link {
             let mut shared = link.lock();
             let dropped = shared.ready.drop_front();
-            state.linked_bytes = u32::try_from(shared.cost_bytes()).unwrap_or(u32::MAX);
+            state.linked_bytes = u32::try_from(shared.bytes()).unwrap_or(u32::MAX);
             state.linked_messages = u16::try_from(shared.ready.messages()).unwrap_or(u16::MAX);
             if dropped {
                 return true;

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod accepting;
+mod account;
 mod answering;
 mod arrivals;
 mod aside;
@@ -49,6 +50,7 @@ mod registry;
 mod remains;
 mod remote;
 mod resources;
+mod room;
 mod routes;
 mod scan;
 mod seats;

@@ -164,9 +164,11 @@ impl Outbox {
         self.waiting.push(Buffer::copy_of(bytes));
     }
 
-    /// Adds the answer to a Ping, in place of one that still waits.
+    /// Adds the answer to a Ping; where as much waits as one batch may answer, in place of one that
+    /// still waits.
     pub(super) fn push_pong(&mut self, payload: &[u8]) {
-        if self.flying_bytes == 0 && self.pong.is_none() {
+        let few = self.bytes < limits::PONGS_BYTES_MAX;
+        if self.flying_bytes == 0 && self.pong.is_none() && few {
             self.push_frame(Opcode::Pong, Payload::Borrowed(payload));
         } else {
             self.pong = Some(payload.into());
@@ -314,5 +316,20 @@ mod tests {
         }
         outbox.sent(3, data);
         assert_eq!(bytes(&outbox.take_for_send()), b"\x8a\x013");
+    }
+
+    #[test]
+    fn the_pings_of_one_batch_are_answered_up_to_a_bound_and_the_newest() {
+        let mut outbox = Outbox::new();
+        for number in 0..100_000_u32 {
+            outbox.push_pong(&number.to_be_bytes());
+        }
+        let data = bytes(&outbox.take_for_send());
+        assert!(data.len() <= limits::PONGS_BYTES_MAX + 12, "{}", data.len());
+        assert_eq!(data[..6], [0x8a, 4, 0, 0, 0, 0]);
+        assert_eq!(data[data.len() - 4..], 99_999_u32.to_be_bytes());
+        let mut outbox = Outbox::new();
+        (0..10_000).for_each(|_| outbox.push_pong(&[7; limits::CONTROL_BYTES_MAX]));
+        assert!(outbox.take_for_send().len() <= limits::PONGS_BYTES_MAX + 2 * 127);
     }
 }

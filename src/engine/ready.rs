@@ -2,14 +2,15 @@
 //! the inbox. No lock, no shard: [`super::link`] has both.
 
 use super::inbox::{Incoming, Piece};
-use crate::proto::MessageKind;
+use crate::proto::{MessageKind, limits};
 use std::collections::VecDeque;
 
 /// Messages in order; the last may be incomplete.
 #[derive(Default)]
 pub(super) struct Ready {
     queue: VecDeque<Taken>,
-    cost_bytes: usize,
+    /// Of the payloads.
+    bytes: usize,
 }
 
 /// A message, or a part of one.
@@ -22,11 +23,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    pub(super) fn cost_bytes(&self) -> usize {
-        self.incoming.cost_bytes()
-    }
-
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.incoming.payload().len()
     }
 
@@ -46,8 +43,14 @@ impl Ready {
         self.queue.len()
     }
 
+    /// Bytes of payload.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What the messages cost: their bytes, and something for each.
     pub(super) fn cost_bytes(&self) -> usize {
-        self.cost_bytes
+        self.bytes + self.queue.len() * limits::MESSAGE_COST_BYTES
     }
 
     /// Adds what the inbox gave: a message, or more of the one that is incomplete.
@@ -55,15 +58,14 @@ impl Ready {
         if let Some(last) = self.queue.back_mut()
             && !last.at_end
         {
-            self.cost_bytes -= last.cost_bytes();
+            self.bytes += piece.incoming.payload().len();
             last.incoming.extend(&piece.incoming);
             last.at_end = piece.at_end;
-            self.cost_bytes += last.cost_bytes();
             return;
         }
         let Piece { incoming, at_end } = piece;
         let taken = Taken { incoming, at_end, sequence: 0 };
-        self.cost_bytes += taken.cost_bytes();
+        self.bytes += taken.len();
         self.queue.push_back(taken);
     }
 
@@ -72,12 +74,12 @@ impl Ready {
         if !taken.at_end
             && let Some(rest) = self.queue.pop_front()
         {
-            self.cost_bytes -= rest.cost_bytes();
+            self.bytes -= rest.len();
             taken.incoming.extend(&rest.incoming);
             taken.at_end = rest.at_end;
         }
         taken.sequence = 0;
-        self.cost_bytes += taken.cost_bytes();
+        self.bytes += taken.len();
         self.queue.push_front(taken);
     }
 
@@ -115,10 +117,12 @@ impl Ready {
         let cut = if whole { None } else { front.incoming.cut(len, as_bytes) };
         if whole || (front.at_end && cut.is_none_or(|cut| cut == front.len())) {
             let taken = self.queue.pop_front()?;
-            self.cost_bytes -= taken.cost_bytes();
+            self.bytes -= taken.len();
             return Some(taken);
         }
-        let incoming = front.incoming.split_to(cut?);
+        let cut = cut?;
+        let incoming = front.incoming.split_to(cut);
+        self.bytes -= cut;
         Some(Taken { incoming, at_end: false, sequence: 0 })
     }
 }

@@ -5,10 +5,14 @@ use super::core::{Core, count_more};
 use super::flags::Flag;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Payload};
+use super::room::Room;
 use crate::proto::frame::Opcode;
 use crate::proto::{
     self, CloseCode, Events, MessageKind, Progress, ProtocolError, Refusal, Refused, Request,
 };
+
+/// Bytes that a session hands over at once, at most.
+const BLOCK_BYTES: usize = 16 * 1024;
 
 /// How the session ended what the peer had to say.
 pub(super) enum Verdict {
@@ -60,35 +64,64 @@ impl Connection {
         None
     }
 
-    /// Frames, of the open connection or of one that waits for the peer's Close.
+    /// Frames, of the open connection or of one that waits for the peer's Close. What there is no
+    /// room for is kept.
     pub(super) fn handle_frames(&mut self, bytes: &mut [u8], core: &Core) {
+        let taken = if self.talk.rest.is_empty() { self.take_frames(bytes, core) } else { 0 };
+        self.account(core);
+        if taken < bytes.len() {
+            self.keep_rest(&bytes[taken..], core);
+        }
+    }
+
+    /// The same as far as there is room. Says how many bytes that was.
+    pub(super) fn take_frames(&mut self, bytes: &mut [u8], core: &Core) -> usize {
+        let mut taken = self.take_some_frames(bytes, core);
+        while taken < bytes.len() && self.make_room(core) {
+            taken += self.take_some_frames(&mut bytes[taken..], core);
+        }
+        taken
+    }
+
+    fn take_some_frames(&mut self, bytes: &mut [u8], core: &Core) -> usize {
         let open = matches!(self.phase, Phase::Open(_));
+        let room = self.room(core);
         let talk = &mut *self.talk;
         let mut sink = Sink {
             inbox: open.then_some(&mut talk.inbox),
             outbox: &mut talk.outbox,
             reading: self.reading,
+            room,
             excess_bytes: talk.excess_bytes,
-            inbox_bytes_max: core.settings.limits.inbox_bytes_max,
+            stuck: false,
             core,
             close: None,
         };
         let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
-        let close = sink.close;
-        match (result, close) {
-            (Err(error), _) => talk.verdict = Some(Verdict::Failed(error)),
-            (Ok(()), Some((code, reason))) => talk.verdict = Some(Verdict::Closed(code, reason)),
-            (Ok(()), None) => {}
-        }
+        let Sink { close, stuck, .. } = sink;
+        let taken = match (result, close) {
+            (Err(error), _) => {
+                talk.verdict = Some(Verdict::Failed(error));
+                bytes.len()
+            }
+            (Ok(taken), Some((code, reason))) => {
+                talk.verdict = Some(Verdict::Closed(code, reason));
+                taken
+            }
+            (Ok(taken), None) => taken,
+        };
         let messages_in = talk.inbox.take_arrived();
         self.count(Counted::MessagesIn, messages_in);
         count_more(&core.counters.messages_in, messages_in);
-        self.account(core);
+        if stuck {
+            self.wait_for_growth(taken > 0, core);
+        }
         let binary_data = self.flags.has(Flag::BinaryData);
         if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {
             self.wake(core);
         }
         self.mark_dirty(core);
+        taken
     }
 
     /// Acts on the end of the conversation that the session has found. Called when the batch is
@@ -129,35 +162,53 @@ struct Sink<'a> {
     outbox: &'a mut Outbox,
     /// The read that waits.
     reading: Option<Reading>,
-    /// What the inbox has in the growth account of the shard.
+    /// What the inbox takes if no read asks for more.
+    room: Room,
+    /// What the connection has of the growth account of the shard.
     excess_bytes: u32,
-    /// Up to this cost no account is looked at.
-    inbox_bytes_max: usize,
+    /// It would have taken more of that than its share.
+    stuck: bool,
     core: &'a Core,
     close: Option<(CloseCode, Box<str>)>,
 }
 
 impl Sink<'_> {
-    /// Bytes the reader wants at once, at most: what the inbox may make room for.
-    fn wanted_bytes(&self) -> usize {
+    /// Bytes that the read asked for, at most; which come as one.
+    fn asked_bytes(&self) -> usize {
         let limits = &self.core.settings.limits;
         let message = usize::try_from(limits.message_bytes_max).unwrap_or(usize::MAX);
         // A character has up to four bytes.
-        let asked = self.reading.map_or(0, |read| read.len().saturating_mul(4)).min(message);
-        asked.max(limits.inbox_bytes_max)
+        self.reading.map_or(0, |read| read.len().saturating_mul(4)).min(message)
     }
 
-    /// Whether the inbox may cost so much.
-    #[inline(always)]
-    fn allows(&self, cost_bytes: usize) -> bool {
-        cost_bytes <= self.inbox_bytes_max || cost_bytes <= self.cost_bytes_max()
+    /// Bytes that the inbox may make room for.
+    fn wanted_bytes(&self) -> usize {
+        let room = self.room.bytes_max;
+        let asked = self.asked_bytes();
+        if asked <= room {
+            return room;
+        }
+        asked.min(room.saturating_add(self.core.account.share_bytes(self.excess_bytes)))
     }
 
-    /// What the inbox may cost, given how much the others of the shard have grown.
-    fn cost_bytes_max(&self) -> usize {
-        let others = self.core.inbox_growth_bytes.get() - self.excess_bytes as usize;
-        let growth = self.core.settings.limits.inbox_growth_bytes_max.saturating_sub(others);
-        self.inbox_bytes_max.saturating_add(growth)
+    /// Whether the limits are reached and there is no reader that needs more.
+    #[cold]
+    fn is_full_for_all(&mut self) -> bool {
+        let asked = self.asked_bytes();
+        let Some(inbox) = &mut self.inbox else { return false };
+        let bytes = inbox.bytes();
+        if bytes < self.room.bytes_max && !inbox.ends_whole() {
+            return false;
+        }
+        if inbox.messages() != 1 || inbox.partial_bytes().is_none_or(|partial| partial >= asked) {
+            return true;
+        }
+        let held = inbox.held_bytes();
+        let growth = held.saturating_sub(self.core.settings.limits.inbox_bytes_max);
+        let reserved = held - bytes;
+        let share = self.core.account.share_bytes(self.excess_bytes);
+        self.stuck = reserved < BLOCK_BYTES && growth + BLOCK_BYTES > share;
+        self.stuck
     }
 }
 
@@ -170,30 +221,31 @@ impl Events for Sink<'_> {
 
     fn message_data(&mut self, bytes: &[u8], frame_remaining: u64) -> Result<(), Refused> {
         let wanted_bytes = self.wanted_bytes();
-        let Some(inbox) = &mut self.inbox else { return Ok(()) };
-        inbox.append(bytes, frame_remaining, wanted_bytes);
-        let cost_bytes = inbox.cost_bytes();
-        if self.allows(cost_bytes) {
-            return Ok(());
-        }
         if let Some(inbox) = &mut self.inbox {
-            inbox.abandon();
+            inbox.append(bytes, frame_remaining, wanted_bytes);
         }
-        Err(Refused)
+        Ok(())
     }
 
     #[inline(always)]
     fn message(&mut self, kind: MessageKind, bytes: &[u8]) -> Result<(), Refused> {
-        let Some(inbox) = &mut self.inbox else { return Ok(()) };
-        inbox.push(kind, bytes);
-        let cost_bytes = inbox.cost_bytes();
-        if self.allows(cost_bytes) { Ok(()) } else { Err(Refused) }
+        if let Some(inbox) = &mut self.inbox {
+            inbox.push(kind, bytes);
+        }
+        Ok(())
     }
 
     fn message_end(&mut self) {
         if let Some(inbox) = &mut self.inbox {
             inbox.end();
         }
+    }
+
+    #[inline(always)]
+    fn is_full(&mut self) -> bool {
+        let Some(inbox) = &self.inbox else { return false };
+        (inbox.bytes() >= self.room.bytes_max || inbox.messages() >= self.room.messages_max)
+            && self.is_full_for_all()
     }
 
     fn ping(&mut self, payload: &[u8]) {

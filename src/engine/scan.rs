@@ -136,7 +136,7 @@ impl<R: Ring> Shard<R> {
             messages_in: counts.messages_in,
             messages_out: counts.messages_out,
             messages_dropped: state.map_or(0, |state| u64::from(state.dropped)),
-            inbox_bytes: connection.talk.inbox.cost_bytes()
+            inbox_bytes: connection.talk.inbox.bytes()
                 + state.map_or(0, |state| state.linked_bytes as usize),
             inbox_messages: connection.talk.inbox.messages()
                 + state.map_or(0, |state| state.linked_messages as usize),

@@ -25,13 +25,17 @@ impl<R: Ring> Shard<R> {
     pub(super) fn settle(&mut self, id: SlotId) {
         let mut slots = self.core.slots.borrow_mut();
         let Some(Slot { connection, held }) = slots.find(id) else { return };
+        // What follows looks at all that it changes itself.
+        connection.flags.set(Flag::Dirty);
         if connection.flags.has(Flag::Shared) {
             connection.exchange(&self.core);
         }
+        connection.resume(&self.core);
         connection.conclude(&self.core);
         connection.flags.clear(Flag::Dirty);
         let mut submit = Submit { ring: &mut self.ring, id };
         submit.send(held, connection, &self.core);
+        connection.account_for_outbox(&self.core);
         submit.finish(held, connection);
         connection.talk.rest();
         if connection.flags.has(Flag::Dead) {

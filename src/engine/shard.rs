@@ -144,6 +144,9 @@ impl<R: Ring> Shard<R> {
         }
         self.run_handlers();
         self.settle_dirty();
+        if self.core.account.has_news() {
+            self.core.tell_waiting();
+        }
         self.feed_starved();
         self.arm_acceptors();
         if self.core.unusual.get() {

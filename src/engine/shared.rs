@@ -160,7 +160,7 @@ impl Connection {
         let mut shared = link.lock();
         shared.nudged = false;
         let close = shared.close.take();
-        let full = self.talk.outbox.is_full(core.settings.limits.outbox_high_water_bytes);
+        let full = !self.takes(shared.outgoing_bytes, core);
         if !full || close.is_some() {
             std::mem::swap(&mut shared.outgoing, &mut outgoing);
             shared.outgoing_bytes = 0;
@@ -177,7 +177,7 @@ impl Connection {
             || self.flags.has(Flag::Dead)
             || matches!(self.phase, Phase::Lingering(_) | Phase::Gone);
         shared.ended = self.ended().cloned().map(Box::new);
-        state.linked_bytes = u32::try_from(shared.cost_bytes()).unwrap_or(u32::MAX);
+        state.linked_bytes = u32::try_from(shared.bytes()).unwrap_or(u32::MAX);
         state.linked_messages = u16::try_from(shared.ready.messages()).unwrap_or(u16::MAX);
         shared.paused = !self.has_room(state, core);
         self.reading = match shared.waiting.as_ref().map(|waiting| waiting.purpose) {

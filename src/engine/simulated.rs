@@ -77,9 +77,10 @@ impl SimulatedEngine {
         self.shard.population()
     }
 
-    /// Bytes by which inboxes exceed their limit, as the shard accounts for them.
-    pub fn inbox_growth_bytes(&self) -> usize {
-        self.shard.core.inbox_growth_bytes.get()
+    /// What connections hold beyond their limits: as the shard accounts for it, and as it is.
+    pub fn growth_bytes(&self) -> (usize, usize) {
+        let core = &self.shard.core;
+        (core.account.used_bytes(), core.held_growth_bytes())
     }
 
     /// Counts so far.

@@ -167,12 +167,13 @@ impl Port {
         if payload.len() as u64 > limits.message_bytes_max {
             return Err(WriteFailure::TooLong);
         }
-        if state.talk.outbox.is_full(limits.outbox_high_water_bytes) {
+        if !state.takes(payload.len(), &self.core) {
             return Err(WriteFailure::Full(payload));
         }
         let opcode = opcode(kind, state.flags.has(Flag::BinaryData));
         state.flags.clear(Flag::Writing);
         state.talk.outbox.push_frame(opcode, payload);
+        state.has_written(&self.core);
         state.count_message_out();
         state.mark_dirty(&self.core);
         Ok(())
@@ -304,6 +305,7 @@ impl Drop for Port {
         }
         if state.talk.inbox.messages() > 0 || state.talk.excess_bytes > 0 {
             state.talk.inbox = Inbox::new();
+            state.talk.lent_bytes = 0;
             state.account(&self.core);
         }
         self.core.seats.handle_unhandled(state.id, matches!(state.phase, Phase::Gone));
@@ -344,13 +346,14 @@ impl Future for Read<'_> {
         let Self { port, len, deadline, .. } = *self;
         let core = &port.core;
         let mut state = port.state();
+        state.take_back(core);
         if state.talk.inbox.messages() > 0
             && !state.flags.has(Flag::Fenced)
             && let as_bytes = state.flags.has(Flag::BinaryData)
             && let Some(piece) = state.talk.inbox.take(len, as_bytes)
         {
             state.flags.put(Flag::AtEnd, piece.at_end);
-            state.account(core);
+            state.lend(piece.incoming.payload().len(), core);
             if state.flags.has(Flag::Paused) {
                 state.mark_dirty(core);
             }

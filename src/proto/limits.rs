@@ -32,19 +32,30 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 /// Bytes of the reason in a Close frame: a control frame less the code (RFC 6455 §5.5.1).
 pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
-/// Bytes that wait in a connection's inbox before the engine stops reading its socket, unless a
-/// pending read asked for more. Every message costs [`MESSAGE_COST_BYTES`] beside its payload.
+/// Bytes of payload that wait in a connection's inbox before the engine takes no more from its
+/// socket, unless a pending read asked for more. What came with the last of them, at most 16 KiB of
+/// a message, is still taken. The memory is at most twice that, and 64 KiB for a message on its way.
 pub const INBOX_BYTES_MAX: usize = 64 * 1024;
 
-/// Messages that wait in a connection's inbox before the engine stops reading its socket.
+/// Messages that wait in a connection's inbox before the engine takes no more from its socket.
 pub const INBOX_MESSAGES_MAX: usize = 1_024;
 
-/// What a message costs in an inbox beside its payload, so that empty ones are not free.
+/// Bytes that one batch of receives has brought and that the inbox has no room for: they are kept as
+/// they came, and taken in when there is room. What passes this counts as growth; passed together
+/// with [`INBOX_GROWTH_BYTES_MAX`]: close 1013.
+pub const REST_BYTES: usize = 128 * 1024;
+
+/// What a message of a peer that has gone costs beside its payload, so that empty ones are not free.
 pub const MESSAGE_COST_BYTES: usize = 64;
 
-/// Bytes by which all inboxes of a shard together may exceed [`INBOX_BYTES_MAX`] each. The one
-/// that asks for more is closed with 1013.
+/// Bytes that all connections of a shard together may hold beyond [`INBOX_BYTES_MAX`] and
+/// [`OUTBOX_HIGH_WATER_BYTES`] each: for long messages that are read whole, in the hands of handlers,
+/// and on their way out. One connection gets a quarter of what the others have left. Passed: it is
+/// read no further, and `write` waits.
 pub const INBOX_GROWTH_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Time for which a message may wait for room of the growth account. Passed: close 1013.
+pub const GROWTH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time without a message either way, and without being opened, after which a shared socket is
 /// closed (1001): the session timeout of a CSP application.
@@ -76,6 +87,10 @@ pub const OUTBOX_HIGH_WATER_BYTES: usize = 64 * 1024;
 
 /// Separate pieces in a connection's outbox above which `write` waits.
 pub const OUTBOX_ITEMS_MAX: usize = 1_024;
+
+/// Bytes in an outbox up to which every Ping of a batch is answered. Passed, and while a send is under
+/// way: only the newest is, as RFC 6455 §5.5.3 allows.
+pub const PONGS_BYTES_MAX: usize = 2 * 1024;
 
 /// Payloads up to this many bytes are copied behind each other into one outbox buffer, so that
 /// many small messages leave as one send; larger ones are sent from where they are.
@@ -150,7 +165,6 @@ pub const SERVER_FRAME_HEADER_BYTES_MAX: usize = 10;
 const _: () = {
     assert!(CLOSE_REASON_BYTES_MAX == 123);
     assert!(OUTBOX_COPY_BYTES_MAX <= OUTBOX_HIGH_WATER_BYTES);
-    assert!(INBOX_MESSAGES_MAX * MESSAGE_COST_BYTES <= INBOX_BYTES_MAX);
     assert!(READ_LEN_DEFAULT <= INBOX_BYTES_MAX);
     assert!(INBOX_BYTES_MAX as u64 <= MESSAGE_BYTES_MAX);
 };

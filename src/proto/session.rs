@@ -114,8 +114,9 @@ impl Session {
         between_frames && self.message.is_none()
     }
 
-    /// Takes in the next bytes from the peer, all of them, cut anywhere. They are unmasked in
-    /// place, so `input` is of no use afterwards.
+    /// Takes in the next bytes from the peer, cut anywhere, and says how many: all of them, unless
+    /// the sink [is full](Events::is_full); the others are to come again. They are unmasked in
+    /// place, so what was taken is of no use afterwards.
     ///
     /// An error is reported once; after it, and after a Close frame, input is ignored.
     ///
@@ -126,9 +127,10 @@ impl Session {
         input: &mut [u8],
         limits: &SessionLimits,
         events: &mut impl Events,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<usize, ProtocolError> {
+        let all_bytes = input.len();
         let mut rest = input;
-        while !rest.is_empty() && !self.ended {
+        while !rest.is_empty() && !self.ended && !events.is_full() {
             let consumed = if self.is_between_messages() {
                 self.handle_whole_messages(rest, limits, events)
             } else {
@@ -146,7 +148,7 @@ impl Session {
                 }
             }
         }
-        Ok(())
+        Ok(if self.ended { all_bytes } else { all_bytes - rest.len() })
     }
 
     /// The reserved bits that the extensions of this connection use, RSV1 being 4. The one place
@@ -175,14 +177,15 @@ impl Session {
             }
         };
         let rest = &mut input[header_bytes..];
-        let payload_bytes = usize::try_from(frame.remaining_bytes)
+        let mut payload_bytes = usize::try_from(frame.remaining_bytes)
             .map_or(rest.len(), |bytes| bytes.min(rest.len()));
         let payload = &mut rest[..payload_bytes];
-        frame.remaining_bytes -= payload_bytes as u64;
         if frame.opcode.is_control() {
+            frame.remaining_bytes -= payload_bytes as u64;
             self.handle_control(frame, payload, events)?;
         } else {
-            self.handle_data(frame, payload, events)?;
+            payload_bytes = self.handle_data(frame, payload, events)?;
+            frame.remaining_bytes -= payload_bytes as u64;
         }
         self.place = if frame.remaining_bytes == 0 {
             Place::BETWEEN_FRAMES
@@ -306,16 +309,16 @@ impl Session {
         Ok(())
     }
 
-    /// `frame.remaining_bytes` are those after `payload`.
+    /// `frame.remaining_bytes` are those from `payload` on. Says how many of `payload` were taken.
     #[inline(always)]
     fn handle_data(
         &mut self,
         frame: OpenFrame,
         payload: &mut [u8],
         events: &mut impl Events,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<usize, ProtocolError> {
         let text = self.message == Some(MessageKind::Text);
-        let mut remaining_bytes = frame.remaining_bytes + payload.len() as u64;
+        let mut remaining_bytes = frame.remaining_bytes;
         for block in payload.chunks_mut(BLOCK_BYTES) {
             let ascii = unmask_seeing_ascii(block, frame.key, 0);
             //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
@@ -327,15 +330,19 @@ impl Session {
             }
             remaining_bytes -= block.len() as u64;
             events.message_data(block, remaining_bytes)?;
+            if remaining_bytes > 0 && events.is_full() {
+                break;
+            }
         }
-        if frame.fin && frame.remaining_bytes == 0 {
+        if frame.fin && remaining_bytes == 0 {
             if text {
                 self.utf8.finish()?;
             }
             self.message = None;
             events.message_end();
         }
-        Ok(())
+        // As many as the payload has.
+        Ok((frame.remaining_bytes - remaining_bytes) as usize)
     }
 
     fn handle_control(

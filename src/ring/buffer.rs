@@ -11,7 +11,7 @@ mod store;
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 
 /// Bytes that [`Buffer::with_headroom`] keeps free in front, so that a frame header can be put
@@ -361,6 +361,15 @@ impl Deref for Buffer {
         // SAFETY: the bytes from start to end are inside the memory and have been written; nobody
         // writes to them while `self` is borrowed.
         unsafe { std::slice::from_raw_parts(self.at(self.head().start), self.len()) }
+    }
+}
+
+impl DerefMut for Buffer {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `deref`; `&mut self` is the only way to them, and without bytes the slice
+        // is empty, so that nobody writes to `EMPTY`.
+        unsafe { std::slice::from_raw_parts_mut(self.at(self.head().start), self.len()) }
     }
 }
 

@@ -27,12 +27,25 @@ enum Event {
     Close(CloseCode, String),
 }
 
-#[derive(Default)]
 struct Recorder {
     events: Vec<Event>,
+    /// Messages, or parts of one, that it takes before it is full.
+    room: usize,
     data_bytes_max: usize,
     frame_remaining: u64,
     refuses: bool,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            room: usize::MAX,
+            data_bytes_max: 0,
+            frame_remaining: 0,
+            refuses: false,
+        }
+    }
 }
 
 impl Events for Recorder {
@@ -45,6 +58,7 @@ impl Events for Recorder {
         if self.refuses {
             return Err(Refused);
         }
+        self.room -= 1;
         self.data_bytes_max = self.data_bytes_max.max(bytes.len());
         self.frame_remaining = frame_remaining;
         if let Some(Event::Data(data)) = self.events.last_mut() {
@@ -57,6 +71,10 @@ impl Events for Recorder {
 
     fn message_end(&mut self) {
         self.events.push(Event::End);
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.room == 0
     }
 
     fn ping(&mut self, payload: &[u8]) {
@@ -84,7 +102,7 @@ fn run(input: &[u8], cuts: &[usize], limits: &SessionLimits) -> Outcome {
         let mut piece = input[start..end].to_vec();
         let handled = session.handle_input(&mut piece, limits, &mut recorder);
         assert!(result.is_ok() || handled.is_ok(), "an error is reported once");
-        result = result.and(handled);
+        result = result.and(handled.map(drop));
         start = end;
     }
     assert!(recorder.data_bytes_max <= 16 * 1024);

@@ -144,7 +144,7 @@ fn empty_fragments_are_counted() {
     let error = loop {
         assert!(sent <= max, "the flood goes on");
         match session.handle_input(&mut flood.clone(), &limits, &mut recorder) {
-            Ok(()) => sent += 1_000,
+            Ok(_) => sent += 1_000,
             Err(error) => break error,
         }
     };
@@ -152,7 +152,7 @@ fn empty_fragments_are_counted() {
     assert_eq!(error, ProtocolError::TooManyFragments);
     assert_eq!(error.close_code(), CloseCode::POLICY);
     assert_eq!(recorder.events, [Event::Begin(MessageKind::Binary)]);
-    assert_eq!(session.handle_input(&mut flood.clone(), &limits, &mut recorder), Ok(()));
+    assert_eq!(session.handle_input(&mut flood.clone(), &limits, &mut recorder).map(drop), Ok(()));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_sink_without_room_ends_the_connection() {
     assert_eq!(result, Err(ProtocolError::Refused));
     assert_eq!(ProtocolError::Refused.close_code(), CloseCode::TRY_AGAIN_LATER);
     let mut more = frame(FIN | PING, b"");
-    assert_eq!(session.handle_input(&mut more, &limits, &mut recorder), Ok(()));
+    assert_eq!(session.handle_input(&mut more, &limits, &mut recorder).map(drop), Ok(()));
     use MessageKind::Binary;
     assert_eq!(recorder.events, [Event::Begin(Binary), Event::End, Event::Begin(Binary)]);
 }
@@ -238,4 +238,35 @@ fn the_rest_of_a_frame_is_announced() {
     assert_eq!(recorder.data_bytes_max, 16 * 1024);
     use Event::{Begin, Data, End};
     assert_eq!(recorder.events, [Begin(MessageKind::Binary), Data(payload), End]);
+}
+
+#[test]
+fn a_full_sink_takes_one_thing_at_a_time_and_the_rest_comes_again() {
+    let long: Vec<u8> = (0..70_000u32).map(|index| (index % 251) as u8).collect();
+    let script = [frame(FIN | BINARY, &long), script()].concat();
+    let (expected, _) = run_whole(&script);
+    for cut in [1, 20_000, 20_001, script.len() - 1] {
+        let mut session = Session::new();
+        let mut recorder = Recorder::default();
+        for mut rest in [script[..cut].to_vec(), script[cut..].to_vec()] {
+            let mut calls = 0;
+            while !rest.is_empty() {
+                recorder.room = 1;
+                let limits = SessionLimits::default();
+                let taken = session.handle_input(&mut rest, &limits, &mut recorder).unwrap();
+                assert!(taken > 0 && recorder.data_bytes_max <= 16 * 1024);
+                rest.drain(..taken);
+                calls += 1;
+            }
+            assert!(calls > 1 || cut == 1 || cut == script.len() - 1);
+        }
+        assert_eq!(recorder.events, expected, "{cut}");
+    }
+    let mut full = Recorder { room: 0, ..Recorder::default() };
+    let taken = Session::new().handle_input(
+        &mut frame(FIN | PING, b""),
+        &SessionLimits::default(),
+        &mut full,
+    );
+    assert_eq!((taken, full.events), (Ok(0), vec![]));
 }

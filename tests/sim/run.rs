@@ -63,7 +63,9 @@ struct Run {
 pub fn run(seed: u64) -> Report {
     let mut dice = Dice::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d) ^ 0x5eed);
     let options = SimOptions::from_seed(seed);
-    let settings = settings(&mut dice, options.slots);
+    let mut settings = settings(&mut dice, options.slots);
+    let mut growth = Dice::new(seed ^ 0x6b0f_7ac3);
+    settings.limits.inbox_growth_bytes_max = growth.pick(&[256 << 20, 256 << 20, 1 << 20]);
     let drains_at_ms = dice.chance(200).then(|| dice.between(1, 8_000) as u64);
     let mut run = Run::new(seed, options, settings, &mut dice);
     let drained = run.until_all_are_over(drains_at_ms);
@@ -166,6 +168,8 @@ impl Run {
         let before = (self.net.now(), self.engine.totals().ring.completions);
         assert!(self.turns < TURNS_MAX, "seed {}: does not end", self.seed);
         let goes_on = self.engine.turn().unwrap();
+        let (accounted, held) = self.engine.growth_bytes();
+        assert_eq!(accounted, held, "seed {}: the growth account", self.seed);
         for id in self.ledger.take_left() {
             self.control.attend(id);
         }
@@ -227,7 +231,7 @@ impl Run {
             client.step(&self.net);
             assert!(client.is_over() || client.is_left_alone(&self.net), "{client:?}");
         }
-        assert_eq!(self.engine.inbox_growth_bytes(), 0, "seed {seed}");
+        assert_eq!(self.engine.growth_bytes(), (0, 0), "seed {seed}");
         let [opened, panicked, ended] =
             [&self.ledger.opened, &self.ledger.panicked, &self.ledger.ended]
                 .map(|count| count.load(Ordering::Relaxed));

@@ -57,6 +57,13 @@ pub trait Events {
         Ok(())
     }
 
+    /// Whether it wants no more for now; asked after each message and each part of one. What was not
+    /// taken in stays with who handed it in, who comes again with it.
+    #[inline(always)]
+    fn is_full(&mut self) -> bool {
+        false
+    }
+
     /// A Ping, which is to be answered by a Pong with the same payload of at most 125 bytes.
     fn ping(&mut self, payload: &[u8]);
 

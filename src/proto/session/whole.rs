@@ -12,8 +12,9 @@ const MASKED: u8 = 0x80;
 
 impl Session {
     /// Takes whole messages of up to 16 KiB from the beginning of `input`, one frame each, for as
-    /// long as they follow each other, and says how many bytes they were. Stops in front of
-    /// anything else, a mistake included: [`Session::handle_part`] knows all that can come.
+    /// long as they follow each other and the sink is not full, and says how many bytes they were.
+    /// Stops in front of anything else, a mistake included: [`Session::handle_part`] knows all that
+    /// can come.
     ///
     /// To be called between two messages only.
     #[inline(always)]
@@ -35,6 +36,9 @@ impl Session {
             }
             events.message(kind, payload)?;
             (rest_bytes, rest) = (after.len(), after);
+            if events.is_full() {
+                break;
+            }
         }
         Ok(all_bytes - rest_bytes)
     }
