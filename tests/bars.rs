@@ -13,6 +13,8 @@ mod frames;
 mod hosts;
 #[path = "bars/hygiene.rs"]
 mod hygiene;
+#[path = "bars/memory.rs"]
+mod memory;
 #[path = "bars/openings.rs"]
 mod openings;
 #[path = "bars/state.rs"]

@@ -17,10 +17,11 @@ const LIMITS: &str = include_str!("../src/proto/limits.rs");
 const INTERNAL: [&str; 2] = ["OUTBOX_COPY_BYTES_MAX", "SERVER_FRAME_HEADER_BYTES_MAX"];
 
 /// Rows whose default is no number, or is the way something is made.
-const WITHOUT_AMOUNT: [&str; 4] = [
+const WITHOUT_AMOUNT: [&str; 5] = [
     "origin of the page",
     "name of a page's host, straight at a port of a server on loopback alone",
     "connections",
+    "memory of the process",
     "Pings answered while a send is under way",
 ];
 

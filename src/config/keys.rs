@@ -85,6 +85,11 @@ pub(super) const KEYS: &[Key] = &[
         "Bytes that all connections of a shard together may hold beyond their limits. Passed: reading stops and writes wait; close 1013 after 10 s.",
     ),
     key(
+        "limits.memory_max",
+        Kind::ZeroOr(32 * MIB, 1 << 50),
+        "Bytes of memory that the process may have. 0: no limit. At 80 % nobody grows, at 90 % handshakes are refused (503), at 100 % those who hold most are cut.",
+    ),
+    key(
         "limits.outbox_high_water_bytes",
         Kind::Integer(4_096, 1 << 30),
         "Bytes that wait for a slow peer before a write waits too.",

@@ -95,6 +95,17 @@ impl Exposition {
         each("remains_bytes", Gauge, "What it costs.", |shard| shard.remains_bytes);
         let help = "Those of which it was given up and not read.";
         each("remains_lost_total", Counter, help, |shard| shard.totals.remains_lost);
+        each("shed_total", Counter, "Connections cut for want of memory.", |s| s.totals.shed);
+        each("memory_growth_bytes", Gauge, "What connections hold beyond their limits.", |shard| {
+            shard.memory.growth_bytes
+        });
+        each("memory_kept_bytes", Gauge, "Buffers that wait for their next use.", |shard| {
+            shard.memory.kept_bytes
+        });
+        each("memory_returned_bytes_total", Counter, "Buffers given back.", |shard| {
+            shard.memory.returned_bytes
+        });
+        each("memory_pool_bytes", Gauge, "Buffers to receive into.", |s| s.memory.pool_bytes);
         self.family("tick_age_seconds", Gauge, "Time since the shard last went round.");
         for shard in shards {
             let number = shard.shard.to_string();

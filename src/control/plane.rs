@@ -9,9 +9,13 @@ use super::limits::{
 };
 use crate::{EngineHandle, LogQueue};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+/// Time between the end of a connection and giving back what it had.
+const TIDY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Shared by every connection of a control plane.
 pub(super) struct Plane {
@@ -31,6 +35,8 @@ pub(super) struct Plane {
     pub(super) counts: Counts,
     /// The log of the program, if it counts its lines.
     pub(super) log: Option<LogQueue>,
+    /// Somebody is about to give memory back.
+    pub(super) tidies: AtomicBool,
 }
 
 impl Plane {
@@ -46,6 +52,19 @@ impl Plane {
             times: Times::default(),
             counts: Counts::default(),
             log: None,
+            tidies: AtomicBool::new(false),
+        }
+    }
+
+    /// A connection has ended: what the last ones have freed is given to the system in a while, by
+    /// the thread that has it.
+    pub(super) fn tidy_soon(self: Arc<Self>) {
+        if !self.tidies.swap(true, Ordering::Relaxed) {
+            tokio::spawn(async move {
+                sleep(TIDY_PAUSE).await;
+                self.tidies.store(false, Ordering::Relaxed);
+                crate::engine::tidy();
+            });
         }
     }
 

@@ -149,7 +149,11 @@ fn start<S>(stream: S, door: Door, plane: &Arc<Plane>, visit: Visit)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    tokio::spawn(converse(stream, door, Arc::clone(plane), visit));
+    let plane = Arc::clone(plane);
+    tokio::spawn(async move {
+        converse(stream, door, Arc::clone(&plane), visit).await;
+        plane.tidy_soon();
+    });
 }
 
 async fn converse<S>(stream: S, door: Door, plane: Arc<Plane>, visit: Visit)

@@ -5,7 +5,9 @@ use super::list::millis;
 use super::plane::Plane;
 use super::query::Query;
 use super::tokens::Access;
-use crate::{EngineStatus, LogCounts, LogQueue, RouteStatus, ShardStatus, Totals};
+use crate::{
+    EngineStatus, LogCounts, LogQueue, MemoryLevel, RouteStatus, ShardMemory, ShardStatus, Totals,
+};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -25,6 +27,7 @@ pub(super) struct StatusJson {
     healthy: bool,
     connections: u64,
     connections_max: u64,
+    memory: MemoryJson,
     routes: Vec<RouteJson>,
     shards: Vec<ShardJson>,
     totals: TotalsJson,
@@ -40,6 +43,18 @@ struct LogJson {
     written: u64,
     dropped: u64,
     waiting_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct MemoryJson {
+    level: &'static str,
+    bytes_max: u64,
+    resident_bytes: u64,
+    growth_bytes: u64,
+    kept_bytes: u64,
+    returned_bytes: u64,
+    pool_bytes: u64,
+    shed: u64,
 }
 
 #[derive(Serialize)]
@@ -150,6 +165,7 @@ fn json_of(access: Access, status: EngineStatus, log: Option<LogCounts>) -> Stat
         healthy: status.healthy,
         connections: status.connections,
         connections_max: status.connections_max,
+        memory: memory(&status),
         routes: status.routes.into_iter().map(route).collect(),
         shards: status.shards.iter().map(shard).collect(),
         totals: totals(&status.totals),
@@ -166,6 +182,25 @@ fn json_of(access: Access, status: EngineStatus, log: Option<LogCounts>) -> Stat
 /// The HTTP status of a refusal; `other` for those that are seldom.
 pub(super) fn refusal_name(status: u16) -> String {
     if status == 0 { "other".into() } else { status.to_string() }
+}
+
+fn memory(status: &EngineStatus) -> MemoryJson {
+    let sum = |of: fn(&ShardMemory) -> u64| status.shards.iter().map(|s| of(&s.memory)).sum();
+    MemoryJson {
+        level: match status.memory.level {
+            MemoryLevel::Calm => "calm",
+            MemoryLevel::Tight => "tight",
+            MemoryLevel::Scarce => "scarce",
+            MemoryLevel::Over => "over",
+        },
+        bytes_max: status.memory.bytes_max,
+        resident_bytes: status.memory.resident_bytes,
+        growth_bytes: sum(|memory| memory.growth_bytes),
+        kept_bytes: sum(|memory| memory.kept_bytes),
+        returned_bytes: sum(|memory| memory.returned_bytes),
+        pool_bytes: sum(|memory| memory.pool_bytes),
+        shed: status.totals.shed,
+    }
 }
 
 fn route(route: RouteStatus) -> RouteJson {

@@ -3,9 +3,11 @@
 //! A connection may have a share of what is free, so that the account is never full: who comes when
 //! others have taken much gets less, and something. What it counts is in [`super::room`].
 
+use super::memory::{Memory, MemoryLevel};
 use super::registry::SlotId;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A connection may have one of so many equal parts of what the others have left.
 const SHARES: usize = 4;
@@ -13,6 +15,7 @@ const SHARES: usize = 4;
 /// See the module.
 pub(super) struct Account {
     bytes_max: usize,
+    memory: Arc<Memory>,
     used_bytes: Cell<usize>,
     /// Connections that wait for room in it.
     waiting: RefCell<HashSet<SlotId>>,
@@ -21,9 +24,9 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize, memory: Arc<Memory>) -> Self {
         let waiting = RefCell::default();
-        Self { bytes_max, used_bytes: Cell::new(0), waiting, freed: Cell::new(false) }
+        Self { bytes_max, memory, used_bytes: Cell::new(0), waiting, freed: Cell::new(false) }
     }
 
     /// What all connections hold of it.
@@ -36,8 +39,11 @@ impl Account {
         self.free_bytes(own_bytes) / SHARES
     }
 
-    /// What the others have left.
+    /// What the others have left; nothing while the process is near the end of its memory.
     pub(super) fn free_bytes(&self, own_bytes: u32) -> usize {
+        if self.memory.level() >= MemoryLevel::Tight {
+            return 0;
+        }
         self.bytes_max.saturating_sub(self.used_bytes.get() - own_bytes as usize)
     }
 
@@ -52,6 +58,11 @@ impl Account {
     /// Tells this connection when there is more room.
     pub(super) fn wait(&self, id: SlotId) {
         self.waiting.borrow_mut().insert(id);
+    }
+
+    /// There may be more room for another reason.
+    pub(super) fn tell(&self) {
+        self.freed.set(true);
     }
 
     /// Whether something was given back since who waits was told.
@@ -73,7 +84,7 @@ mod tests {
 
     #[test]
     fn shares_shrink_as_it_fills_and_never_fill_it() {
-        let account = Account::new(256 << 20);
+        let account = Account::new(256 << 20, Arc::default());
         let mut free = account.free_bytes(0);
         for _ in 0..40 {
             let share = account.share_bytes(0).min(16 << 20);
@@ -87,7 +98,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_told_once_something_is_given_back() {
-        let account = Account::new(1_000);
+        let account = Account::new(1_000, Arc::default());
         let id = SlotId { slot: 1, generation: 2 };
         account.change(0, 400);
         account.wait(id);

@@ -82,6 +82,7 @@ impl<R: Ring> Shard<R> {
                     return;
                 }
                 Command::Status { reply } => reply.send(self.report()),
+                Command::Memory { shed_bytes } => self.handle_memory(shed_bytes),
                 Command::Open { .. } | Command::Write(_) | Command::Scan { .. } => {}
             }
         }
@@ -143,6 +144,7 @@ impl<R: Ring> Shard<R> {
                 free_buffer_eighths: self.ring.free_buffer_eighths(),
                 remains: self.core.shared.borrow().remains.count() as u64,
                 remains_bytes: self.core.shared.borrow().remains.cost_bytes() as u64,
+                memory: self.memory_status(),
                 tick_age: std::time::Duration::ZERO,
             },
             routes: self.core.route_counts.borrow().clone(),

@@ -18,6 +18,11 @@ pub(super) fn handle_request(request: Box<Request>, id: SlotId, core: &Rc<Core>,
         state.refuse(&refusal, core);
         return;
     }
+    if core.is_memory_scarce() {
+        let text = "this server is near the end of its memory; try again later";
+        state.refuse(&later(id.slot ^ id.generation, text), core);
+        return;
+    }
     let route = routes.find(request.path());
     state.route = route.unwrap_or(u16::MAX);
     let origins = &core.settings.origins;
@@ -82,4 +87,10 @@ fn upgrade_required() -> Refusal {
     Refusal::new(426, "this path speaks WebSocket: connect with ws:// instead")
         .with_own_header("Upgrade", "websocket")
         .with_own_header("Sec-WebSocket-Version", "13")
+}
+
+/// Spread, so that those who are told so do not all come back in the same second.
+fn later(spread: u32, text: &'static str) -> Refusal {
+    let seconds = 5 + (spread.wrapping_mul(0x9e37_79b9) >> 16) % 26;
+    Refusal::new(503, text).with_own_header("Retry-After", &seconds.to_string())
 }

@@ -37,6 +37,7 @@ pub(crate) fn shard<R: Ring>(ring: R, settings: Settings, routes: Routes) -> Sha
         ids: Ids::new(),
         events: Arc::new(Events::new(TimeOfDay::Invented, 1)),
         shards: 1,
+        memory: Arc::default(),
     };
     Shard::new(ring, parts)
 }
@@ -113,6 +114,7 @@ impl Seated {
             routes: Arc::default(),
             places: Arc::new(Places::new(count as u32, &Settings::default())),
             shards: 1,
+            memory: Arc::default(),
         };
         let core = Core::new(parts, count as u32);
         Self { core, batch: Vec::new(), taken: Taken::default() }

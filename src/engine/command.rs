@@ -127,6 +127,10 @@ pub(super) enum Command {
     Status {
         reply: Reply<ShardReport>,
     },
+    /// The process comes near its limit of memory, or no more; so many bytes are to go.
+    Memory {
+        shed_bytes: u64,
+    },
 }
 
 /// A message to a socket, by its id.

@@ -1,14 +1,15 @@
 //! What the parts of one shard share: time, tasks, deadlines, limits, counts. Never leaves its
 //! thread.
 
-use super::connection::Connection;
 use super::account::Account;
+use super::connection::Connection;
 use super::events::{EventClose, EventKind, Happened};
 use super::executor::Executor;
 use super::foreign::Later;
 use super::ids::Ids;
 use super::link::Outgoing;
 use super::log::Quotas;
+use super::memory::Memory;
 use super::peers::Peers;
 use super::places::Places;
 use super::registry::{Registry, SlotId};
@@ -44,6 +45,8 @@ pub(crate) struct Core {
     pub(super) dirty: RefCell<Vec<SlotId>>,
     /// What connections hold beyond their limits, together.
     pub(super) account: Account,
+    /// How near the process is to its limit of memory.
+    pub(super) memory: Arc<Memory>,
     pub(super) counters: Counters,
     pub(super) ids: Ids,
     /// The sessions of those connections that have one.
@@ -70,14 +73,18 @@ pub(crate) struct Core {
 
 impl Core {
     pub(super) fn new(parts: CoreParts, connections: u32) -> Self {
-        let CoreParts { settings, remote, ids, routes, places, shards } = parts;
+        let CoreParts { settings, remote, ids, routes, places, shards, memory } = parts;
         let session_limits = SessionLimits {
             message_bytes_max: settings.limits.message_bytes_max,
             message_fragments_max: settings.limits.message_fragments_max,
         };
         let loopback_ports = settings.loopback_ports();
         Self {
-            account: Account::new(settings.limits.inbox_growth_bytes_max),
+            account: Account::new(
+                memory.growth_bytes_max(settings.limits.inbox_growth_bytes_max, shards),
+                Arc::clone(&memory),
+            ),
+            memory,
             settings,
             session_limits,
             loopback_ports,
@@ -156,6 +163,7 @@ pub(super) struct CoreParts {
     pub(super) routes: Arc<Routes>,
     pub(super) places: Arc<Places>,
     pub(super) shards: usize,
+    pub(super) memory: Arc<Memory>,
 }
 
 /// Counts of one route.
@@ -188,6 +196,8 @@ pub(super) struct Counters {
     pub(super) rearmed: Cell<u64>,
     /// Sockets that are gone whose last words were given up and not read.
     pub(super) remains_lost: Cell<u64>,
+    /// Connections cut for want of memory.
+    pub(super) shed: Cell<u64>,
     pub(super) bytes_in: Cell<u64>,
     pub(super) bytes_out: Cell<u64>,
     pub(super) messages_in: Cell<u64>,
@@ -208,6 +218,7 @@ impl Counters {
             stale_completions: self.stale_completions.get(),
             rearmed: self.rearmed.get(),
             remains_lost: self.remains_lost.get(),
+            shed: self.shed.get(),
             cut: cut as u64,
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
@@ -238,6 +249,8 @@ pub struct Totals {
     pub rearmed: u64,
     /// Shared sockets that are gone and whose last words were given up and not read.
     pub remains_lost: u64,
+    /// Connections cut for want of memory.
+    pub shed: u64,
     /// Connections that the drain had to cut.
     pub cut: u64,
     /// Bytes received.
@@ -262,6 +275,7 @@ impl AddAssign for Totals {
         self.stale_completions += other.stale_completions;
         self.rearmed += other.rearmed;
         self.remains_lost += other.remains_lost;
+        self.shed += other.shed;
         self.cut += other.cut;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;

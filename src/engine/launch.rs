@@ -6,6 +6,7 @@ use super::foreign;
 use super::ids::Ids;
 use super::listener::{self, BindError, Listener};
 use super::log::LAST_WORDS;
+use super::memory::{self, Memory};
 use super::places::Places;
 use super::reach::Reach;
 use super::receive_pool::{buffers, receive_mode};
@@ -137,15 +138,12 @@ pub(crate) fn launch(
     let addresses = settings.listen.clone();
     let options = ring_options(&settings, shards, limits.nofile_soft)?;
     let runtime = resources::tokio_runtime().map_err(StartError::Thread)?;
-    let reserved = SLOTS_RESERVED_MAX.min(options.slots / 8);
-    let of_shard = options.slots - reserved;
-    let of_shards = of_shard.saturating_mul(shards as u32);
-    let connections_max = settings.connections_max.map_or(of_shards, |max| max.min(of_shards));
+    let (of_shard, connections_max) = capacity(&options, &settings, shards);
     let places = Arc::new(Places::new(connections_max, &settings));
-    let settings = Arc::new(settings);
-    let routes = Arc::new(routes);
+    let (settings, routes) = (Arc::new(settings), Arc::new(routes));
     let ids = Ids::new();
     let events = Arc::new(Events::new(TimeOfDay::Host, shards));
+    let memory = Arc::new(Memory::new(settings.limits.memory_max));
     let (ready, started) = channel();
     let mut shard_threads = Vec::new();
     let remotes: Vec<Arc<Remote>> = (0..shards).map(|_| Arc::default()).collect();
@@ -164,6 +162,7 @@ pub(crate) fn launch(
             ids: ids.for_shard(index),
             events: Arc::clone(&events),
             shards,
+            memory: Arc::clone(&memory),
         };
         let sockets = listeners.iter().map(|l| l.socket.try_clone()).collect::<Result<_, _>>();
         let sockets = sockets.map_err(StartError::Descriptors)?;
@@ -192,8 +191,18 @@ pub(crate) fn launch(
         draining: AtomicBool::new(false),
         // Weak, so that a handle that outlives the engine keeps no socket open.
         listeners: Arc::downgrade(&listeners),
+        memory,
     });
+    memory::start_watch(&runtime, &reach);
     Ok(Running { shards: shard_threads, reach, addresses, runtime, _listeners: listeners })
+}
+
+/// Connections that a shard takes, and the whole process.
+fn capacity(options: &KernelRingOptions, settings: &Settings, shards: usize) -> (u32, u32) {
+    let reserved = SLOTS_RESERVED_MAX.min(options.slots / 8);
+    let of_shard = options.slots - reserved;
+    let of_shards = of_shard.saturating_mul(shards as u32);
+    (of_shard, settings.connections_max.map_or(of_shards, |max| max.min(of_shards)))
 }
 
 /// Origins in the form in which they are compared.

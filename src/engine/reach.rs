@@ -12,6 +12,7 @@ use super::holder::Holder;
 use super::ids::{Claim, Ids};
 use super::link::Outgoing;
 use super::listener::Listener;
+use super::memory::{Memory, MemoryLevel};
 use super::remote::Remote;
 use super::routes::Routes;
 use super::sockets::{SocketCursor, SocketInfo, SocketPage, SocketQuery};
@@ -37,6 +38,7 @@ pub(crate) struct Reach {
     pub(super) connections_max: u64,
     pub(super) draining: AtomicBool,
     pub(super) listeners: Weak<Vec<Listener>>,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl Reach {
@@ -178,6 +180,7 @@ impl Reach {
             ready: self.is_ready(),
             draining: self.draining.load(Ordering::Relaxed),
             connections_max: self.connections_max,
+            memory: self.memory.status(),
             routes: self.routes.statuses(),
             ..EngineStatus::default()
         };
@@ -204,7 +207,9 @@ impl Reach {
 
     /// Whether the engine accepts connections.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.remotes.iter().all(|r| !r.is_closed())
+        !self.draining.load(Ordering::Relaxed)
+            && self.memory.level() < MemoryLevel::Scarce
+            && self.remotes.iter().all(|r| !r.is_closed())
     }
 
     /// Whether every shard goes round, or waits. One that has ended because of a drain has done what

@@ -270,6 +270,14 @@ impl Connection {
         }
     }
 
+    /// What would be free without it: everything that it holds.
+    pub(super) fn held_bytes(&self, core: &Core) -> usize {
+        let linked = core.shared.borrow().find(self.id.slot).map_or(0, |s| s.linked_bytes as usize);
+        let talk = &self.talk;
+        let held = talk.inbox.held_bytes() + talk.outbox.bytes() + talk.rest.len();
+        held + linked + talk.lent_bytes as usize
+    }
+
     /// `None`: there is nothing to account for.
     fn excess(&self, linked_bytes: usize, core: &Core) -> Option<u32> {
         let limits = &core.settings.limits;

@@ -128,6 +128,9 @@ pub struct Limits {
     pub inbox_messages_max: usize,
     /// Of a shard. See [`limits::INBOX_GROWTH_BYTES_MAX`].
     pub inbox_growth_bytes_max: usize,
+    /// Bytes of memory that the process may have. 0, the default: there is no limit. See
+    /// [`MemoryLevel`](super::MemoryLevel) for what happens when it comes near.
+    pub memory_max: u64,
     /// See [`limits::OUTBOX_HIGH_WATER_BYTES`].
     pub outbox_high_water_bytes: usize,
     /// `SO_SNDBUF` of every connection (socket(7)), which the kernel doubles. 0, the default: the
@@ -148,6 +151,7 @@ impl Default for Limits {
             inbox_bytes_max: limits::INBOX_BYTES_MAX,
             inbox_messages_max: limits::INBOX_MESSAGES_MAX,
             inbox_growth_bytes_max: limits::INBOX_GROWTH_BYTES_MAX,
+            memory_max: 0,
             outbox_high_water_bytes: limits::OUTBOX_HIGH_WATER_BYTES,
             socket_send_buffer_bytes: 0,
             log_lines_per_second_max: limits::LOG_LINES_PER_SECOND_MAX,

@@ -12,6 +12,7 @@ use super::draining::Ending;
 use super::events::Events;
 use super::executor::Ended;
 use super::flags::Flag;
+use super::memory::{Governor, Memory};
 use super::places::Places;
 use super::registry::{Receive, Registry, Slot, SlotId, Teardown};
 use super::remote::{Remote, Taken};
@@ -21,7 +22,9 @@ use super::status::Histogram;
 use super::{arrivals, foreign, log};
 use crate::clock::Moment;
 use crate::proto::Request;
-use crate::ring::{AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, Token};
+use crate::ring::{
+    AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, Token, memory,
+};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,6 +58,7 @@ pub struct Shard<R: Ring> {
     /// When the batch began, if it is measured.
     measured_from_ns: Option<u64>,
     pub(super) read_to_write: Histogram,
+    pub(super) governor: Governor,
     ending: Ending,
 }
 
@@ -73,6 +77,7 @@ pub struct ShardParts {
     pub(super) events: Arc<Events>,
     /// Shards there are.
     pub(super) shards: usize,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl<R: Ring> Shard<R> {
@@ -85,7 +90,9 @@ impl<R: Ring> Shard<R> {
             routes: Arc::clone(&parts.routes),
             places: parts.places,
             shards: parts.shards,
+            memory: parts.memory,
         };
+        memory::keep_buffers();
         let core = Rc::new(Core::new(core_parts, ring.slots()));
         core.now.set(ring.now());
         // A Unix socket is one for all shards.
@@ -110,6 +117,7 @@ impl<R: Ring> Shard<R> {
             turns_unmeasured: TURNS_PER_MEASUREMENT,
             measured_from_ns: None,
             read_to_write: Histogram::default(),
+            governor: Governor::new(),
             ending,
         };
         shard.arm_acceptors();
@@ -144,10 +152,8 @@ impl<R: Ring> Shard<R> {
         }
         self.run_handlers();
         self.settle_dirty();
-        if self.core.account.has_news() {
-            self.core.tell_waiting();
-        }
         self.feed_starved();
+        self.keep_house(now);
         self.arm_acceptors();
         if self.core.unusual.get() {
             self.finish_unusual(now);
@@ -210,7 +216,8 @@ impl<R: Ring> Shard<R> {
         let draining = self.drain.as_ref().map(|drain| drain.next());
         let starving = (!self.starved.is_empty()).then(|| now + Duration::from_millis(1));
         let remains = self.core.shared.borrow().remains.due();
-        let others = draining.into_iter().chain(starving).chain(remains);
+        let others =
+            draining.into_iter().chain(starving).chain(remains).chain(self.governor.deadline());
         timers.into_iter().chain(accepting).chain(others).min()
     }
 

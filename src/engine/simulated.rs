@@ -40,6 +40,7 @@ impl SimulatedEngine {
             ids: Ids::new(),
             events: Arc::new(Events::new(TimeOfDay::Invented, 1)),
             shards: 1,
+            memory: Arc::default(),
         };
         let reach = Reach {
             remotes: vec![remote],
@@ -49,6 +50,7 @@ impl SimulatedEngine {
             connections_max: u64::from(connections_max),
             draining: AtomicBool::new(false),
             listeners: Weak::new(),
+            memory: Arc::default(),
         };
         Self { shard: Shard::new(ring, parts), reach: Arc::new(reach) }
     }

@@ -1,6 +1,7 @@
 //! What an engine has counted, and how it is: plain data for operators and metrics.
 
 use super::core::Totals;
+use super::memory::{MemoryStatus, ShardMemory};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct EngineStatus {
     pub connections: u64,
     /// Connections it takes at most.
     pub connections_max: u64,
+    /// How the memory of the process is.
+    pub memory: MemoryStatus,
     /// What all shards have counted.
     pub totals: Totals,
     /// Each shard.
@@ -56,6 +59,8 @@ pub struct ShardStatus {
     pub remains: u64,
     /// See [`remains`](Self::remains).
     pub remains_bytes: u64,
+    /// How its memory is.
+    pub memory: ShardMemory,
     /// Time since it last went round; zero while it waits for something to do.
     pub tick_age: Duration,
 }

@@ -7,7 +7,7 @@
 //! 4 KiB and more goes back to a store of the thread instead of to the allocator; below that the
 //! allocator is as quick.
 
-mod store;
+pub(super) mod store;
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
@@ -308,8 +308,8 @@ impl Buffer {
             let bytes = size_of::<Head>().wrapping_add(capacity);
             // SAFETY: `allocate` has found that this is a layout.
             let layout = unsafe { Layout::from_size_align_unchecked(bytes, align_of::<Head>()) };
-            // SAFETY: `allocate` made it with this layout. Called by `drop` only, and nothing of
-            // the kernel's points to it: what is being sent is in a `SendTable`.
+            // SAFETY: `allocate` made it with this layout. Called by `drop` and by the store, which
+            // forgets it then, and nothing of the kernel's points to it: what is being sent is in a `SendTable`.
             unsafe { dealloc(self.0.as_ptr().cast(), layout) };
         }
     }
@@ -397,6 +397,7 @@ mod tests {
 
     #[test]
     fn large_memory_is_used_again() {
+        store::keep();
         let first = Buffer::with_capacity(1 << 20);
         let address = first.as_ptr();
         drop(first);

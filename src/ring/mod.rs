@@ -17,6 +17,7 @@ mod address;
 mod buffer;
 mod kernel;
 mod lease_pool;
+pub mod memory;
 mod pool;
 pub mod probe;
 mod queue;

@@ -99,6 +99,9 @@ pub(super) struct SendTable {
 /// Spare records kept, so that a send allocates nothing.
 const SPARE_MAX: usize = 1_024;
 
+/// Runs of bytes for which a spare record keeps room.
+const VECTORS_KEPT: usize = 16;
+
 pub(super) struct Record {
     data: SendData,
     vectors: Vec<libc::iovec>,
@@ -143,6 +146,9 @@ impl SendTable {
         let mut record = place.expect("a completion of a send that is not in flight");
         self.in_flight -= 1;
         let data = std::mem::take(&mut record.data);
+        if record.vectors.capacity() > VECTORS_KEPT {
+            record.vectors = Vec::new();
+        }
         if self.spare.len() < SPARE_MAX {
             self.spare.push(record);
         }

@@ -30,11 +30,13 @@ thread_local! {
 struct Store {
     classes: [Vec<Buffer>; CLASSES],
     bytes: usize,
+    /// 0 unless the thread keeps anything.
+    bytes_max: usize,
 }
 
 impl Store {
     const fn new() -> Self {
-        Self { classes: [const { Vec::new() }; CLASSES], bytes: 0 }
+        Self { classes: [const { Vec::new() }; CLASSES], bytes: 0, bytes_max: 0 }
     }
 
     fn take(&mut self, capacity: usize) -> Buffer {
@@ -56,7 +58,7 @@ impl Store {
     fn give(&mut self, buffer: &mut Buffer) -> bool {
         let capacity = buffer.capacity();
         let class = (capacity - SLACK_BYTES).ilog2();
-        if class > CLASS_MAX || self.bytes + capacity > STORE_BYTES_MAX {
+        if class > CLASS_MAX || self.bytes + capacity > self.bytes_max {
             return false;
         }
         let store = &mut self.classes[(class - CLASS_MIN) as usize];
@@ -69,6 +71,35 @@ impl Store {
         store.push(std::mem::take(buffer));
         true
     }
+}
+
+/// From now on the thread keeps memory.
+pub(in crate::ring) fn keep() {
+    STORE.with_borrow_mut(|store| store.bytes_max = STORE_BYTES_MAX);
+}
+
+/// Bytes that the thread keeps.
+pub(in crate::ring) fn kept_bytes() -> usize {
+    STORE.with_borrow(|store| store.bytes)
+}
+
+/// Frees what is kept, the largest first, until at most so many bytes are left; and says how many
+/// it has freed.
+pub(in crate::ring) fn release_to(bytes: usize) -> usize {
+    STORE.with_borrow_mut(|store| {
+        let before = store.bytes;
+        for class in store.classes.iter_mut().rev() {
+            while store.bytes > bytes
+                && let Some(mut buffer) = class.pop()
+            {
+                store.bytes -= buffer.capacity();
+                // Not by a drop, which would look for a place in here.
+                buffer.free();
+                std::mem::forget(buffer);
+            }
+        }
+        before - store.bytes
+    })
 }
 
 /// Memory of the store or new. Apart, so that small buffers stay short code.
@@ -89,7 +120,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_thread_that_has_not_asked_keeps_nothing_and_the_others_give_it_back() {
+        std::thread::spawn(|| {
+            drop(Buffer::with_capacity(1 << 20));
+            assert_eq!(kept_bytes(), 0);
+            keep();
+            let sizes = [5_000, 70_000, 1 << 20];
+            sizes.map(Buffer::with_capacity).into_iter().for_each(drop);
+            let kept = kept_bytes();
+            assert!(kept >= sizes.iter().sum());
+            assert!(release_to(200_000) >= 1 << 20);
+            assert!(kept_bytes() >= 75_000 && kept_bytes() <= 200_000);
+            let left = kept_bytes();
+            assert_eq!((release_to(0), kept_bytes(), release_to(0)), (left, 0, 0));
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
     fn the_store_is_bounded() {
+        keep();
         let many: Vec<Buffer> = (0..64).map(|_| Buffer::with_capacity(1 << 20)).collect();
         drop(many);
         STORE.with_borrow(|store| assert!(store.bytes <= STORE_BYTES_MAX));
