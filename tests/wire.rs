@@ -9,6 +9,8 @@ mod broadcasting;
 mod closing;
 #[path = "wire/failing.rs"]
 mod failing;
+#[path = "wire/fairness.rs"]
+mod fairness;
 #[path = "wire/foreign.rs"]
 mod foreign;
 #[path = "wire/growing.rs"]

@@ -47,7 +47,7 @@ pub(crate) struct Connection {
     pub(super) task: Option<Task>,
     /// The read that waits.
     pub(super) reading: Option<Reading>,
-    tally: Tally,
+    pub(super) tally: Tally,
     pub(super) phase: Phase,
     peer: Peer,
     /// The earliest entry in the wheel.

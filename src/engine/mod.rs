@@ -40,6 +40,7 @@ mod log;
 mod mailbox;
 mod memory;
 mod outbox;
+mod pace;
 mod peers;
 mod places;
 mod quota;

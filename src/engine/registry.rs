@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Phase};
 use super::flags::Flag;
+use super::pace::Pace;
 use std::collections::HashMap;
 use std::task::Waker;
 
@@ -25,8 +26,10 @@ const _: () = assert!(size_of::<Slot>() <= 112);
 /// What the kernel has of a slot.
 #[derive(Default)]
 pub(super) struct Held {
-    /// Operations whose terminal completion has not come.
-    pub(super) operations: u16,
+    /// Operations whose terminal completion has not come: fewer than there are kinds, twice.
+    pub(super) operations: u8,
+    /// How it receives.
+    pub(super) pace: Pace,
     /// The receive.
     pub(super) receive: Receive,
     /// Whether a send is in flight.
@@ -44,11 +47,13 @@ pub(super) enum Receive {
     /// Not armed.
     #[default]
     Idle,
-    /// Armed.
+    /// Armed, until told otherwise.
     Armed,
-    /// Armed, and asked to end because the inbox is full.
+    /// Armed for one shot.
+    Once,
+    /// Armed, and asked to end: the inbox is full, or it has taken more than its share.
     Stopping,
-    /// Ended for want of buffers; waits for them.
+    /// Waits for buffers, or for its turn.
     Starved,
 }
 

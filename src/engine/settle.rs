@@ -6,6 +6,7 @@
 use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::flags::Flag;
+use super::pace::Rota;
 use super::registry::{Held, Receive, Slot, SlotId, Teardown};
 use super::shard::Shard;
 use crate::ring::{Operation, Ring, Submission, Token};
@@ -16,13 +17,39 @@ impl<R: Ring> Shard<R> {
         let mut dirty = std::mem::take(&mut self.settling);
         std::mem::swap(&mut *self.core.dirty.borrow_mut(), &mut dirty);
         for id in dirty.drain(..) {
-            self.settle(id);
+            self.settle(id, Turn::Open);
         }
         self.settling = dirty;
     }
 
+    /// Arms the receives again of those that found no buffer and took little, then of those that
+    /// take much as far as this batch goes. With no eighth of the buffers free it would spin.
+    pub(super) fn feed_starved(&mut self) {
+        self.rota.begin_batch();
+        if self.rota.is_empty() || self.ring.free_buffer_eighths() == 0 {
+            return;
+        }
+        for id in self.rota.take_starved() {
+            self.feed(id);
+        }
+        while let Some(id) = self.rota.next_heavy() {
+            self.feed(id);
+        }
+    }
+
+    fn feed(&mut self, id: SlotId) {
+        let mut slots = self.core.slots.borrow_mut();
+        if let Some(Slot { held, .. }) = slots.find(id)
+            && held.receive == Receive::Starved
+        {
+            held.receive = Receive::Idle;
+            drop(slots);
+            self.settle(id, Turn::Has);
+        }
+    }
+
     /// Brings the ring in line with the state of one connection.
-    pub(super) fn settle(&mut self, id: SlotId) {
+    pub(super) fn settle(&mut self, id: SlotId, turn: Turn) {
         let mut slots = self.core.slots.borrow_mut();
         let Some(Slot { connection, held }) = slots.find(id) else { return };
         // What follows looks at all that it changes itself.
@@ -47,16 +74,16 @@ impl<R: Ring> Shard<R> {
             }
             return;
         }
+        held.pace.end_batch();
         match (connection.wants_receive(&self.core), held.receive) {
             (true, Receive::Idle) => {
                 connection.flags.clear(Flag::Paused);
-                submit.push(held, Operation::Receive, Submission::Receive);
-                held.receive = Receive::Armed;
+                submit.receive(held, &mut self.rota, turn);
             }
-            (false, Receive::Armed) if !connection.flags.has(Flag::EndOfStream) => {
+            (true, Receive::Armed) if held.pace.waits_in_turn() => submit.stop_receive(held),
+            (false, Receive::Armed | Receive::Once) if !connection.flags.has(Flag::EndOfStream) => {
                 connection.flags.set(Flag::Paused);
-                submit.push(held, Operation::Cancel, Submission::Cancel(Operation::Receive));
-                held.receive = Receive::Stopping;
+                submit.stop_receive(held);
             }
             (false, Receive::Idle) if !connection.flags.has(Flag::EndOfStream) => {
                 // Stopped by us, or ended by itself in the batch that filled the inbox.
@@ -72,6 +99,14 @@ impl<R: Ring> Shard<R> {
     }
 }
 
+/// Whether a connection that has to wait for its turn to receive has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// If nobody else waits.
+    Open,
+    Has,
+}
+
 /// Pushes submissions for one slot.
 struct Submit<'a, R> {
     ring: &'a mut R,
@@ -82,6 +117,28 @@ impl<R: Ring> Submit<'_, R> {
     fn push(&mut self, held: &mut Held, operation: Operation, submission: Submission) {
         held.operations += 1;
         self.ring.push(Token::new(operation, self.id.slot, self.id.generation), submission);
+    }
+
+    /// Arms the receive, or puts it on the list of those that wait for their turn.
+    #[inline]
+    fn receive(&mut self, held: &mut Held, rota: &mut Rota, turn: Turn) {
+        let Some(bytes_max) = held.pace.shot_bytes() else {
+            self.push(held, Operation::Receive, Submission::Receive);
+            held.receive = Receive::Armed;
+            return;
+        };
+        let waits = held.pace.waits_in_turn();
+        if waits && !rota.admit(self.id, bytes_max, turn == Turn::Has) {
+            held.receive = Receive::Starved;
+            return;
+        }
+        self.push(held, Operation::Receive, Submission::ReceiveOnce { bytes_max });
+        held.receive = Receive::Once;
+    }
+
+    fn stop_receive(&mut self, held: &mut Held) {
+        self.push(held, Operation::Cancel, Submission::Cancel(Operation::Receive));
+        held.receive = Receive::Stopping;
     }
 
     /// Sends what waits, if nothing is in flight.
@@ -129,7 +186,7 @@ impl<R: Ring> Submit<'_, R> {
                 // shutdown to a worker thread, and a cancel by descriptor looks at every operation
                 // of the ring: together that made the end of many connections quadratic.
                 let armed = [
-                    (held.receive == Receive::Armed, Operation::Receive),
+                    (matches!(held.receive, Receive::Armed | Receive::Once), Operation::Receive),
                     (held.sending, Operation::Send),
                     (held.hangup_awaited, Operation::Hangup),
                 ];

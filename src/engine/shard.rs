@@ -6,13 +6,14 @@
 
 use super::accepting::Acceptor;
 use super::command::Command;
-use super::connection::Ended as Over;
-use super::core::{Core, CoreParts, Totals, count};
+use super::connection::{Counted, Ended as Over};
+use super::core::{Core, CoreParts, Totals, count, count_more};
 use super::draining::Ending;
 use super::events::Events;
 use super::executor::Ended;
 use super::flags::Flag;
 use super::memory::{Governor, Memory};
+use super::pace::Rota;
 use super::places::Places;
 use super::registry::{Receive, Registry, Slot, SlotId, Teardown};
 use super::remote::{Remote, Taken};
@@ -46,8 +47,8 @@ pub struct Shard<R: Ring> {
     pub(super) connections_max: u32,
     /// Closes whose completion has not come.
     pub(super) closing: u32,
-    /// Receives that ended for want of buffers.
-    starved: Vec<SlotId>,
+    /// Who waits for a receive.
+    pub(super) rota: Rota,
     batch: Vec<SlotId>,
     pub(super) taken: Taken,
     /// What other threads have asked, not yet answered.
@@ -109,7 +110,7 @@ impl<R: Ring> Shard<R> {
             drain: None,
             connections_max: parts.connections_max,
             closing: 0,
-            starved: Vec::new(),
+            rota: Rota::default(),
             batch: Vec::new(),
             taken: Taken::default(),
             commands: VecDeque::new(),
@@ -151,8 +152,9 @@ impl<R: Ring> Shard<R> {
             self.core.call_foreign();
         }
         self.run_handlers();
-        self.settle_dirty();
+        // First, so that whoever has been served asks behind those that have not.
         self.feed_starved();
+        self.settle_dirty();
         self.keep_house(now);
         self.arm_acceptors();
         if self.core.unusual.get() {
@@ -214,7 +216,10 @@ impl<R: Ring> Shard<R> {
         let timers = self.core.timers.borrow().next();
         let accepting = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at());
         let draining = self.drain.as_ref().map(|drain| drain.next());
-        let starving = (!self.starved.is_empty()).then(|| now + Duration::from_millis(1));
+        let starving = (!self.rota.is_empty()).then(|| match self.ring.free_buffer_eighths() {
+            0 => now + Duration::from_millis(1),
+            _ => now,
+        });
         let remains = self.core.shared.borrow().remains.due();
         let others =
             draining.into_iter().chain(starving).chain(remains).chain(self.governor.deadline());
@@ -245,7 +250,7 @@ impl<R: Ring> Shard<R> {
             return;
         };
         let Slot { connection, held } = &mut *slot;
-        held.operations -= u16::from(!more);
+        held.operations -= u8::from(!more);
         let mut request = None;
         match (token.operation, outcome) {
             (_, Outcome::Received(lease)) => request = slot.handle_received(lease, more, core),
@@ -254,8 +259,10 @@ impl<R: Ring> Shard<R> {
                 connection.handle_end_of_stream(core);
             }
             (Operation::Receive, Outcome::Failed(errno)) if !more => {
-                let starved = slot.handle_receive_failure(errno, core);
-                self.starved.extend(starved.then_some(id));
+                let in_turn = held.receive == Receive::Once;
+                if slot.handle_receive_failure(errno, core) {
+                    self.rota.handle_starved(id, slot.held.pace, in_turn);
+                }
             }
             (_, Outcome::Sent(sent, data)) => {
                 held.sending = false;
@@ -281,25 +288,6 @@ impl<R: Ring> Shard<R> {
         drop(slots);
         if let Some(request) = request {
             arrivals::handle_request(request, id, core, &self.routes);
-        }
-    }
-
-    /// Arms the receives again that ended for want of buffers, as soon as an eighth of the
-    /// buffers is free; at once would spin.
-    fn feed_starved(&mut self) {
-        if self.starved.is_empty() || self.ring.free_buffer_eighths() == 0 {
-            return;
-        }
-        for id in std::mem::take(&mut self.starved) {
-            let mut slots = self.core.slots.borrow_mut();
-            if let Some(Slot { held, .. }) = slots.find(id)
-                && held.receive == Receive::Starved
-            {
-                held.receive = Receive::Idle;
-                drop(slots);
-                count(&self.core.counters.rearmed);
-                self.settle(id);
-            }
         }
     }
 
@@ -370,15 +358,23 @@ impl Slot {
     ) -> Option<Box<Request>> {
         let connection = &mut self.connection;
         if !more {
+            // One shot is no end by itself.
+            count_more(&core.counters.rearmed, u64::from(self.held.receive != Receive::Once));
             self.held.receive = Receive::Idle;
-            count(&core.counters.rearmed);
             connection.mark_dirty(core);
         }
         if connection.flags.has(Flag::Dead) {
             return None;
         }
+        let messages_before = connection.tally.low(Counted::MessagesIn);
         let bytes = connection.transport.incoming(&mut lease);
-        connection.handle_received(bytes, core)
+        let bytes_in = bytes.len() as u32;
+        let request = connection.handle_received(bytes, core);
+        let messages_in = connection.tally.low(Counted::MessagesIn).wrapping_sub(messages_before);
+        if self.held.pace.handle_received(bytes_in, messages_in, more) {
+            connection.mark_dirty(core);
+        }
+        request
     }
 
     /// The receive has ended. `true`: for want of buffers.
@@ -386,6 +382,10 @@ impl Slot {
         let stopping = self.held.receive == Receive::Stopping;
         let starved = errno == Errno::NOBUFS && !stopping;
         self.held.receive = if starved { Receive::Starved } else { Receive::Idle };
+        if starved {
+            self.held.pace.handle_starved();
+            count(&core.counters.rearmed);
+        }
         self.connection.mark_dirty(core);
         // Otherwise ended by us, or for a passing reason: settling arms it again where it is
         // wanted.

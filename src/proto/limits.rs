@@ -32,6 +32,23 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 /// Bytes of the reason in a Close frame: a control frame less the code (RFC 6455 §5.5.1).
 pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
+/// Bytes of a connection in one batch of a shard. Passed: it receives shot by shot and in turn with
+/// others of its kind, until it has been calm for a while. An eighth of the buffers of a shard.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Messages of a connection in one batch of a shard. Passed: the same. An eighth of a millisecond.
+pub const BATCH_MESSAGES_MAX: usize = 1_024;
+
+/// Bytes of one shot of a connection that receives shot by shot. The rest waits for its next turn.
+pub const SHOT_BYTES_MAX: usize = 64 * 1024;
+
+/// The same where messages are small, some thousands of which fit into so many bytes.
+pub const SHOT_OF_SMALL_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of all shots of a batch for connections that passed [`BATCH_BYTES_MAX`]. The others of them
+/// wait for the next batch: a quarter of the buffers, so that there are always some for who is calm.
+pub const SHOTS_BYTES_MAX: usize = 512 * 1024;
+
 /// Bytes of payload that wait in a connection's inbox before the engine takes no more from its
 /// socket, unless a pending read asked for more. What came with the last of them, at most 16 KiB of
 /// a message, is still taken. The memory is at most twice that, and 64 KiB for a message on its way.

@@ -99,6 +99,14 @@ impl Kernel {
         true
     }
 
+    pub(super) fn peer_floods(&mut self, socket: usize, bytes: &[u8]) {
+        let place = &mut self.sockets[socket];
+        (place.flood, place.flood_at) = (bytes.to_vec(), 0);
+        place.flow();
+        self.flooded = true;
+        self.wake_receive(socket);
+    }
+
     pub(super) fn peer_ends(&mut self, socket: usize) {
         self.sockets[socket].peer_fin = true;
         self.wake_receive(socket);

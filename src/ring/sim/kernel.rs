@@ -14,6 +14,9 @@ use super::socket::Socket;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+/// Entries of a busy server in a millisecond.
+const ENTRIES_PER_MS: u64 = 8;
+
 pub(super) struct Kernel {
     pub(super) seed: u64,
     pub(super) options: SimOptions,
@@ -36,6 +39,8 @@ pub(super) struct Kernel {
     pub(super) counters: RingCounters,
     pub(super) violations: Vec<Violation>,
     pub(super) trace: u64,
+    /// A peer floods. Then no wait is ever idle, and the entries take the time.
+    pub(super) flooded: bool,
 }
 
 /// A slot of the table of direct descriptors.
@@ -159,6 +164,7 @@ impl Kernel {
             counters: RingCounters::default(),
             violations: Vec::new(),
             trace: 0xcbf2_9ce4_8422_2325,
+            flooded: false,
             options,
         }
     }
@@ -168,6 +174,9 @@ impl Kernel {
         self.counters.enters += 1;
         if self.dice.chance(self.faults.stall) {
             self.now_ms += self.dice.between(1, 2_000) as u64;
+        }
+        if self.flooded && self.counters.enters.is_multiple_of(ENTRIES_PER_MS) {
+            self.now_ms += 1;
         }
         self.memory.provide();
         while self.completions.len() < self.options.completion_entries

@@ -110,6 +110,13 @@ impl SimNet {
         self.kernel.borrow_mut().peer_writes(peer.0, bytes)
     }
 
+    /// From now on the peer always has something to say: these bytes, again and again, behind what it
+    /// wrote. A multishot receive then takes all the buffers there are within one entry into the
+    /// kernel, as the real one does.
+    pub fn peer_floods(&self, peer: PeerId, bytes: &[u8]) {
+        self.kernel.borrow_mut().peer_floods(peer.0, bytes);
+    }
+
     /// Takes what the server's sends have delivered.
     pub fn peer_read(&self, peer: PeerId) -> Vec<u8> {
         std::mem::take(&mut self.kernel.borrow_mut().sockets[peer.0].delivered)

@@ -139,9 +139,9 @@ impl Kernel {
             (Request::PeerAddress, None) => self.complete(id, Answer::Address(None)),
             (_, None) => self.complete(id, Answer::Plain(Err(Errno::BADF))),
             (Request::Receive { once }, Some(socket)) => {
-                let at_once = once.is_some();
+                let once = once.is_some();
                 self.sockets[socket].receive = Some(id);
-                self.begin_receive(socket, at_once);
+                self.begin_receive(socket, once);
             }
             (Request::Send { .. }, Some(socket)) => {
                 self.sockets[socket].send = Some(id);

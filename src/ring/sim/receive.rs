@@ -7,10 +7,14 @@ use super::kernel::{Answer, Event, Kernel, Request};
 const SHOTS_MAX: usize = 32;
 
 impl Kernel {
-    /// A receive was submitted. As in the real kernel, one that ends with its first shot takes what
-    /// is there before those that were armed earlier have their turn, unless it is late.
-    pub(super) fn begin_receive(&mut self, socket: usize, at_once: bool) {
-        if at_once && self.sockets[socket].readable() && !self.dice.chance(self.faults.delay) {
+    /// A receive was submitted. As in the real kernel it takes what is there before those that were
+    /// armed earlier have their turn, unless it is late. Where nobody floods, a multishot receive is
+    /// always that late.
+    pub(super) fn begin_receive(&mut self, socket: usize, once: bool) {
+        if (once || self.flooded)
+            && self.sockets[socket].readable()
+            && !self.dice.chance(self.faults.delay)
+        {
             self.check_receive(socket);
         } else {
             self.wake_receive(socket);

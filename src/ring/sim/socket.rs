@@ -17,6 +17,9 @@ pub(super) struct Socket {
 
     /// Bytes that the peer has written and that do not fit the window yet.
     pub(super) written: VecDeque<u8>,
+    /// What the peer says again and again for as long as the window has room, and where it is in it.
+    pub(super) flood: Vec<u8>,
+    pub(super) flood_at: usize,
     /// The server's receive queue.
     pub(super) received: VecDeque<u8>,
     pub(super) window_bytes: usize,
@@ -67,6 +70,13 @@ impl Socket {
         let room = self.window_bytes.saturating_sub(self.received.len());
         let count = room.min(self.written.len());
         self.received.extend(self.written.drain(..count));
+        if self.flood.is_empty() || self.peer_fin || self.dead {
+            return;
+        }
+        for _ in count..room {
+            self.received.push_back(self.flood[self.flood_at]);
+            self.flood_at = (self.flood_at + 1) % self.flood.len();
+        }
     }
 
     /// Whether the peer's FIN has arrived.

@@ -85,6 +85,24 @@ fn a_receive_of_one_shot_takes_one_buffer_and_ends() {
 }
 
 #[test]
+fn a_multishot_receive_takes_every_buffer_of_a_peer_that_floods() {
+    let options = SimOptions { buffer_count: 16, buffer_bytes: 4_096, ..SimOptions::default() };
+    let (mut ring, net, peer) = connected(3, options);
+    net.peer_floods(peer, b"again ");
+    receive(&mut ring);
+    let done = turn(&mut ring);
+    assert_eq!(bytes(&done), b"again ".repeat(11_000)[..16 * 4_096]);
+    let last = done.last().unwrap();
+    assert!(matches!(last.outcome, Outcome::Failed(Errno::NOBUFS)) && !last.more);
+    drop(done);
+    receive_once(&mut ring, 100);
+    assert_eq!(bytes(&turn(&mut ring)).len(), 100);
+    let before = ring.now();
+    (0..16).for_each(|_| ring.submit_and_wait(Some(before)).unwrap());
+    assert!(ring.now() > before, "time passes though nobody waits");
+}
+
+#[test]
 fn of_two_receives_the_one_pushed_now_has_the_first_buffer() {
     let options = SimOptions {
         buffer_count: 1,
