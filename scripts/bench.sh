@@ -27,7 +27,7 @@
 # SCENARIOS="..."    of echo: connections,depth,bytes,kind; separated by spaces
 # FANOUTS="..."      of fanout: subscribers,bytes; separated by spaces
 # IDLE="10000 ..."   idle connections, each with servers just started; empty for none
-# ONLY="echo ..."    of echo churn fanout open shards shared control idle micro
+# ONLY="echo ..."    of echo churn fanout busy open shards shared control idle micro
 # OUT=target/bench   where results.jsonl, the servers' logs and the report go
 # PORT=7400          first of two ports for each contender
 # Exit status: 0 even if a contender was left out, which the output says; 1 without any result.
@@ -79,7 +79,7 @@ else
     idle=${IDLE-"10000 100000 1000000"} rates="50 80"
     fanouts=${FANOUTS-"1000,64 1000,1024 10000,64 10000,1024"}
 fi
-only=" ${ONLY:-echo churn fanout open shards shared control idle micro} "
+only=" ${ONLY:-echo churn fanout busy open shards shared control idle micro} "
 
 mkdir -p "$out/logs"
 results=$out/results.jsonl failures=$out/failures.txt facts=$out/facts.tsv commands=$out/commands.tsv
@@ -281,6 +281,19 @@ fanout_round() {
             esac
             measure "$i" "$title" fanout "$path" --join "$join" --subscribers "$subscribers" \
                 --bytes "$bytes" --seconds "$length_s" --warmup "$warmup_s" "${echo[@]}"
+        done
+    done
+}
+
+# Four quiet clients at a low fixed rate, alone for a while and then beside four that always have
+# something to say. A floor knows no frames, so nobody floods it with them.
+busy_round() {
+    local kind i held=8 takes="$((900 + 2 * warmup_ms)) 2000"
+    for kind in large-echoes pong-floods tiny-messages; do
+        for i in "${!names[@]}"; do
+            [[ ${names[i]} != nchan && -z ${modes[i]} ]] || continue
+            measure "$i" "busy: beside 4 x $kind" abuse /echo --kinds "$kind" --busy 4 \
+                --echo-connections 4 --echo-rate 400 --seconds "$seconds_s"
         done
     done
 }
@@ -512,6 +525,7 @@ run_all() {
         [[ $only != *" echo "* ]] || echo_round
         [[ $only != *" churn "* ]] || churn_round
         [[ $only != *" fanout "* ]] || fanout_round
+        [[ $only != *" busy "* ]] || busy_round
     done
     [[ $only != *" open "* ]] || open_rounds
     ((planning)) || for i in "${!pids[@]}"; do stop "$i"; done

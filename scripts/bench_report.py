@@ -43,6 +43,9 @@ METRICS = [
     ('fanout', 'Time to the last delivery p50, µs', ['last_delivery_us.p50'], True),
     ('fanout', 'Time to the last delivery p99, µs', ['last_delivery_us.p99'], True),
     ('fanout', 'Latency p99 of echoes meanwhile, µs', ['echo_meanwhile_us.p99'], True),
+    ('busy', 'Latency p99 of quiet clients beside busy ones, µs', ['kinds.0.echo_meanwhile_us.p99'], True),
+    ('busy', 'Latency p99 of the same clients before, µs', ['kinds.0.echo_before_us.p99'], True),
+    ('busy', 'Server CPU per frame of the busy ones, ns', ['kinds.0.server.cpu_ns_per_message'], True),
     ('idle', 'Server memory (RSS) per idle connection, bytes', ['server.rss_bytes_per_connection'], True),
     ('idle', 'Memory of the whole machine per idle connection, both ends, bytes',
      ['system.unavailable_bytes_per_connection'], True),
@@ -94,7 +97,10 @@ def first(run, paths):
         path, _, factor = path.partition(':')
         value = run
         for name in path.split('.'):
-            value = value.get(name) if isinstance(value, dict) else None
+            if isinstance(value, list):
+                value = value[int(name)] if int(name) < len(value) else None
+            else:
+                value = value.get(name) if isinstance(value, dict) else None
         if value is not None:
             return float(value) * float(factor or 1)
     return None

@@ -22,6 +22,11 @@ fn read_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
             stream.read_exact(&mut length).ok()?;
             usize::from(u16::from_be_bytes(length))
         }
+        127 => {
+            let mut length = [0; 8];
+            stream.read_exact(&mut length).ok()?;
+            u64::from_be_bytes(length) as usize
+        }
         short => usize::from(short),
     };
     let mut key = [0; 4];
@@ -36,9 +41,13 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0x80 | opcode];
     match payload.len() {
         short @ 0..=125 => out.push(short as u8),
-        long => {
+        long @ 126..=0xFFFF => {
             out.push(126);
             out.extend_from_slice(&(long as u16).to_be_bytes());
+        }
+        long => {
+            out.push(127);
+            out.extend_from_slice(&(long as u64).to_be_bytes());
         }
     }
     out.extend_from_slice(payload);
@@ -202,16 +211,23 @@ fn an_interrupted_idle_run_tells_what_it_knows() {
 #[test]
 fn good_clients_are_watched_among_bad_ones() {
     let url = format!("ws://{}/echo", websocket_server());
-    let arguments = ["abuse", &url, "--attackers", "4", "--echo-connections", "2", "--json"];
-    let run =
-        report(&load(&[&arguments[..], &["--seconds", "0.3", "--echo-rate", "100"]].concat()));
+    let arguments = ["abuse", &url, "--attackers", "4", "--busy", "2", "--json"];
+    let run = report(&load(
+        &[&arguments[..], &["--seconds", "0.3", "--echo-connections", "2", "--echo-rate", "100"]]
+            .concat(),
+    ));
     let kinds = run["kinds"].as_array().expect("a list");
     let names: Vec<_> = kinds.iter().filter_map(|kind| kind["abuse"].as_str()).collect();
-    assert_eq!(names, ["slow_readers", "half_open", "rst_storm", "mid_frame_kills"]);
+    let bad = ["slow_readers", "half_open", "rst_storm", "mid_frame_kills"];
+    let busy = ["pong_floods", "tiny_messages", "large_echoes"];
+    assert_eq!(names, [&bad[..], &busy].concat());
     for kind in kinds {
         assert!(kind["echo_before_us"]["p99"].as_f64().expect("a latency") > 0.0, "{kind}");
         assert!(kind["echo_meanwhile_us"]["p99"].as_f64().expect("a latency") > 0.0, "{kind}");
         assert!(kind["acts"].as_u64().expect("a count") > 0, "{kind}");
+        let busy = busy.iter().any(|name| kind["abuse"] == **name);
+        assert_eq!(kind["clients"], if busy { 2 } else { 4 }, "{kind}");
+        assert!(!busy || kind["refused"] == 0, "{kind}");
     }
     let text = complaint(&load(&["abuse", "ws://127.0.0.1:1/", "--kinds", "rst-storm"]));
     assert!(text.contains("the good clients") && text.contains("cannot connect"), "{text}");

@@ -1,4 +1,5 @@
-//! Bad clients: readers that do not read, requests that do not end, resets, halves of frames.
+//! Bad clients: readers that do not read, requests that do not end, resets, halves of frames; and
+//! busy ones (`busy`).
 //!
 //! `abuse` calls [`Attack::round`] again and again. What the server does about it (refuse, close)
 //! is counted and is no failure; whether the server stands it shows with the good clients.
@@ -11,6 +12,7 @@ use anyhow::Result;
 use rustix::net::sockopt::set_socket_linger;
 use serde::{Deserialize, Serialize};
 
+use super::busy::{Crowd, Speech};
 use crate::churn::Churner;
 use crate::connect::{self, Opened, WAVE};
 use crate::frames;
@@ -39,12 +41,30 @@ pub enum Abuse {
     RstStorm,
     /// Clients that announce 1 MiB, send 1,000 bytes of it and reset.
     MidFrameKills,
+    /// Busy clients that send one Pong after the other.
+    PongFloods,
+    /// Busy clients that send one empty message after the other and take the echoes.
+    TinyMessages,
+    /// Busy clients that echo 1 MiB, one message at a time: nothing is bad about them.
+    LargeEchoes,
 }
 
 impl Abuse {
     /// Every kind.
-    pub const ALL: [Abuse; 4] =
-        [Abuse::SlowReaders, Abuse::HalfOpen, Abuse::RstStorm, Abuse::MidFrameKills];
+    pub const ALL: [Abuse; 7] = [
+        Abuse::SlowReaders,
+        Abuse::HalfOpen,
+        Abuse::RstStorm,
+        Abuse::MidFrameKills,
+        Abuse::PongFloods,
+        Abuse::TinyMessages,
+        Abuse::LargeEchoes,
+    ];
+
+    /// Whether its clients break no rule and only always have something to say.
+    pub fn is_busy(self) -> bool {
+        matches!(self, Abuse::PongFloods | Abuse::TinyMessages | Abuse::LargeEchoes)
+    }
 
     /// For people.
     pub fn name(self) -> &'static str {
@@ -53,6 +73,9 @@ impl Abuse {
             Abuse::HalfOpen => "half-open handshakes",
             Abuse::RstStorm => "RST storm",
             Abuse::MidFrameKills => "mid-frame kills",
+            Abuse::PongFloods => "pong floods",
+            Abuse::TinyMessages => "floods of tiny messages",
+            Abuse::LargeEchoes => "echoes of 1 MiB",
         }
     }
 }
@@ -75,6 +98,8 @@ pub struct Attack {
     /// What they say, from the front again and again.
     bytes: Vec<u8>,
     churner: Churner,
+    /// Those that are busy and not bad.
+    crowd: Option<Crowd>,
     pub toll: Toll,
 }
 
@@ -96,13 +121,15 @@ impl Attack {
                 bytes.extend_from_slice(b"\r\nX-Slow: ");
                 bytes.resize(bytes.len() + 2_000, b'a');
             }
-            Abuse::RstStorm => {}
+            _ => {}
         }
         let payload = Payload::Between(32, 32);
         let shape = Shape { kind: Kind::Text, payload, depth: 1, raw: false };
         let churner = Churner::new(target.clone(), Script::leak(shape, 0), true);
         let toll = Toll::default();
-        Attack { abuse, target, attackers, opened: 0, staying: Vec::new(), bytes, churner, toll }
+        let crowd = Speech::of(abuse).map(Crowd::new);
+        let (opened, staying) = (0, Vec::new());
+        Attack { abuse, target, attackers, opened, staying, bytes, churner, crowd, toll }
     }
 
     /// One round of every client.
@@ -112,6 +139,7 @@ impl Attack {
             Abuse::SlowReaders | Abuse::HalfOpen => self.stay(wave),
             Abuse::RstStorm => self.churner.wave(wave).map(|()| u64::from(wave)),
             Abuse::MidFrameKills => self.kill(wave),
+            Abuse::PongFloods | Abuse::TinyMessages | Abuse::LargeEchoes => self.speak(),
         };
         match outcome {
             Ok(acts) => self.toll.acts += acts,
@@ -163,6 +191,15 @@ impl Attack {
             set_socket_linger(&opened.stream, Some(Duration::ZERO))?;
         }
         Ok(u64::from(wave))
+    }
+
+    fn speak(&mut self) -> Result<u64> {
+        let Some(crowd) = &mut self.crowd else { return Ok(0) };
+        let opened = crowd.fill(&self.target, self.attackers, self.opened)?;
+        self.opened = self.opened.wrapping_add(opened);
+        let (acts, lost) = crowd.round();
+        self.toll.refused += lost;
+        Ok(acts)
     }
 
     fn open(&mut self, count: u32, raw: bool) -> Result<Vec<Opened>> {

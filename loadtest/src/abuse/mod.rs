@@ -1,9 +1,10 @@
 //! The abuse run: what good clients feel while others misbehave.
 //!
 //! `cli` calls [`run`]. The good clients are those of `bystander`; the bad ones (`attack`) work on
-//! a thread beside them, one kind after the other.
+//! a thread beside them, one kind after the other. Some of these are not bad but busy.
 
 mod attack;
+mod busy;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,9 @@ pub struct Plan {
     /// Bad clients at a time.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub attackers: u32,
+    /// Busy clients at a time, of the kinds that flood.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub busy: u32,
     /// Time to measure the good clients, before every kind and meanwhile.
     #[arg(long, default_value = "3", value_parser = subject::seconds)]
     pub seconds: Duration,
@@ -56,7 +60,10 @@ pub struct AbuseReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KindReport {
     pub abuse: Abuse,
-    /// Connections reset or killed, large messages pushed, requests begun.
+    /// Bad or busy clients at a time; 0 in runs of old: as many as the run says.
+    #[serde(default)]
+    pub clients: u32,
+    /// Connections reset or killed, large messages pushed or echoed, requests begun, frames sent.
     pub acts: u64,
     /// Connections the server refused, or ended of its own.
     pub refused: u64,
@@ -68,6 +75,13 @@ pub struct KindReport {
     pub server_rss_before_bytes: Option<u64>,
     /// At the end of the abuse, before the bad clients have left.
     pub server_rss_meanwhile_bytes: Option<u64>,
+}
+
+impl KindReport {
+    /// How many clients there were, in runs of old too.
+    pub fn clients_of(&self, attackers: u32) -> u32 {
+        if self.clients == 0 { attackers } else { self.clients }
+    }
 }
 
 /// Runs the plan. Fails if a good client does.
@@ -102,7 +116,8 @@ fn measure(plan: &Plan, target: &Target, abuse: Abuse) -> Result<KindReport> {
     let echo_before_us = plan.bystanders.watch(url, plan.seconds)?;
     let server_rss_before_bytes = rss_bytes()?;
     let (spent, started) = (plan.subject.spent()?, Instant::now());
-    let abuser = Abuser::start(abuse, target, plan.attackers)?;
+    let clients = if abuse.is_busy() { plan.busy } else { plan.attackers };
+    let abuser = Abuser::start(abuse, target, clients)?;
     thread::sleep(LEAD);
     let watched = plan.bystanders.watch(url, plan.seconds);
     let server_rss_meanwhile_bytes = rss_bytes();
@@ -111,6 +126,7 @@ fn measure(plan: &Plan, target: &Target, abuse: Abuse) -> Result<KindReport> {
     let (client, server) = spent.costs(&plan.subject, toll.acts, seconds)?;
     Ok(KindReport {
         abuse,
+        clients,
         acts: toll.acts,
         refused: toll.refused,
         echo_before_us,
@@ -154,9 +170,9 @@ impl AbuseReport {
     pub fn print(&self) {
         for kind in &self.kinds {
             println!(
-                "{}: {} bad clients, {} acts, {} refused or ended by the server",
+                "{}: {} clients, {} acts, {} refused or ended by the server",
                 kind.abuse.name(),
-                self.attackers,
+                kind.clients_of(self.attackers),
                 kind.acts,
                 kind.refused
             );

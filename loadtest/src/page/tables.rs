@@ -58,7 +58,7 @@ pub fn others(runs: &Runs) -> String {
         let Run::Abuse(abuse) = &line.run else { continue };
         rows.extend(abuse.kinds.iter().map(|kind| {
             [
-                format!("{} x {}", abuse.attackers, kind.abuse.name()),
+                format!("{} x {}", kind.clients_of(abuse.attackers), kind.abuse.name()),
                 name(&line.run).to_owned(),
                 felt(&[&kind.echo_before_us]),
                 felt(&[&kind.echo_meanwhile_us]),
