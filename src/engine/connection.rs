@@ -12,27 +12,24 @@
 //!
 //! The shard brings bytes ([`super::receiving`]), the ends of operations (`handle_*` here) and time
 //! ([`super::deadlines`]), and after each batch asks what the ring is to do ([`super::settle`]);
-//! the handler's verbs are in [`super::verbs`]. No ring, no clock.
+//! the handler's verbs are in [`super::verbs`], how it ends in [`super::closing`]. No ring, no clock.
 
 use super::aside::Aside;
 use super::conversation::Conversation;
-use super::core::{Core, count, count_more};
+use super::core::{Core, count_more};
 pub use super::ended::Closer;
 pub(super) use super::ended::Counted;
 use super::ended::Tally;
 pub(crate) use super::ended::{Counts, Ended};
 use super::executor::Task;
 use super::flags::{Flag, Flags};
-use super::outbox::Payload;
 use super::peers::Peer;
 use super::registry::SlotId;
 use super::transport::Transport;
 use crate::clock::{Moment, ShortMoment};
-use crate::proto::frame::Opcode;
-use crate::proto::{self, CloseCode, Refusal};
+use crate::proto::CloseCode;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 /// A deadline that never comes.
 pub(super) const NEVER: Moment = Moment::from_millis(u64::MAX);
@@ -136,103 +133,6 @@ impl Connection {
             flags: Flags::default(),
             transport: Transport::Plain,
         }
-    }
-
-    /// The peer has sent FIN.
-    pub(super) fn handle_end_of_stream(&mut self, core: &Core) {
-        self.flags.set(Flag::EndOfStream);
-        if !self.talk.rest.is_empty() {
-            // Seen when what came before it was.
-            return self.mark_dirty(core);
-        }
-        self.conclude(core);
-        match self.phase {
-            // What is left to send is sent; the shard sees when that is done.
-            Phase::Lingering(_) => self.mark_dirty(core),
-            _ => self.lose(core),
-        }
-    }
-
-    /// The connection is lost: reset, timed out, or ended without a Close frame.
-    pub(super) fn lose(&mut self, core: &Core) {
-        self.end(Ended::lost(), core);
-        self.flags.set(Flag::Dead);
-        self.drop_outbox();
-        self.mark_dirty(core);
-    }
-
-    /// Answers the request with something else than 101, and closes.
-    pub(super) fn refuse(&mut self, refusal: &Refusal, core: &Core) {
-        count(&core.counters.refused);
-        core.counters.refusals.borrow_mut().count(refusal.status());
-        let is_head = self.aside.as_ref().is_some_and(|aside| aside.head.is_head());
-        let response = if is_head { refusal.response_to_head() } else { refusal.response() };
-        self.answer(refusal.status(), response, core);
-    }
-
-    /// Answers the request with these bytes, and closes.
-    pub(super) fn answer(&mut self, status: u16, response: Vec<u8>, core: &Core) {
-        self.status = status;
-        self.talk.outbox.push_bytes(&response);
-        self.linger(core.settings.timeouts.linger, core);
-    }
-
-    /// Ends the conversation because of what the peer sent (RFC 6455 §7.1.7).
-    pub(super) fn fail(&mut self, code: CloseCode, reason: &str, core: &Core) {
-        if matches!(self.phase, Phase::Open(_)) {
-            let payload = proto::close::encode(code, reason);
-            self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
-        }
-        self.linger(core.settings.timeouts.close, core);
-        self.end(Ended { code, reason: reason.into(), by: Closer::Server }, core);
-    }
-
-    /// Sends our Close and waits for the peer's.
-    pub(super) fn start_close(&mut self, code: CloseCode, reason: &str, core: &Core) {
-        if !matches!(self.phase, Phase::Open(_)) {
-            return;
-        }
-        let payload = proto::close::encode(code, reason);
-        self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
-        self.phase = Phase::Closing((core.now.get() + core.settings.timeouts.close).into());
-        self.end(Ended { code, reason: reason.into(), by: Closer::Server }, core);
-        self.reschedule(core);
-        self.mark_dirty(core);
-    }
-
-    /// Whether it has not been told to go.
-    pub(super) fn is_welcome(&self) -> bool {
-        matches!(self.phase, Phase::Head(_) | Phase::Deciding | Phase::Open(_))
-    }
-
-    /// The server ends: says so in the language of the phase.
-    pub(super) fn send_away(&mut self, core: &Core) {
-        match self.phase {
-            Phase::Open(_) => self.start_close(CloseCode::GOING_AWAY, "server is going away", core),
-            _ => self.refuse(&Refusal::new(503, "the server is going away"), core),
-        }
-    }
-
-    /// The handler has panicked and is no more.
-    pub(super) fn handle_panic(&mut self, core: &Core) {
-        match self.phase {
-            Phase::Open(_) if self.flags.has(Flag::Fenced) => self.stop_serving(core),
-            Phase::Open(_) => self.fail(CloseCode::INTERNAL_ERROR, "the handler failed", core),
-            Phase::Deciding => self.refuse(&Refusal::new(500, "the handler failed"), core),
-            _ => {}
-        }
-    }
-
-    pub(super) fn linger(&mut self, patience: Duration, core: &Core) {
-        self.phase = Phase::Lingering((core.now.get() + patience).into());
-        self.reschedule(core);
-        self.mark_dirty(core);
-    }
-
-    /// Remembers how the conversation ended, the first time, and tells the handler.
-    pub(super) fn end(&mut self, ended: Ended, core: &Core) {
-        self.aside_mut().ended.get_or_insert_with(|| Box::new(ended));
-        self.wake(core);
     }
 
     /// A send has ended.

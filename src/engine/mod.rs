@@ -18,6 +18,7 @@ mod answering;
 mod arrivals;
 mod aside;
 pub mod bench;
+mod closing;
 mod command;
 mod connection;
 mod conversation;
