@@ -166,6 +166,9 @@ impl Ring for LoopRing {
                 self.complete(token, Outcome::Sent(data.len(), data), false);
             }
             Submission::PeerAddress(_) => self.complete(token, Outcome::PeerAddress(None), false),
+            Submission::Unacknowledged => {
+                self.complete(token, Outcome::Unacknowledged(Some(0)), false);
+            }
             Submission::AwaitHangup => {}
             other => panic!("an echo does not end: {other:?}"),
         }

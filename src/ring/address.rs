@@ -8,12 +8,16 @@ use io_uring::types::Fixed;
 use io_uring::{opcode, squeue};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ptr;
 
 /// `SO_PEERNAME` of `asm-generic/socket.h`.
 const SO_PEERNAME: u32 = 28;
 
 /// `SOCKET_URING_OP_GETSOCKOPT` of `linux/io_uring.h`.
 const GETSOCKOPT: u32 = 2;
+
+/// `SOCKET_URING_OP_SIOCOUTQ` of `linux/io_uring.h`.
+const SIOCOUTQ: u32 = 1;
 
 /// Offset of `cmd_op` in a submission (`linux/io_uring.h`).
 const COMMAND_OFFSET: usize = 8;
@@ -70,13 +74,25 @@ impl AddressTable {
 
 /// Turns the crate's `setsockopt` submission into the `getsockopt` it does not offer: the two
 /// differ in the command word only.
-fn get_socket_option(mut entry: squeue::Entry) -> squeue::Entry {
+fn get_socket_option(entry: squeue::Entry) -> squeue::Entry {
+    command(entry, GETSOCKOPT)
+}
+
+/// Asks how many bytes of what `socket` has sent are not acknowledged: `ioctl(SIOCOUTQ)` (tcp(7)) as
+/// a command on the socket (kernel 6.7). The answer is the completion's result.
+pub(super) fn unacknowledged(socket: Fixed) -> squeue::Entry {
+    // What is not a socket option has none of its fields.
+    command(opcode::SetSockOpt::new(socket, 0, 0, ptr::null(), 0).build(), SIOCOUTQ)
+}
+
+/// The submission of a command on a socket with another command word.
+fn command(mut entry: squeue::Entry, word: u32) -> squeue::Entry {
     const { assert!(size_of::<squeue::Entry>() == 64) };
     let words = (&raw mut entry).cast::<u8>();
     // SAFETY: the entry is 64 bytes of `repr(C)` data (checked above), so offset 8 is inside.
     let command = unsafe { words.add(COMMAND_OFFSET) }.cast::<u32>();
     // SAFETY: `cmd_op` is a `u32` at this offset in the kernel's ABI, and any value is valid.
-    unsafe { command.write_unaligned(GETSOCKOPT) };
+    unsafe { command.write_unaligned(word) };
     entry
 }
 

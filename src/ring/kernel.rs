@@ -3,7 +3,7 @@
 //! One per shard, made and used on that shard's thread only (`SINGLE_ISSUER`). Completions run
 //! when the shard enters the kernel and at no other time (`DEFER_TASKRUN`).
 
-use super::address::AddressTable;
+use super::address::{self, AddressTable};
 use super::pool::Pool;
 use super::sends::{SendRange, SendTable};
 use super::setup::{self, BUFFER_GROUP, BufferRing, KernelRingError, KernelRingOptions, SetupStep};
@@ -147,6 +147,7 @@ impl KernelRing {
             }
             Submission::AwaitHangup => opcode::PollAdd::new(socket, libc::POLLRDHUP as u32).build(),
             Submission::PeerAddress(family) => self.addresses.begin(token.slot, family),
+            Submission::Unacknowledged => address::unacknowledged(socket),
             Submission::ResetOnClose => reset_on_close(socket),
             Submission::Close => opcode::Close::new(socket).build(),
         }
@@ -228,6 +229,7 @@ impl KernelRing {
             (Operation::PeerAddress, _) => {
                 Outcome::PeerAddress(self.addresses.finish(token.slot, result))
             }
+            (Operation::Unacknowledged, _) => Outcome::Unacknowledged(u32::try_from(result).ok()),
             (_, Some(errno)) => Outcome::Failed(errno),
             (Operation::Accept, None) => Outcome::Accepted(result as u32),
             (Operation::Hangup, None) => {

@@ -76,6 +76,8 @@ pub enum Submission {
     AwaitHangup,
     /// Ask who the peer is; the family is that of the listener.
     PeerAddress(AddressFamily),
+    /// Ask how many of the bytes that were sent the peer's system has not acknowledged yet.
+    Unacknowledged,
     /// Make the close a reset, which drops what was not sent. Has no effect on a Unix socket, and
     /// fails on kernels before 6.7: then the close is what it always is.
     ResetOnClose,
@@ -117,6 +119,9 @@ pub enum Outcome {
     SendFailed(Errno, SendData),
     /// Who the peer is; `None` for a Unix socket, or where the kernel cannot tell (before 6.7).
     PeerAddress(Option<SocketAddr>),
+    /// So many bytes are not acknowledged; `None` for a Unix socket, where what was sent is with the
+    /// peer, or where the kernel cannot tell (before 6.7).
+    Unacknowledged(Option<u32>),
     /// The peer has closed its end, or (`reset`) the connection is broken.
     HungUp {
         /// Nothing more can be sent or received.

@@ -25,10 +25,12 @@ pub enum Operation {
     Doorbell = 9,
     /// [`Submission::ResetOnClose`](super::Submission::ResetOnClose).
     ResetOnClose = 10,
+    /// [`Submission::Unacknowledged`](super::Submission::Unacknowledged).
+    Unacknowledged = 11,
 }
 
 impl Operation {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Accept,
         Self::Receive,
         Self::Send,
@@ -39,6 +41,7 @@ impl Operation {
         Self::Close,
         Self::Doorbell,
         Self::ResetOnClose,
+        Self::Unacknowledged,
     ];
 }
 

@@ -80,6 +80,8 @@ pub struct Faults {
     pub late_close: u16,
     /// The kernel cannot tell who the peer is.
     pub address_unknown: u16,
+    /// The kernel cannot tell how much of what was sent is acknowledged.
+    pub unacknowledged_unknown: u16,
     /// A wait ends without a completion.
     pub spurious_return: u16,
     /// The thread does not run for up to two seconds.
@@ -115,6 +117,7 @@ impl Faults {
         let mut seldom = || if dice.chance(300) { dice.pick(&[1, 3, 10]) } else { 0 };
         faults.connection_error = seldom();
         faults.stall = seldom();
+        faults.unacknowledged_unknown = if dice.chance(200) { 1_000 } else { 0 };
         faults
     }
 }

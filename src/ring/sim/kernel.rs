@@ -94,6 +94,7 @@ pub(super) enum Request {
     Cancel(Operation),
     AwaitHangup,
     PeerAddress,
+    Unacknowledged,
     ResetOnClose,
     Close,
 }
@@ -108,6 +109,7 @@ pub(super) enum Answer {
     Ended(Option<Written>),
     Sent(Result<usize, Errno>),
     Address(Option<SocketAddr>),
+    Unacknowledged(Option<u32>),
     HungUp {
         reset: bool,
     },
@@ -306,6 +308,7 @@ impl Kernel {
             Answer::Rang => Outcome::Rang,
             Answer::HungUp { reset } => Outcome::HungUp { reset },
             Answer::Address(address) => Outcome::PeerAddress(address),
+            Answer::Unacknowledged(bytes) => Outcome::Unacknowledged(bytes),
             Answer::Plain(Ok(())) => Outcome::Done,
             Answer::Plain(Err(errno)) => {
                 self.counters.out_of_buffers += u64::from(errno == Errno::NOBUFS);

@@ -45,6 +45,7 @@ impl Kernel {
             Submission::Cancel(operation) => Request::Cancel(operation),
             Submission::AwaitHangup => Request::AwaitHangup,
             Submission::PeerAddress(_) => Request::PeerAddress,
+            Submission::Unacknowledged => Request::Unacknowledged,
             Submission::ResetOnClose => Request::ResetOnClose,
             Submission::Close => Request::Close,
         }
@@ -102,7 +103,11 @@ impl Kernel {
         let in_flight = &self.sockets[socket].in_flight;
         let alone = matches!(
             token.operation,
-            Operation::Receive | Operation::Send | Operation::Hangup | Operation::PeerAddress
+            Operation::Receive
+                | Operation::Send
+                | Operation::Hangup
+                | Operation::PeerAddress
+                | Operation::Unacknowledged
         );
         if alone && in_flight[token.operation as usize - 1] > 0 {
             self.violate(Violation::SecondInFlight, token);
@@ -137,6 +142,7 @@ impl Kernel {
             }
             (Request::Send { .. }, None) => self.complete(id, Answer::Sent(Err(Errno::BADF))),
             (Request::PeerAddress, None) => self.complete(id, Answer::Address(None)),
+            (Request::Unacknowledged, None) => self.complete(id, Answer::Unacknowledged(None)),
             (_, None) => self.complete(id, Answer::Plain(Err(Errno::BADF))),
             (Request::Receive { once }, Some(socket)) => {
                 let once = once.is_some();
@@ -157,6 +163,11 @@ impl Kernel {
                 let address =
                     SocketAddr::from((Ipv4Addr::LOCALHOST, 1_024_u16.wrapping_add(socket as u16)));
                 self.complete(id, Answer::Address(known.then_some(address)));
+            }
+            (Request::Unacknowledged, Some(socket)) => {
+                let known = !self.dice.chance(self.faults.unacknowledged_unknown);
+                let bytes = u32::try_from(self.sockets[socket].sending.len()).ok();
+                self.complete(id, Answer::Unacknowledged(bytes.filter(|_| known)));
             }
             (Request::ResetOnClose, Some(socket)) => {
                 // As on a kernel that does not know it.

@@ -55,7 +55,7 @@ pub(super) struct Socket {
     pub(super) send: Option<u64>,
     pub(super) hangup: Option<u64>,
     /// Operations pushed whose terminal completion was not taken, by kind.
-    pub(super) in_flight: [u32; 10],
+    pub(super) in_flight: [u32; 11],
     /// Which checks of the armed operations are on the agenda.
     pub(super) checking_receive: bool,
     pub(super) checking_send: bool,
