@@ -17,6 +17,8 @@ mod foreign;
 mod growing;
 #[path = "wire/idling.rs"]
 mod idling;
+#[path = "wire/lasting.rs"]
+mod lasting;
 #[path = "wire/opening.rs"]
 mod opening;
 #[path = "wire/reading.rs"]

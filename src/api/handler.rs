@@ -84,6 +84,9 @@ pub struct Closing {
     pub messages_in: u64,
     /// Messages written.
     pub messages_out: u64,
+    /// Bytes that were written and could not be sent any more, headers of frames included: the
+    /// conversation was cut. 0 if everything has gone out.
+    pub unsent_bytes: u64,
     /// The id of a shared socket that `server` had left open: the handler that hears of its end is
     /// a new one, and knows nothing else about it. `None` otherwise.
     pub websocket_id: Option<String>,
@@ -99,6 +102,7 @@ impl Closing {
             bytes_out: counts.bytes_out,
             messages_in: counts.messages_in,
             messages_out: counts.messages_out,
+            unsent_bytes: counts.unsent_bytes,
             websocket_id: None,
         }
     }

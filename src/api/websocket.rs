@@ -56,9 +56,15 @@ impl WebSocket {
     /// Sends one message. Ready at once while less than the high-water mark (64 KiB) waits to be
     /// sent; above it, waits for the peer (`Write(data)`).
     ///
+    /// The peer's Close frame, or FIN, has its turn behind the messages before it, so what is written
+    /// in answer to them is sent (RFC 6455 §5.5.1). When the conversation is over, a message is taken
+    /// and dropped as long as something received is unread, so that a handler that gives up at a
+    /// failed write (`?`) loses nothing; [`read`](Self::read) tells of the end.
+    ///
     /// # Errors
     ///
-    /// [`WriteError::Closed`], [`WriteError::TooLong`].
+    /// [`WriteError::Closed`] when it is over and everything received was read;
+    /// [`WriteError::TooLong`].
     pub fn write<'m>(
         &mut self,
         message: impl Into<Message<'m>>,
@@ -77,8 +83,8 @@ impl WebSocket {
         Ok(self.port.write(kind, payload)?)
     }
 
-    /// Ends the conversation: Close 1000, and waits for the peer's answer, at most the close
-    /// timeout (5 s) (`EndServer()`).
+    /// Ends the conversation: Close 1000 behind everything that was written, and waits for the peer's
+    /// answer, at most the close timeout (5 s) since it last took something of that (`EndServer()`).
     ///
     /// # Errors
     ///

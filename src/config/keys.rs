@@ -117,17 +117,32 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "timeouts.pong_ms",
         Kind::Integer(1, DAY_MS),
-        "Milliseconds for any byte to arrive after a Ping. Passed: cut.",
+        "Milliseconds for any byte to arrive after a Ping, or to get through to a peer that still takes what was sent before. Passed: cut.",
+    ),
+    key(
+        "timeouts.stall_ms",
+        Kind::Integer(1, DAY_MS),
+        "Milliseconds in which the peer takes something of what was sent (over TCP: TCP_USER_TIMEOUT). Passed: cut.",
+    ),
+    key(
+        "timeouts.message_ms",
+        Kind::ZeroOr(1, DAY_MS),
+        "Milliseconds in which a message that has begun ends or grows by 64 KiB. Passed: close 1008. 0: no limit.",
     ),
     key(
         "timeouts.close_ms",
         Kind::Integer(1, DAY_MS),
-        "Milliseconds for the peer to answer a Close. Passed: cut.",
+        "Milliseconds for the peer to answer a Close, since it last took something of what was sent before. Passed: cut.",
+    ),
+    key(
+        "timeouts.close_max_ms",
+        Kind::Integer(1, DAY_MS),
+        "Milliseconds for the end of a connection in all, however slowly the peer takes what is left. Passed: cut.",
     ),
     key(
         "timeouts.linger_ms",
         Kind::Integer(1, DAY_MS),
-        "Milliseconds for the peer to take a refusal (400, 403, ...) before it is cut.",
+        "Milliseconds for the peer to take something of a refusal (400, 403, ...) or a page before it is cut.",
     ),
     key(
         "timeouts.drain_spread_ms",

@@ -84,6 +84,12 @@ impl Exposition {
         each("refused_total", Counter, "Requests refused.", |shard| shard.totals.refused);
         each("closed_total", Counter, "Connections gone.", |shard| shard.totals.closed);
         each("panics_total", Counter, "Handlers that panicked.", |shard| shard.totals.panics);
+        each(
+            "websockets_truncated_total",
+            Counter,
+            "WebSockets that ended before everything written was sent.",
+            |shard| shard.totals.truncated,
+        );
         each("messages_in_total", Counter, "Whole messages received.", |shard| {
             shard.totals.messages_in
         });

@@ -203,7 +203,7 @@ impl Connection {
 
     /// Cuts it: the peer sees a reset, which it cannot take for an end in order.
     pub(super) fn cut(&mut self, core: &Core) {
-        self.flags.set(Flag::Reset);
+        self.aside_mut().reset = true;
         self.lose(core);
     }
 

@@ -2,8 +2,11 @@
 //! that is there only while something is in it.
 
 use super::connection::Connection;
+use super::deadlines::HungUp;
 use super::ended::{Ended, Tally};
+use super::progress::Progress;
 use super::verbs::Port;
+use crate::clock::Moment;
 use crate::proto::RequestReader;
 use std::any::Any;
 use std::cell::RefMut;
@@ -28,6 +31,16 @@ pub(super) struct Aside {
     pub(super) peer: Option<SocketAddr>,
     /// What did not fit into the connection's counts.
     pub(super) carried: Tally,
+    /// Whether the peer takes what is sent, where that has been asked.
+    pub(super) progress: Progress,
+    /// When the end of the connection is to be over, once it has begun.
+    pub(super) ends_by: Option<Moment>,
+    /// Since when it is known, without reading, that the peer has sent FIN.
+    pub(super) hung_up: Option<HungUp>,
+    /// The peer is to see a reset.
+    pub(super) reset: bool,
+    /// Bytes that were written and not sent.
+    pub(super) unsent_bytes: u64,
 }
 
 impl Connection {

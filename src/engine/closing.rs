@@ -4,6 +4,7 @@ use super::connection::{Closer, Connection, Ended, Phase};
 use super::core::{Core, count};
 use super::flags::Flag;
 use super::outbox::Payload;
+use super::verdict::Verdict;
 use crate::proto::frame::Opcode;
 use crate::proto::{self, CloseCode, Refusal};
 use std::time::Duration;
@@ -14,18 +15,26 @@ impl Connection {
         self.flags.set(Flag::EndOfStream);
         if !self.talk.rest.is_empty() {
             // Seen when what came before it was.
+            self.wait_for_reader(core);
             return self.mark_dirty(core);
         }
-        self.conclude(core);
         match self.phase {
+            // The request is not whole.
+            Phase::Head(_) | Phase::Gone => self.lose(core),
+            // The handler's answer, and what it says to the first messages, still goes out.
+            Phase::Deciding => {}
+            Phase::Open(_) => self.has_ended(Verdict::Finished, core),
             // What is left to send is sent; the shard sees when that is done.
+            Phase::Closing(_) => self.linger(core.settings.timeouts.close, core),
             Phase::Lingering(_) => self.mark_dirty(core),
-            _ => self.lose(core),
         }
     }
 
     /// The connection is lost: reset, timed out, or ended without a Close frame.
     pub(super) fn lose(&mut self, core: &Core) {
+        if self.flags.has(Flag::Ending) {
+            self.end_by_verdict(core);
+        }
         self.end(Ended::lost(), core);
         self.flags.set(Flag::Dead);
         self.drop_outbox();
@@ -63,8 +72,13 @@ impl Connection {
         if !matches!(self.phase, Phase::Open(_)) {
             return;
         }
+        // The peer was first, and only waits for its turn.
+        if self.flags.has(Flag::Ending) && self.act_on_verdict(core) {
+            return;
+        }
         let payload = proto::close::encode(code, reason);
         self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+        self.limit_the_end(core);
         self.phase = Phase::Closing((core.now.get() + core.settings.timeouts.close).into());
         self.end(Ended { code, reason: reason.into(), by: Closer::Server }, core);
         self.reschedule(core);
@@ -95,6 +109,7 @@ impl Connection {
     }
 
     pub(super) fn linger(&mut self, patience: Duration, core: &Core) {
+        self.limit_the_end(core);
         self.phase = Phase::Lingering((core.now.get() + patience).into());
         self.reschedule(core);
         self.mark_dirty(core);

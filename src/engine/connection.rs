@@ -143,6 +143,9 @@ impl Connection {
         if self.talk.excess_bytes > 0 {
             self.account(core);
         }
+        if self.aside.is_some() {
+            self.handle_send_answer(sent, core);
+        }
         if self.flags.has(Flag::Writing)
             && !self.talk.outbox.is_full(core.settings.limits.outbox_high_water_bytes)
         {
@@ -173,7 +176,8 @@ impl Connection {
     /// Drops what waits to be sent: nobody will take it.
     pub(super) fn drop_outbox(&mut self) {
         if !self.talk.outbox.is_idle() {
-            self.talk.outbox.clear();
+            let waiting = self.talk.outbox.clear();
+            self.add_unsent(waiting as u64);
         }
         if !self.talk.rest.is_empty() {
             self.talk.rest = crate::ring::Buffer::new();
@@ -227,7 +231,13 @@ impl Connection {
 
     /// What went each way.
     pub(super) fn counts(&self) -> Counts {
-        self.tally.counts(self.aside.as_ref().map(|aside| &aside.carried))
+        let counts = self.tally.counts(self.aside.as_ref().map(|aside| &aside.carried));
+        Counts { unsent_bytes: self.unsent_bytes(), ..counts }
+    }
+
+    /// The low bits of a count.
+    pub(super) fn low(&self, counted: Counted) -> u32 {
+        self.tally.low(counted)
     }
 
     /// Messages both ways, or their low bits: whether there was one.

@@ -6,8 +6,8 @@
 
 use super::inbox::Inbox;
 use super::outbox::Outbox;
-use super::receiving::Verdict;
-use crate::clock::Moment;
+use super::verdict::Pending;
+use crate::clock::{Moment, ShortMoment};
 use crate::proto::Session;
 use crate::ring::Buffer;
 use std::cell::RefCell;
@@ -30,7 +30,7 @@ pub(super) struct Busy {
     pub(super) inbox: Inbox,
     pub(super) outbox: Outbox,
     /// What the session has found and is acted on when the batch is settled.
-    pub(super) verdict: Option<Verdict>,
+    pub(super) verdict: Option<Pending>,
     /// What was received and found no room in the inbox: it comes before anything else.
     pub(super) rest: Buffer,
     /// What it has of the shard's growth account.
@@ -39,6 +39,9 @@ pub(super) struct Busy {
     pub(super) lent_bytes: u32,
     /// Since when a message cannot go on for want of room.
     pub(super) stuck_since: Option<Moment>,
+    /// Since when, and with how many bytes received, a message is on its way of which the end has
+    /// not come.
+    pub(super) partial: Option<(ShortMoment, u32)>,
 }
 
 impl Busy {
@@ -52,6 +55,7 @@ impl Busy {
             excess_bytes: 0,
             lent_bytes: 0,
             stuck_since: None,
+            partial: None,
         }
     }
 

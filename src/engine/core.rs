@@ -36,6 +36,8 @@ pub(crate) struct Core {
     pub(super) loopback_ports: Vec<u16>,
     /// The time of the current batch.
     pub(crate) now: Cell<Moment>,
+    /// When a batch began late, the thread having been held up.
+    pub(super) held_up: Cell<Moment>,
     pub(crate) executor: Executor,
     /// The connections. Borrowed for no longer than a step of one of them takes, and never while a
     /// handler runs or is dropped.
@@ -89,6 +91,7 @@ impl Core {
             session_limits,
             loopback_ports,
             now: Cell::new(Moment::default()),
+            held_up: Cell::new(Moment::default()),
             executor: Executor::new(Arc::clone(&remote)),
             slots: RefCell::new(Registry::new(connections)),
             timers: RefCell::new(Timers::new()),
@@ -188,6 +191,8 @@ pub(super) struct Counters {
     pub(super) refused: Cell<u64>,
     /// Connections gone.
     pub(super) closed: Cell<u64>,
+    /// WebSockets that ended before everything written was sent.
+    pub(super) truncated: Cell<u64>,
     /// Handlers that panicked.
     pub(super) panics: Cell<u64>,
     /// Completions for a connection that was gone already.
@@ -214,6 +219,7 @@ impl Counters {
             opened: self.opened.get(),
             refused: self.refused.get(),
             closed: self.closed.get(),
+            truncated: self.truncated.get(),
             panics: self.panics.get(),
             stale_completions: self.stale_completions.get(),
             rearmed: self.rearmed.get(),
@@ -241,6 +247,8 @@ pub struct Totals {
     pub refused: u64,
     /// Connections gone.
     pub closed: u64,
+    /// WebSockets that ended before everything that was written to them was sent.
+    pub truncated: u64,
     /// Handlers that panicked.
     pub panics: u64,
     /// Completions that came for a connection that was gone.
@@ -271,6 +279,7 @@ impl AddAssign for Totals {
         self.opened += other.opened;
         self.refused += other.refused;
         self.closed += other.closed;
+        self.truncated += other.truncated;
         self.panics += other.panics;
         self.stale_completions += other.stale_completions;
         self.rearmed += other.rearmed;

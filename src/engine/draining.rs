@@ -1,6 +1,8 @@
 //! The orderly end of a shard: nothing more accepted, Close 1001 to everybody, spread over some
 //! time so that not all come back elsewhere at once, and a deadline.
 
+use super::connection::Connection;
+use super::core::count;
 use super::events::Events;
 use super::remote::Remote;
 use super::shard::Shard;
@@ -74,6 +76,19 @@ impl<R: Ring> Shard<R> {
         self.drain = Some(drain);
     }
 
+    /// Counts a connection that is gone, and whether everything that was written to it was sent.
+    pub(super) fn count_closed(&mut self, connection: &Connection) {
+        count(&self.core.counters.closed);
+        if connection.unsent_bytes() == 0 {
+            return;
+        }
+        count(&self.core.counters.truncated);
+        if let Some(drain) = &mut self.drain {
+            // Those that the deadline cuts are counted there.
+            drain.cut += usize::from(!drain.over);
+        }
+    }
+
     /// Closes the share of connections whose turn has come; cuts the rest at the deadline.
     pub(super) fn go_on_draining(&mut self, now: Moment) {
         let Some(mut drain) = self.drain.take() else { return };
@@ -84,7 +99,7 @@ impl<R: Ring> Shard<R> {
             drain.next = now + STEP;
             if now >= drain.deadline {
                 drain.over = true;
-                drain.cut = self.cut_all();
+                drain.cut += self.cut_all();
                 // What was cut still has to be quieted; a second limit, should it not be.
                 drain.deadline = now + Duration::from_secs(1);
             }

@@ -9,6 +9,8 @@ pub(crate) struct Counts {
     pub(crate) bytes_out: u64,
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
+    /// Bytes that were written and not sent.
+    pub(crate) unsent_bytes: u64,
 }
 
 /// What went each way, in a quarter of the room: what is beyond 32 bits is carried, to be added to
@@ -60,6 +62,7 @@ impl Tally {
             bytes_out: count(Counted::BytesOut),
             messages_in: count(Counted::MessagesIn),
             messages_out: count(Counted::MessagesOut),
+            unsent_bytes: 0,
         }
     }
 }
@@ -110,7 +113,7 @@ mod tests {
             }
         }
         let [bytes_in, bytes_out, messages_in, messages_out] = sums;
-        let counts = Counts { bytes_in, bytes_out, messages_in, messages_out };
+        let counts = Counts { bytes_in, bytes_out, messages_in, messages_out, unsent_bytes: 0 };
         assert_eq!(tally.counts(Some(&carried)), counts);
         let mut full = Tally([u32::MAX - 1; 4]);
         assert_eq!([false, true], [(); 2].map(|()| full.add_one(Counted::MessagesOut)));

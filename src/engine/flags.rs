@@ -17,8 +17,6 @@ pub(super) enum Flag {
     CloseReceived,
     /// The socket is of no more use.
     Dead,
-    /// The peer is to see a reset.
-    Reset,
     /// Accepted beyond the limit, to be told so.
     OverCapacity,
     /// See `WebSocket::set_binary_data`.
@@ -35,6 +33,9 @@ pub(super) enum Flag {
     Handled,
     /// That is on the list of those to poll.
     Queued,
+    /// The peer has ended what it has to say, and that has not been acted on: reads and writes are
+    /// watched.
+    Ending,
 }
 
 /// All of them.

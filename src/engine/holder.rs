@@ -78,6 +78,11 @@ impl Holder {
     /// Adds a message to what is to be sent, if there is room; otherwise it stays.
     pub(crate) fn write(&self, message: &mut Option<Outgoing>) -> Result<(), HeldWriteFailure> {
         let mut state = self.state().ok_or(HeldWriteFailure::Fenced)?;
+        if state.shut && state.close.is_none() && !state.ready.is_empty() {
+            // In vain; but whoever gives up at a failed write would not read the rest.
+            *message = None;
+            return Ok(());
+        }
         self.admit(&state, message)?;
         let Some(message) = message.take() else { return Ok(()) };
         state.outgoing_bytes += message.payload.len();

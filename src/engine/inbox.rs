@@ -71,6 +71,11 @@ impl Inbox {
         self.queue.back_mut().is_none_or(|last| last.is_complete())
     }
 
+    /// Whether there is a whole message to read.
+    pub(super) fn has_whole(&self) -> bool {
+        self.queue.front().is_some_and(Incoming::is_complete)
+    }
+
     /// Whole messages that have come since this was asked last.
     pub(super) fn take_arrived(&mut self) -> u64 {
         std::mem::take(&mut self.arrived)

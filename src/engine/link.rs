@@ -105,6 +105,12 @@ pub(super) enum Purpose {
     Close,
 }
 
+impl Waiting {
+    pub(super) fn is_for_a_message(&self) -> bool {
+        matches!(self.purpose, Purpose::Read { .. })
+    }
+}
+
 /// Whether the holder is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {

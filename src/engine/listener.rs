@@ -28,9 +28,6 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Time between two such questions.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Time for sent bytes to be acknowledged before the kernel gives a connection up.
-const USER_TIMEOUT_MS: u32 = 30_000;
-
 /// Time between two tries of an address that is in use: the first, doubled up to the last.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(80);
@@ -135,8 +132,8 @@ fn is_ipv6(address: &ListenAddress) -> bool {
 ///
 /// TCP: with several shards, each gets its own socket (`SO_REUSEPORT`, socket(7)), among which
 /// the kernel spreads connections. `[::]` takes IPv4 as well (ipv6(7), `IPV6_V6ONLY`), unless an
-/// IPv4 address is listed with the same port. Accepted sockets inherit `TCP_NODELAY`, keepalive and
-/// `TCP_USER_TIMEOUT` (tcp(7)). Unix: one socket, duplicated; a file left behind by a server that
+/// IPv4 address is listed with the same port. Accepted sockets inherit `TCP_NODELAY` and
+/// keepalive. Unix: one socket, duplicated; a file left behind by a server that
 /// is gone is replaced, and the file is removed with the last listener.
 ///
 /// An address that is in use is asked for again for [`ADDRESS_IN_USE_TIMEOUT`]: the kernel ends the
@@ -168,6 +165,22 @@ pub fn bind(
         }
     }
     Ok(of_shards)
+}
+
+/// Sets the time for sent bytes to be acknowledged before the kernel gives a connection up
+/// (`TCP_USER_TIMEOUT`, tcp(7)), which accepted sockets inherit. Over Unix sockets the engine keeps it.
+///
+/// # Errors
+/// The address whose socket the kernel refuses it for.
+pub fn give_up_after(of_shards: &[Vec<Listener>], stall: Duration) -> Result<(), BindError> {
+    let millis = u32::try_from(stall.as_millis()).unwrap_or(u32::MAX);
+    for listener in of_shards.iter().flatten() {
+        if let ListenAddress::Tcp(_) = listener.address {
+            sockopt::set_tcp_user_timeout(&listener.socket, millis)
+                .map_err(|errno| BindError::new(&listener.address, errno))?;
+        }
+    }
+    Ok(())
 }
 
 /// Tries until `until` to have an address that is in use.
@@ -255,7 +268,6 @@ fn tcp_socket(address: SocketAddr, families: Families) -> rustix::io::Result<Own
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
     Ok(socket)
 }
 
@@ -431,6 +443,7 @@ mod tests {
     fn accepted_sockets_inherit_the_options() {
         for shards in [1, 2] {
             let listeners = bind(&[tcp("127.0.0.1:0")], shards, 0).expect("a free port");
+            give_up_after(&listeners, Duration::from_secs(7)).expect("sockets");
             let address = port_of(&listeners[0][0]);
             // Each connect goes to one of the shards; the peer's own options stay as they were.
             let client = TcpStream::connect(address).expect("somebody listens");
@@ -444,7 +457,7 @@ mod tests {
             assert_eq!(sockopt::socket_keepalive(&accepted), Ok(true));
             assert_eq!(sockopt::tcp_keepidle(&accepted), Ok(KEEPALIVE_IDLE));
             assert_eq!(sockopt::tcp_keepintvl(&accepted), Ok(KEEPALIVE_INTERVAL));
-            assert_eq!(sockopt::tcp_user_timeout(&accepted), Ok(USER_TIMEOUT_MS));
+            assert_eq!(sockopt::tcp_user_timeout(&accepted), Ok(7_000));
         }
     }
 

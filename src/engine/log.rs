@@ -85,6 +85,7 @@ pub(super) fn access(connection: &Connection, core: &Core, routes: &Routes) {
         bytes_out = counts.bytes_out,
         messages_in = counts.messages_in,
         messages_out = counts.messages_out,
+        unsent_bytes = counts.unsent_bytes,
         "closed"
     );
 }

@@ -44,6 +44,7 @@ mod outbox;
 mod pace;
 mod peers;
 mod places;
+mod progress;
 mod quota;
 mod reach;
 mod ready;
@@ -70,6 +71,7 @@ mod tallies;
 mod timers;
 mod transport;
 mod verbs;
+mod verdict;
 mod wakes;
 
 pub(crate) use command::{OpenFailure, OpenRequest, ReachFailure};

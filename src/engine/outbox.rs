@@ -86,6 +86,11 @@ impl Outbox {
         self.bytes == 0 && self.pong.is_none()
     }
 
+    /// Whether a send is in flight.
+    pub(super) fn is_flying(&self) -> bool {
+        self.flying_bytes > 0
+    }
+
     /// Whether something waits and nothing is in flight.
     pub(super) fn wants_send(&self) -> bool {
         self.flying_bytes == 0 && (self.bytes > 0 || self.pong.is_some())
@@ -223,11 +228,13 @@ impl Outbox {
         }
     }
 
-    /// Drops what waits: nobody will take it.
-    pub(super) fn clear(&mut self) {
+    /// Drops what waits: nobody will take it. Comes back: how many bytes that were.
+    pub(super) fn clear(&mut self) -> usize {
+        let waiting = self.bytes - self.flying_bytes;
         self.waiting = SendData::new();
         self.bytes = self.flying_bytes;
         self.pong = None;
+        waiting
     }
 }
 

@@ -1,26 +1,16 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
 
-use super::connection::{Closer, Connection, Counted, Ended, Phase, Reading};
+use super::connection::{Connection, Counted, Phase, Reading};
 use super::core::{Core, count_more};
 use super::flags::Flag;
 use super::inbox::Inbox;
-use super::outbox::{Outbox, Payload};
+use super::outbox::Outbox;
 use super::room::Room;
-use crate::proto::frame::Opcode;
-use crate::proto::{
-    self, CloseCode, Events, MessageKind, Progress, ProtocolError, Refusal, Refused, Request,
-};
+use super::verdict::Verdict;
+use crate::proto::{CloseCode, Events, MessageKind, Progress, Refusal, Refused, Request};
 
 /// Bytes that a session hands over at once, at most.
 const BLOCK_BYTES: usize = 16 * 1024;
-
-/// How the session ended what the peer had to say.
-pub(super) enum Verdict {
-    /// By a violation.
-    Failed(ProtocolError),
-    /// By a Close frame.
-    Closed(CloseCode, Box<str>),
-}
 
 impl Connection {
     /// Bytes arrived. A request that is complete with them comes back.
@@ -33,13 +23,15 @@ impl Connection {
         count_more(&core.counters.bytes_in, bytes.len() as u64);
         match self.phase {
             Phase::Open(_) => {
-                self.phase = Phase::Open(core.now.get().into());
+                self.handle_frames(bytes, core);
+                if let Phase::Open(heard) = &mut self.phase {
+                    *heard = core.now.get().into();
+                }
                 if self.flags.has(Flag::Pinged) {
                     // The next Ping may be due before the wait for this answer would have ended.
                     self.flags.clear(Flag::Pinged);
                     self.reschedule(core);
                 }
-                self.handle_frames(bytes, core);
             }
             Phase::Closing(_) => self.handle_frames(bytes, core),
             Phase::Head(_) => {
@@ -99,18 +91,15 @@ impl Connection {
         };
         let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
         let Sink { close, stuck, .. } = sink;
-        let taken = match (result, close) {
-            (Err(error), _) => {
-                talk.verdict = Some(Verdict::Failed(error));
-                bytes.len()
-            }
-            (Ok(taken), Some((code, reason))) => {
-                talk.verdict = Some(Verdict::Closed(code, reason));
-                taken
-            }
-            (Ok(taken), None) => taken,
+        let (taken, verdict) = match (result, close) {
+            (Err(error), _) => (bytes.len(), Some(Verdict::Failed(error))),
+            (Ok(taken), Some((code, reason))) => (taken, Some(Verdict::Closed(code, reason))),
+            (Ok(taken), None) => (taken, None),
         };
         let messages_in = talk.inbox.take_arrived();
+        if talk.partial.is_some() || !talk.session.is_between_messages() {
+            self.watch_message(messages_in > 0, core);
+        }
         self.count(Counted::MessagesIn, messages_in);
         count_more(&core.counters.messages_in, messages_in);
         if stuck {
@@ -120,38 +109,11 @@ impl Connection {
         if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {
             self.wake(core);
         }
+        if let Some(verdict) = verdict {
+            self.has_ended(verdict, core);
+        }
         self.mark_dirty(core);
         taken
-    }
-
-    /// Acts on the end of the conversation that the session has found. Called when the batch is
-    /// settled, so that the handler could answer the messages that came before it.
-    #[inline]
-    pub(super) fn conclude(&mut self, core: &Core) {
-        if self.talk.verdict.is_some() {
-            self.act_on_verdict(core);
-        }
-    }
-
-    #[cold]
-    fn act_on_verdict(&mut self, core: &Core) {
-        match self.talk.verdict.take() {
-            Some(Verdict::Failed(error)) => self.fail(error.close_code(), error.reason(), core),
-            Some(Verdict::Closed(code, reason)) => self.handle_close(code, reason, core),
-            None => {}
-        }
-    }
-
-    /// The peer's Close frame: the first one answers ours, or is answered by ours
-    /// (RFC 6455 §5.5.1).
-    fn handle_close(&mut self, code: CloseCode, reason: Box<str>, core: &Core) {
-        self.flags.set(Flag::CloseReceived);
-        if matches!(self.phase, Phase::Open(_)) {
-            let payload = proto::close::encode(code, &reason);
-            self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
-        }
-        self.linger(core.settings.timeouts.close, core);
-        self.end(Ended { code, reason, by: Closer::Peer }, core);
     }
 }
 

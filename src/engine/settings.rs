@@ -168,8 +168,14 @@ pub struct Timeouts {
     pub ping_interval: Duration,
     /// See [`limits::PONG_TIMEOUT`].
     pub pong: Duration,
+    /// See [`limits::STALL_TIMEOUT`].
+    pub stall: Duration,
+    /// See [`limits::MESSAGE_TIMEOUT`]. Zero: no limit.
+    pub message: Duration,
     /// See [`limits::CLOSE_TIMEOUT`].
     pub close: Duration,
+    /// See [`limits::CLOSE_TIMEOUT_MAX`].
+    pub close_max: Duration,
     /// See [`limits::LINGER_TIMEOUT`].
     pub linger: Duration,
     /// Over which time a drain spreads its Close frames (1001). Default 2 s.
@@ -184,7 +190,10 @@ impl Default for Timeouts {
             request_head: limits::REQUEST_HEAD_TIMEOUT,
             ping_interval: limits::PING_INTERVAL,
             pong: limits::PONG_TIMEOUT,
+            stall: limits::STALL_TIMEOUT,
+            message: limits::MESSAGE_TIMEOUT,
             close: limits::CLOSE_TIMEOUT,
+            close_max: limits::CLOSE_TIMEOUT_MAX,
             linger: limits::LINGER_TIMEOUT,
             drain_spread: Duration::from_secs(2),
             drain: Duration::from_secs(10),

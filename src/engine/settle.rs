@@ -3,10 +3,11 @@
 //! Called once per batch for every connection that changed, and after completions that move a
 //! teardown on. Idempotent: it compares what should be armed with what is.
 
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, NEVER, Phase};
 use super::core::Core;
 use super::flags::Flag;
 use super::pace::Rota;
+use super::progress::Question;
 use super::registry::{Held, Receive, Slot, SlotId, Teardown};
 use super::shard::Shard;
 use crate::ring::{Operation, Ring, Submission, Token};
@@ -62,6 +63,9 @@ impl<R: Ring> Shard<R> {
         connection.flags.clear(Flag::Dirty);
         let mut submit = Submit { ring: &mut self.ring, id };
         submit.send(held, connection, &self.core);
+        if connection.is_asking() && !connection.flags.has(Flag::Dead) {
+            submit.ask(held, connection);
+        }
         connection.account_for_outbox(&self.core);
         submit.finish(held, connection);
         connection.talk.rest();
@@ -78,6 +82,9 @@ impl<R: Ring> Shard<R> {
         match (connection.wants_receive(&self.core), held.receive) {
             (true, Receive::Idle) => {
                 connection.flags.clear(Flag::Paused);
+                if let Some(aside) = &mut connection.aside {
+                    aside.hung_up = None;
+                }
                 submit.receive(held, &mut self.rota, turn);
             }
             (true, Receive::Armed) if held.pace.waits_in_turn() => submit.stop_receive(held),
@@ -88,7 +95,8 @@ impl<R: Ring> Shard<R> {
             (false, Receive::Idle) if !connection.flags.has(Flag::EndOfStream) => {
                 // Stopped by us, or ended by itself in the batch that filled the inbox.
                 connection.flags.set(Flag::Paused);
-                if !held.hangup_awaited {
+                let known = connection.aside.as_ref().is_some_and(|aside| aside.hung_up.is_some());
+                if !held.hangup_awaited && !known {
                     // Nobody reads, so nobody would notice the peer's end; this does.
                     submit.push(held, Operation::Hangup, Submission::AwaitHangup);
                     held.hangup_awaited = true;
@@ -150,6 +158,23 @@ impl<R: Ring> Submit<'_, R> {
             let data = connection.transport.outgoing(said);
             self.push(held, Operation::Send, Submission::Send(data));
             held.sending = true;
+            if connection.scheduled == NEVER.into() {
+                connection.watch_send(core);
+            }
+        }
+    }
+
+    /// Asks whether the peer takes what is sent, if that is to be known.
+    #[cold]
+    fn ask(&mut self, held: &mut Held, connection: &mut Connection) {
+        match connection.take_question() {
+            Some(Question::CancelSend) => {
+                self.push(held, Operation::Cancel, Submission::Cancel(Operation::Send));
+            }
+            Some(Question::Unacknowledged) => {
+                self.push(held, Operation::Unacknowledged, Submission::Unacknowledged);
+            }
+            None => {}
         }
     }
 
@@ -180,8 +205,9 @@ impl<R: Ring> Submit<'_, R> {
         if held.receive == Receive::Starved {
             held.receive = Receive::Idle;
         }
+        let reset = connection.aside.as_ref().is_some_and(|aside| aside.reset);
         match held.teardown {
-            Teardown::None if held.operations > 0 || connection.flags.has(Flag::Reset) => {
+            Teardown::None if held.operations > 0 || reset => {
                 // Each by its token. A shutdown would end them as well, but the kernel gives every
                 // shutdown to a worker thread, and a cancel by descriptor looks at every operation
                 // of the ring: together that made the end of many connections quadratic.
@@ -193,7 +219,7 @@ impl<R: Ring> Submit<'_, R> {
                 for (_, operation) in armed.into_iter().filter(|(armed, _)| *armed) {
                     self.push(held, Operation::Cancel, Submission::Cancel(operation));
                 }
-                if connection.flags.has(Flag::Reset) {
+                if reset {
                     self.push(held, Operation::ResetOnClose, Submission::ResetOnClose);
                 }
                 held.teardown = Teardown::Quieting;

@@ -136,7 +136,7 @@ impl<R: Ring> Shard<R> {
         self.ring.submit_and_wait(until)?;
         let now = self.ring.now();
         self.remote.is_awake(now);
-        self.core.now.set(now);
+        self.core.begin(until, now);
         self.turns_unmeasured = self.turns_unmeasured.wrapping_sub(1);
         if self.turns_unmeasured == 0 {
             self.start_measuring();
@@ -278,8 +278,11 @@ impl<R: Ring> Shard<R> {
                 connection.mark_dirty(core);
             }
             (_, Outcome::PeerAddress(peer)) => connection.handle_peer(peer, core),
-            // A FIN comes behind what is unread, and is seen when that is read. A reset is not.
-            (_, Outcome::HungUp { reset: true }) => connection.lose(core),
+            (_, Outcome::Unacknowledged(bytes)) => connection.handle_unacknowledged(bytes, core),
+            (_, Outcome::HungUp { reset }) => {
+                held.hangup_awaited = false;
+                connection.handle_hangup(reset, core);
+            }
             _ => {}
         }
         if slot.held.teardown == Teardown::Quieting {
@@ -320,7 +323,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn release(&mut self, id: SlotId) {
         let removed = self.core.slots.borrow_mut().remove(id);
         let Some(mut connection) = removed else { return };
-        count(&self.core.counters.closed);
+        self.count_closed(&connection);
         self.core.seats.handle_gone(id);
         self.closing += 1;
         connection.handle_gone(&self.core);

@@ -10,7 +10,7 @@ use super::core::{Core, count};
 use super::events::{EventClose, EventKind};
 use super::flags::Flag;
 use super::inbox::Inbox;
-use super::link::{Facts, Leaving, Link, LinkState, Purpose};
+use super::link::{Facts, Leaving, Link, LinkState, Purpose, Waiting};
 use super::outbox::Payload;
 use super::remains::Left;
 use super::settings::MailboxPolicy;
@@ -83,6 +83,14 @@ impl SharedState {
     /// Whether somebody is there for what arrives.
     pub(super) fn is_attended(&self) -> bool {
         self.flags.held || self.flags.serving
+    }
+
+    /// Whether its holder has nothing left to do for what the peer has said; `in_hand`: it may be at
+    /// work on the message that it read last.
+    pub(super) fn has_caught_up(&self, in_hand: bool) -> bool {
+        let waits =
+            |link: &Arc<Link>| link.lock().waiting.as_ref().is_some_and(Waiting::is_for_a_message);
+        self.linked_messages == 0 && (!in_hand || self.link.as_ref().is_some_and(waits))
     }
 
     /// When it is to be looked at next, whatever happens.
@@ -177,9 +185,16 @@ impl Connection {
             || self.flags.has(Flag::Dead)
             || matches!(self.phase, Phase::Lingering(_) | Phase::Gone);
         shared.ended = self.ended().cloned().map(Box::new);
+        let linked_before = state.linked_messages;
         state.linked_bytes = u32::try_from(shared.bytes()).unwrap_or(u32::MAX);
         state.linked_messages = u16::try_from(shared.ready.messages()).unwrap_or(u16::MAX);
-        shared.paused = !self.has_room(state, core);
+        if self.flags.has(Flag::Ending)
+            && (!outgoing.is_empty() || state.linked_messages < linked_before)
+        {
+            self.note_in_hand(outgoing.is_empty());
+        }
+        // Who comes back for more is waited for, and has to say so.
+        shared.paused = !self.has_room(state, core) || self.flags.has(Flag::Ending);
         self.reading = match shared.waiting.as_ref().map(|waiting| waiting.purpose) {
             Some(Purpose::Read { len, deadline, .. }) => Some(Reading::new(len, deadline)),
             _ => None,

@@ -102,6 +102,9 @@ impl Port {
         if !early.is_empty() {
             state.handle_frames(&mut early, &self.core);
         }
+        if state.flags.has(Flag::EndOfStream) {
+            state.handle_end_of_stream(&self.core);
+        }
         true
     }
 
@@ -135,7 +138,7 @@ impl Port {
         let Some(talk) = state.talk.busy() else { return false };
         const DIRTY: Flags = Flags::of(&[Flag::Dirty]);
         const ASKED: Flags =
-            Flags::of(&[Flag::Dirty, Flag::Writing, Flag::Fenced, Flag::BinaryData]);
+            Flags::of(&[Flag::Dirty, Flag::Writing, Flag::Fenced, Flag::BinaryData, Flag::Ending]);
         if state.flags.among(ASKED) != DIRTY
             || !matches!(state.phase, Phase::Open(_))
             || payload.len() as u64 > limits.message_bytes_max
@@ -159,7 +162,7 @@ impl Port {
         let mut state = self.state();
         let limits = &self.core.settings.limits;
         if !matches!(state.phase, Phase::Open(_)) {
-            return Err(WriteFailure::Ended);
+            return state.write_in_vain(payload.len());
         }
         if state.flags.has(Flag::Fenced) {
             return Err(WriteFailure::Fenced);
@@ -172,6 +175,7 @@ impl Port {
         }
         let opcode = opcode(kind, state.flags.has(Flag::BinaryData));
         state.flags.clear(Flag::Writing);
+        state.note_in_hand(false);
         state.talk.outbox.push_frame(opcode, payload);
         state.has_written(&self.core);
         state.count_message_out();
@@ -330,7 +334,7 @@ impl Read<'_> {
         let mut state = self.port.state();
         let state = &mut *state;
         const AT_END: Flags = Flags::of(&[Flag::AtEnd]);
-        const ASKED: Flags = Flags::of(&[Flag::AtEnd, Flag::Paused, Flag::Fenced]);
+        const ASKED: Flags = Flags::of(&[Flag::AtEnd, Flag::Paused, Flag::Fenced, Flag::Ending]);
         if state.flags.among(ASKED) != AT_END {
             return None;
         }
@@ -357,6 +361,7 @@ impl Future for Read<'_> {
             if state.flags.has(Flag::Paused) {
                 state.mark_dirty(core);
             }
+            state.note_in_hand(true);
             return Poll::Ready(Ok(piece));
         }
         if state.flags.has(Flag::Fenced) {
@@ -371,7 +376,7 @@ impl Future for Read<'_> {
         state.reading = Some(Reading::new(len, deadline));
         // The wheel knows of the connection's other deadlines since they were set.
         state.look_by(deadline, core);
-        if state.flags.has(Flag::Paused) {
+        if state.flags.has(Flag::Paused) || state.flags.has(Flag::Ending) {
             state.mark_dirty(core);
         }
         self.waits = true;

@@ -116,13 +116,30 @@ pub const OUTBOX_COPY_BYTES_MAX: usize = 4 * 1024;
 /// Silence after which the server sends a Ping.
 pub const PING_INTERVAL: Duration = Duration::from_secs(25);
 
-/// Time for any byte to arrive after a Ping. Passed: the connection is cut (1006 to the handler).
+/// Time for any byte to arrive after a Ping, or for any byte of ours to get through where some are
+/// still on their way to the peer. Passed: the connection is cut (1006 to the handler).
 pub const PONG_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for the peer to answer a Close frame and to close its end. Passed: cut.
+/// Time in which the peer takes something of what was sent: as long as silence the other way lasts,
+/// [`PING_INTERVAL`] and [`PONG_TIMEOUT`]. Over TCP the kernel keeps it (`TCP_USER_TIMEOUT`,
+/// tcp(7)). Passed: cut.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// Time in which a message that has begun ends, or grows by [`MESSAGE_GROWTH_BYTES_MIN`]: a byte now
+/// and then must not keep the beginning of a message in memory for ever. Passed: close 1008.
+pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes that arrive within [`MESSAGE_TIMEOUT`] of a message that does not end in it: a slow modem.
+pub const MESSAGE_GROWTH_BYTES_MIN: u32 = 64 * 1024;
+
+/// Time for the peer to answer a Close frame and to close its end, since it last took something of
+/// what was written before. Passed: cut.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time for the peer to take a refusal and to close its end before it is cut.
+/// Time for the end of a connection in all, however often the peer takes something. Passed: cut.
+pub const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+
+/// Time for the peer to take something of a refusal or a page, and to close its end, before it is cut.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Default of `read`'s `len`, in characters of text or bytes of binary (%CSP.WebSocket's 32656).
@@ -184,4 +201,6 @@ const _: () = {
     assert!(OUTBOX_COPY_BYTES_MAX <= OUTBOX_HIGH_WATER_BYTES);
     assert!(READ_LEN_DEFAULT <= INBOX_BYTES_MAX);
     assert!(INBOX_BYTES_MAX as u64 <= MESSAGE_BYTES_MAX);
+    assert!(STALL_TIMEOUT.as_secs() == PING_INTERVAL.as_secs() + PONG_TIMEOUT.as_secs());
+    assert!(CLOSE_TIMEOUT.as_secs() < CLOSE_TIMEOUT_MAX.as_secs());
 };

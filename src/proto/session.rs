@@ -109,7 +109,8 @@ impl Session {
         self.is_between_messages() && !self.ended
     }
 
-    fn is_between_messages(&self) -> bool {
+    /// Whether no message or frame has begun of which the end has not come.
+    pub fn is_between_messages(&self) -> bool {
         let between_frames = matches!(self.place, Place::Header(PartialHeader { length: 0, .. }));
         between_frames && self.message.is_none()
     }

@@ -113,6 +113,7 @@ pub fn run(config: &Config, log: &LogQueue) -> Result<Outcome, ServeError> {
         opened = totals.opened,
         refused = totals.refused,
         cut = totals.cut,
+        truncated = totals.truncated,
         panics = totals.panics,
         stale_completions = totals.stale_completions,
         rearmed = totals.rearmed,

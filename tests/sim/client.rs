@@ -28,6 +28,7 @@ const PROMPT_MS: u64 = 4_000;
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub close_timeout_ms: u64,
+    pub close_timeout_max_ms: u64,
     pub silence_timeout_ms: u64,
     pub head_timeout_ms: u64,
     pub linger_timeout_ms: u64,
@@ -35,6 +36,8 @@ pub struct Rules {
     pub prompt: bool,
     /// Completions are not delayed.
     pub punctual: bool,
+    /// The server can see what its peers have taken.
+    pub sees_progress: bool,
     /// Some may be told that the server is full.
     pub over_capacity: bool,
 }

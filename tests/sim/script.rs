@@ -191,6 +191,7 @@ impl Script {
         let rate = dice.pick(&[
             PeerRate::Instant,
             PeerRate::Instant,
+            PeerRate::BytesPerMs(20),
             PeerRate::BytesPerMs(100),
             PeerRate::BytesPerMs(2_000),
         ]);

@@ -63,7 +63,7 @@ impl Client {
         assert!(allowed, "{name}: closed with {code}: {self:?}");
         let by_handler = matches!(self.script.end, End::Exit | End::Fail | End::Panic);
         if (by_handler || self.answers_owed) && !self.draining {
-            assert!(self.expected.is_empty(), "{name}: {} echoes lost", self.expected.len());
+            assert!(self.expected.is_empty(), "{name}: echoes lost: {self:?}");
         }
         self.close_received = Some(code);
         self.closed_ms = now_ms;
@@ -73,6 +73,11 @@ impl Client {
             self.close_sent = true;
         }
         self.end(now_ms);
+    }
+
+    /// Whether it takes everything it is sent, however slowly, and the server can see that.
+    fn takes_all(&self) -> bool {
+        !self.is_stalled && !self.mute && self.rules.sees_progress
     }
 
     /// The connection is over: was that right?
@@ -102,6 +107,8 @@ impl Client {
             (Some(_), None, _) if self.ended_ms.is_none() => {
                 silent_ms >= self.rules.silence_timeout_ms
             }
+            // Who takes what it is sent gets all of it, the Close included.
+            (Some(_), None, _) if self.takes_all() => ended_ms >= self.rules.close_timeout_max_ms,
             (Some(_), None, _) => ended_ms >= self.rules.close_timeout_ms,
         };
         let polite =
@@ -110,6 +117,8 @@ impl Client {
             let soon = now_ms - self.closed_ms < SOON_MS;
             assert!(soon, "{name}: FIN at {now_ms} ms, late after {} ms: {self:?}", self.closed_ms);
         }
+        let owed = self.answers_owed && self.script.end == End::Fin && state.finished;
+        assert!(!owed || self.expected.is_empty(), "{name}: echoes lost at FIN: {self:?}");
         assert!(right, "{name}: cut at {now_ms} ms: {state:?} {self:?}");
     }
 

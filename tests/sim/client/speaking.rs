@@ -9,10 +9,13 @@ impl Client {
     pub(super) fn finish(&mut self, net: &SimNet, peer: PeerId, now_ms: u64) {
         self.end(now_ms);
         let last_words = self.last_words();
-        // So little that nothing keeps the handler from answering it before it hears of the end.
+        // What comes before a Close or FIN is answered before these are; behind a violation only what
+        // is so little that nothing keeps the handler from answering it at once.
         let bytes: usize = self.expected.iter().map(|(_, payload)| payload.len() + 10).sum();
-        let easy = bytes < 500 && !self.script.reading.nag && self.gate.is_none();
-        let taken = self.script.rate == PeerRate::Instant && !self.is_stalled;
+        let waited_for = matches!(self.script.end, End::Close(_) | End::Fin);
+        let taken = !self.is_stalled && self.rules.sees_progress;
+        let at_once = bytes < 500 && self.script.rate == PeerRate::Instant;
+        let easy = (waited_for || at_once) && !self.script.reading.nag && self.gate.is_none();
         // Who holds a shared socket is elsewhere, and may come too late.
         let prompt = self.rules.punctual && !self.script.shared;
         self.answers_owed = easy && taken && prompt;

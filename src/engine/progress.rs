@@ -1,0 +1,243 @@
+//! Whether the peer takes what is sent: asked where a connection would be cut for silence, and at no
+//! other time.
+//!
+//! Two answers are put together. A send in flight is cancelled, which tells how much of it the
+//! kernel has taken, and goes on with the rest. Without one, the kernel says how much of what it has
+//! taken the peer's system has not acknowledged. Whoever took something since the last question has
+//! made progress.
+
+use super::connection::{Connection, Counted, Phase};
+use super::core::Core;
+use super::flags::Flag;
+use super::outbox::Payload;
+use crate::clock::Moment;
+use crate::proto::frame::Opcode;
+use std::time::Duration;
+
+/// Bytes that may be unacknowledged because the question itself is: a Ping and a Close.
+const QUESTION_BYTES_MAX: u32 = 256;
+
+/// What is known, and what is being asked.
+#[derive(Default)]
+pub(super) struct Progress {
+    asking: Asking,
+    /// What the last question has found.
+    seen: Option<Seen>,
+    /// No Ping was sent, because data are in its way: these are to get through instead.
+    blocked: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    /// The low bits of the bytes sent so far.
+    sent: u32,
+    /// Bytes of them that were not acknowledged, if the kernel was asked and could tell.
+    left: Option<u32>,
+}
+
+/// How far a question has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Asking {
+    /// None is asked.
+    #[default]
+    Nothing,
+    /// To be asked when the connection is settled. The first of two only begins the time in which
+    /// something has to get through.
+    Wanted { first: bool },
+    /// The send in flight is being cancelled.
+    Send { first: bool },
+    /// The kernel is being asked.
+    Kernel { first: bool },
+}
+
+/// What the ring is to do for a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Cancel the send in flight.
+    CancelSend,
+    /// Ask what is not acknowledged.
+    Unacknowledged,
+}
+
+impl Connection {
+    /// The time of a closing or lingering connection is over: it is cut, unless the peer is still
+    /// taking something.
+    pub(super) fn handle_closing_timeout(&mut self, core: &Core) {
+        let over = self.aside.as_ref().and_then(|aside| aside.ends_by);
+        if over.is_some_and(|over| over <= core.now.get()) {
+            self.lose(core);
+        } else {
+            self.ask(false, core);
+        }
+    }
+
+    /// The peer has been silent for long and is asked for a sign of life: by a Ping, or, where data
+    /// are on their way to it, behind which a Ping would only wait, by these.
+    pub(super) fn ask_for_life(&mut self, core: &Core) {
+        self.flags.set(Flag::Pinged);
+        if self.talk.outbox.is_flying() {
+            self.aside_mut().progress = Progress { blocked: true, ..Progress::default() };
+            self.ask(true, core);
+        } else {
+            self.ping(core);
+        }
+    }
+
+    fn ping(&mut self, core: &Core) {
+        if let Some(aside) = &mut self.aside {
+            aside.progress = Progress::default();
+        }
+        if !core.settings.timeouts.ping_interval.is_zero() {
+            self.talk.outbox.push_frame(Opcode::Ping, Payload::Borrowed(&[]));
+        }
+        self.mark_dirty(core);
+    }
+
+    /// Asks whether the peer takes what is sent.
+    pub(super) fn ask(&mut self, first: bool, core: &Core) {
+        self.aside_mut().progress.asking = Asking::Wanted { first };
+        self.mark_dirty(core);
+    }
+
+    /// Whether an answer is awaited.
+    pub(super) fn is_asking(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.progress.asking != Asking::Nothing)
+    }
+
+    /// What the ring is to do, once.
+    pub(super) fn take_question(&mut self) -> Option<Question> {
+        let ending = self.flags.has(Flag::Ending) || !matches!(self.phase, Phase::Open(_));
+        let flying = self.talk.outbox.is_flying();
+        let progress = &mut self.aside.as_mut()?.progress;
+        let Asking::Wanted { first } = progress.asking else { return None };
+        let (asking, question) = match flying && (ending || progress.blocked) {
+            true => (Asking::Send { first }, Question::CancelSend),
+            false => (Asking::Kernel { first }, Question::Unacknowledged),
+        };
+        progress.asking = asking;
+        Some(question)
+    }
+
+    /// A send has ended, cancelled or not, with so many bytes.
+    pub(super) fn handle_send_answer(&mut self, sent: usize, core: &Core) {
+        let Some(aside) = &self.aside else { return };
+        if let Asking::Send { first } = aside.progress.asking {
+            self.handle_answer(first, sent > 0, None, core);
+        }
+    }
+
+    /// The kernel has said what is not acknowledged, if it can.
+    pub(super) fn handle_unacknowledged(&mut self, bytes: Option<u32>, core: &Core) {
+        let Some(aside) = &self.aside else { return };
+        if let Asking::Kernel { first } = aside.progress.asking {
+            self.handle_answer(first, false, bytes, core);
+        }
+    }
+
+    fn handle_answer(&mut self, first: bool, sent_some: bool, left: Option<u32>, core: &Core) {
+        let sent = self.low(Counted::BytesOut);
+        let closing = !matches!(self.phase, Phase::Open(_));
+        let progress = &mut self.aside_mut().progress;
+        progress.asking = Asking::Nothing;
+        // What the handler sends meanwhile says nothing of a Ping, which may itself be what is left.
+        let counts = progress.blocked || closing;
+        let little = if counts { 0 } else { QUESTION_BYTES_MAX };
+        let before = progress.seen.replace(Seen { sent, left });
+        let moved = sent_some
+            || counts && before.is_some_and(|before| before.sent != sent)
+            || match (before.and_then(|before| before.left), left) {
+                (Some(before), Some(left)) => left < before,
+                // It is not known since when it waits: the peer has the time until the next question.
+                (None, Some(left)) => left > little,
+                (_, None) => false,
+            };
+        match self.phase {
+            // It was in flight by chance, and the way is free.
+            Phase::Open(_)
+                if first && self.flags.has(Flag::Pinged) && self.talk.outbox.is_idle() =>
+            {
+                self.ping(core);
+            }
+            Phase::Open(_) if !first => self.judge_silence(moved, left, core),
+            Phase::Closing(_) | Phase::Lingering(_) if !self.flags.has(Flag::Dead) => {
+                self.judge_closing(moved, left, core);
+            }
+            _ => {}
+        }
+        self.reschedule(core);
+        self.mark_dirty(core);
+    }
+
+    fn judge_closing(&mut self, moved: bool, left: Option<u32>, core: &Core) {
+        if !moved {
+            self.add_unsent(left.map_or(0, u64::from));
+            return self.lose(core);
+        }
+        let limit = self.aside.as_ref().and_then(|aside| aside.ends_by);
+        let until = core.now.get() + self.closing_patience(core);
+        let until = limit.map_or(until, |limit| limit.min(until)).into();
+        self.phase = match self.phase {
+            Phase::Closing(_) => Phase::Closing(until),
+            _ => Phase::Lingering(until),
+        };
+        self.reschedule(core);
+    }
+
+    /// How long the end of a connection waits for the peer to take something.
+    pub(super) fn closing_patience(&self, core: &Core) -> Duration {
+        let timeouts = &core.settings.timeouts;
+        if self.status == 101 { timeouts.close } else { timeouts.linger }
+    }
+
+    fn judge_silence(&mut self, moved: bool, left: Option<u32>, core: &Core) {
+        if !self.flags.has(Flag::Pinged) {
+            // It was heard of meanwhile.
+            return;
+        }
+        // Who is not read cannot answer; that its system has taken the Ping is all it can tell. Over
+        // a Unix socket the end of the peer is seen without reading.
+        let unread = self.flags.has(Flag::Paused) && left.unwrap_or(0) == 0;
+        if moved || unread {
+            self.flags.clear(Flag::Pinged);
+            self.phase = Phase::Open(core.now.get().into());
+            self.reschedule(core);
+        } else {
+            self.cut(core);
+        }
+    }
+
+    /// So many bytes were written that nobody will get.
+    pub(super) fn add_unsent(&mut self, bytes: u64) {
+        if bytes > 0 && self.status == 101 {
+            self.aside_mut().unsent_bytes += bytes;
+        }
+    }
+
+    /// Bytes that were written and that nobody got.
+    pub(super) fn unsent_bytes(&self) -> u64 {
+        self.aside.as_ref().map_or(0, |aside| aside.unsent_bytes)
+    }
+
+    /// The end of the connection begins: it is to be over by then, whatever the peer takes.
+    pub(super) fn limit_the_end(&mut self, core: &Core) {
+        let limit = core.now.get() + core.settings.timeouts.close_max;
+        let sent = self.low(Counted::BytesOut);
+        let aside = self.aside_mut();
+        if aside.ends_by.is_none() {
+            aside.ends_by = Some(limit);
+            aside.progress.seen = Some(Seen { sent, left: None });
+        }
+    }
+}
+
+impl Core {
+    /// A batch begins, and was to begin no later than `until`. If the thread was held up for long,
+    /// what the peers had to say in time may not have been heard.
+    pub(super) fn begin(&self, until: Option<Moment>, now: Moment) {
+        const HELD_UP: Duration = Duration::from_secs(1);
+        self.now.set(now);
+        if until.is_some_and(|until| until + HELD_UP <= now) {
+            self.held_up.set(now);
+        }
+    }
+}
