@@ -1,5 +1,5 @@
-//! What the server must withstand, by numbers: each test is one line of a list of attacks and
-//! faults, run against a real ring on loopback.
+//! What the server must withstand: a list of attacks and faults, run against a real ring on
+//! loopback. `bar_NN_` is the number in that list.
 
 mod support;
 

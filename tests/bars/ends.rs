@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const THREADS: usize = 4;
 
 #[test]
-fn peers_that_never_answer_a_close_are_gone_in_time() {
+fn bar_10_peers_that_never_answer_a_close_are_gone_in_time() {
     let reserved = Descriptors::take(5_000);
     let mut settings = quick();
     settings.connections_max = Some(6_000);
@@ -61,7 +61,7 @@ fn vanish(program: &Program, count: usize, seed: u64) {
 }
 
 #[test]
-fn ten_thousand_peers_that_vanish_at_any_byte_leave_nothing() {
+fn bar_21_ten_thousand_peers_that_vanish_at_any_byte_leave_nothing() {
     const PEERS: usize = 10_000;
     const WARM_UP: usize = 2_000;
     let every_line = "limits.log_lines_per_second_max=0";
@@ -89,7 +89,7 @@ fn ten_thousand_peers_that_vanish_at_any_byte_leave_nothing() {
 }
 
 #[test]
-fn a_server_without_descriptors_waits_quietly_and_recovers() {
+fn bar_25_a_server_without_descriptors_waits_quietly_and_recovers() {
     let _reserved = Descriptors::take(300);
     let log = "--log=info,ringwire::access=off";
     let program = Program::limited("ulimit -n 64", &["--shards=1", log]);
@@ -148,7 +148,7 @@ fn content(name: &[u8], number: usize) -> Vec<u8> {
 }
 
 #[test]
-fn slots_that_change_hands_in_mid_send_never_mix_their_bytes() {
+fn bar_36_slots_that_change_hands_in_mid_send_never_mix_their_bytes() {
     const CYCLES: usize = 20_000;
     const FRAMES: usize = 12;
     let mut settings = quick();

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 #[test]
-fn a_gibibyte_that_is_only_declared_costs_nothing() {
+fn bar_02_a_gibibyte_that_is_only_declared_costs_nothing() {
     const SOCKETS: usize = 1_000;
     let _reserved = Descriptors::take(SOCKETS);
     let program = Program::serve(&["--shards=1", "--log=warn,ringwire::serve=info"]);
@@ -29,7 +29,7 @@ fn a_gibibyte_that_is_only_declared_costs_nothing() {
 }
 
 #[test]
-fn lengths_at_the_limit_and_beyond() {
+fn bar_03_lengths_at_the_limit_and_beyond() {
     const LIMIT: u64 = 16 << 20;
     let server = Server::with(quick(), echo);
     let long = |length: u64| [&[FIN | BINARY, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
@@ -64,7 +64,7 @@ fn lengths_at_the_limit_and_beyond() {
 }
 
 #[test]
-fn every_violation_in_every_state_is_1002() {
+fn bar_04_every_violation_in_every_state_is_1002() {
     let mut violations = vec![
         ("unmasked text", vec![FIN | TEXT, 1, b'x']),
         ("unmasked ping", vec![FIN | PING, 0]),
@@ -139,7 +139,7 @@ fn script() -> Vec<u8> {
 }
 
 #[test]
-fn a_script_cut_anywhere_gives_the_same_transcript() {
+fn bar_05_a_script_cut_anywhere_gives_the_same_transcript() {
     const THREADS: usize = 4;
     let server = Server::with(quick(), echo);
     let script = script();
@@ -173,7 +173,7 @@ fn a_script_cut_anywhere_gives_the_same_transcript() {
 }
 
 #[test]
-fn empty_fragments_are_counted() {
+fn bar_06_empty_fragments_are_counted() {
     let program = Program::serve(&["--shards=1"]);
     let mut raw = Raw::open(program.address, "/echo");
     raw.send(&frame(TEXT, b"x"));
@@ -200,7 +200,7 @@ fn empty_fragments_are_counted() {
 }
 
 #[test]
-fn a_million_pings_are_owed_one_pong() {
+fn bar_09_a_million_pings_are_owed_one_pong() {
     const PINGS: u32 = 1_000_000;
     let program = Program::serve(&["--shards=1"]);
     let mut raw = Raw::open(program.address, "/echo");

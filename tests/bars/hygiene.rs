@@ -1,5 +1,4 @@
-//! What peers say stays out of the log, the metrics and the status (bar 52), and what they do fills no
-//! disk.
+//! What peers say stays out of the log, the metrics and the status.
 
 use super::support::frames::{CLOSE, FIN, TEXT, close_payload, frame};
 use super::support::raw::{Raw, upgrade};
@@ -21,7 +20,7 @@ fn get(control: &Path, path: &str) -> String {
 }
 
 #[test]
-fn what_peers_say_is_in_no_log_and_no_metric() {
+fn bar_52_what_peers_say_is_in_no_log_and_no_metric() {
     let control =
         std::env::temp_dir().join(format!("ringwire-hygiene-{}.sock", std::process::id()));
     let argument = format!("--control={}", control.display());

@@ -113,7 +113,7 @@ fn malformed_fields(heads: &mut Heads) {
 }
 
 #[test]
-fn malformed_heads_are_refused_and_nothing_behind_them_is_heard() {
+fn bar_11_and_12_malformed_heads_are_refused_and_nothing_behind_them_is_heard() {
     const THREADS: usize = 4;
     let (sender, canary) = channel();
     let server = Server::start(quick(), |builder| {
@@ -149,7 +149,7 @@ fn malformed_heads_are_refused_and_nothing_behind_them_is_heard() {
 }
 
 #[test]
-fn a_head_that_dribbles_for_ever_ends_at_its_limit() {
+fn bar_15_a_head_that_dribbles_for_ever_ends_at_its_limit() {
     let program = Program::serve(&["--shards=1"]);
     let mut raw = Raw::connect(program.address);
     let before = program.cpu();
@@ -227,7 +227,7 @@ fn bar_16_connections_beyond_the_limit_are_told_when_to_come_back() {
 }
 
 #[test]
-fn fifteen_thousand_silent_connections_are_cut_in_time_and_in_nobodys_way() {
+fn bar_13_fifteen_thousand_silent_are_cut_in_time_and_in_nobodys_way() {
     const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
     let reserved = Descriptors::take(15_200);
     let silent = reserved.count() - 200;

@@ -82,7 +82,7 @@ fn fragments(bytes: &[u8], said: Option<usize>, random: &mut Random) -> Vec<u8> 
 }
 
 #[test]
-fn invalid_text_is_1007_at_the_first_impossible_byte() {
+fn bar_07_invalid_text_is_1007_at_the_first_impossible_byte() {
     let server = Server::with(quick(), echo);
     in_threads(THREADS, |thread| {
         let mut random = Random::new(7 + thread as u64);
@@ -102,7 +102,7 @@ fn invalid_text_is_1007_at_the_first_impossible_byte() {
 }
 
 #[test]
-fn valid_text_is_echoed_however_it_is_cut() {
+fn bar_07_valid_text_is_echoed_however_it_is_cut() {
     let server = Server::with(quick(), echo);
     in_threads(THREADS, |thread| {
         let mut random = Random::new(77 + thread as u64);
@@ -123,7 +123,7 @@ fn valid_text_is_echoed_however_it_is_cut() {
 }
 
 #[test]
-fn every_close_code_gets_the_answer_of_the_table() {
+fn bar_08_every_close_code_gets_the_answer_of_the_table() {
     let server = Server::with(quick(), echo);
     in_threads(THREADS, |thread| {
         for code in (0..=5_100_u16).skip(thread).step_by(THREADS) {
