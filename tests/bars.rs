@@ -17,6 +17,12 @@ mod hygiene;
 mod memory;
 #[path = "bars/openings.rs"]
 mod openings;
+#[path = "bars/origins.rs"]
+mod origins;
+#[path = "bars/simulated.rs"]
+mod simulated;
+#[path = "bars/slow.rs"]
+mod slow;
 #[path = "bars/state.rs"]
 mod state;
 #[path = "bars/texts.rs"]

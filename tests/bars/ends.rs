@@ -141,7 +141,7 @@ fn bar_28_ten_thousand_handlers_panic_and_nobody_else_notices() {
 }
 
 /// What belongs to the connection that said `name`, and to no other.
-fn content(name: &[u8], number: usize) -> Vec<u8> {
+pub fn content(name: &[u8], number: usize) -> Vec<u8> {
     let mut random = Random::new(name.iter().fold(7, |seed, byte| seed * 31 + u64::from(*byte)));
     let start = random.next();
     (0..64 + 600 * number as u64).map(|at| (start.wrapping_add(at * 13) >> 3) as u8).collect()

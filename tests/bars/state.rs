@@ -86,6 +86,7 @@ fn bar_40_ten_thousand_detached_sockets_expire_in_time_answer_pings_and_keep_the
     let mut settings = quick();
     // The kernel does not share them out evenly.
     (settings.shards, settings.connections_max) = (2, Some(2 * count as u32));
+    settings.timeouts.drain = PATIENCE / 2;
     let mailbox = MailboxPolicy::DropOldest;
     let options = RouteOptions { session_timeout, mailbox, ..RouteOptions::default() };
     let server = Server::start(settings, |b| b.route_with("/", options, Leave::default));
