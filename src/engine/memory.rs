@@ -8,7 +8,7 @@
 //!  100 %           those who hold most are cut until 95 % are left
 //! ```
 //!
-//! A task looks at the process four times a second, if there is a limit; the shards act on what it
+//! A task looks at the process many times a second, if there is a limit; the shards act on what it
 //! says. [`Governor`] gives back what a shard keeps after a peak, limit or not.
 
 use super::command::Command;
@@ -136,11 +136,34 @@ fn resident_bytes() -> u64 {
     own * rustix::param::page_size() as u64
 }
 
-/// How often the process is looked at.
-const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the process is looked at. A crowd on a fast network takes some MiB meanwhile; a look
+/// costs some microseconds.
+const WATCH_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Looks between two cuts: so long it takes until what was cut is free.
-const LOOKS_PER_CUT: u32 = 4;
+/// Looks until what was cut is free for certain.
+const LOOKS_PER_CUT: usize = 32;
+
+/// Looks between two lines of the log, and between two times at which shards give back what they
+/// keep while memory is tight.
+const LOOKS_PER_REPORT: u32 = 10;
+
+/// What was cut lately, by looks: it may not be free yet, and is not to be cut for again.
+#[derive(Default)]
+struct Cuts {
+    bytes: [u64; LOOKS_PER_CUT],
+    next: usize,
+}
+
+impl Cuts {
+    /// What is to be cut now if the process is over the mark by so much.
+    fn due(&mut self, over_bytes: u64) -> u64 {
+        self.bytes[self.next] = 0;
+        let due = over_bytes.saturating_sub(self.bytes.iter().sum());
+        self.bytes[self.next] = due;
+        self.next = (self.next + 1) % LOOKS_PER_CUT;
+        due
+    }
+}
 
 /// Watches the process if it has a limit.
 pub(super) fn start_watch(runtime: &tokio::runtime::Runtime, reach: &Arc<Reach>) {
@@ -152,24 +175,31 @@ pub(super) fn start_watch(runtime: &tokio::runtime::Runtime, reach: &Arc<Reach>)
 /// Tells the shards how near the process is to its limit, for ever.
 async fn watch(reach: Arc<Reach>) {
     let memory = Arc::clone(&reach.memory);
-    let mut before = MemoryLevel::Calm;
-    let mut until_cut = 0_u32;
+    let shards = reach.remotes.len().max(1) as u64;
+    let (mut before, mut told) = (MemoryLevel::Calm, MemoryLevel::Calm);
+    let (mut cuts, mut cut_bytes, mut looks) = (Cuts::default(), 0, 0_u32);
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
         let over_bytes = memory.look();
         let level = memory.level();
-        if level != before {
+        looks = looks.wrapping_add(1);
+        // Now and then only: the log is not to be filled by a level that goes up and down.
+        let now_and_then = looks.is_multiple_of(LOOKS_PER_REPORT);
+        if level > told || now_and_then && level != told {
             tracing::warn!(?level, bytes_max = memory.bytes_max, "memory");
+            told = level;
         }
-        until_cut = until_cut.saturating_sub(1);
-        let mut shed_bytes = 0;
-        if level == MemoryLevel::Over && until_cut == 0 {
-            until_cut = LOOKS_PER_CUT;
-            shed_bytes = over_bytes / reach.remotes.len().max(1) as u64;
+        let over_bytes = if level == MemoryLevel::Over { over_bytes } else { 0 };
+        let due_bytes = cuts.due(over_bytes);
+        cut_bytes += due_bytes;
+        if now_and_then && cut_bytes > 0 {
+            tracing::warn!(bytes = cut_bytes, "memory: cut those who hold most");
+            cut_bytes = 0;
         }
-        if level != before || level >= MemoryLevel::Tight {
+        let returns = level >= MemoryLevel::Tight && now_and_then;
+        if level != before || level == MemoryLevel::Over || returns {
             for remote in &reach.remotes {
-                remote.send(Command::Memory { shed_bytes });
+                remote.send(Command::Memory { shed_bytes: due_bytes / shards });
             }
         }
         before = level;
@@ -299,9 +329,6 @@ impl<R: Ring> Shard<R> {
             }
         }
         count_more(&core.counters.shed, cut);
-        if cut > 0 {
-            tracing::warn!(cut, bytes = freed, "memory: cut those who hold most");
-        }
     }
 }
 
@@ -315,6 +342,17 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_cut_is_not_cut_for_again_until_it_should_be_free() {
+        let mut cuts = Cuts::default();
+        assert_eq!([cuts.due(0), cuts.due(100), cuts.due(100), cuts.due(130)], [0, 100, 0, 30]);
+        for look in 0..LOOKS_PER_CUT - 3 {
+            assert_eq!(cuts.due(130), 0, "{look}");
+        }
+        // It had no effect.
+        assert_eq!([cuts.due(130), cuts.due(130), cuts.due(130)], [100, 0, 30]);
+    }
 
     #[test]
     fn the_levels_begin_where_they_say() {
