@@ -98,7 +98,8 @@ impl Listening {
     }
 
     async fn accept(&self, plane: &Arc<Plane>) -> io::Result<()> {
-        let line = Line::new(plane.times);
+        // The time for the first request begins when somebody has come.
+        let line = || Line::new(plane.times);
         match &self.socket {
             Socket::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
@@ -108,14 +109,14 @@ impl Listening {
                 // So that a client that has vanished does not hold its stream of events for as long
                 // as TCP goes on to send. Where it cannot be set, that is how long.
                 let _ = set_tcp_user_timeout(&stream, ANSWER_TIMEOUT.as_millis() as u32);
-                match self.visits.arrive(peer.ip().into(), Rank::Stranger, line) {
+                match self.visits.arrive(peer.ip().into(), Rank::Stranger, line()) {
                     Some(visit) => start(stream, Door::Tcp(local), plane, visit),
                     None => refuse(plane, |answer| TcpStream::try_write(&stream, answer)),
                 }
             }
             Socket::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                match self.visits.arrive(Network::Local, Rank::Operator, line) {
+                match self.visits.arrive(Network::Local, Rank::Operator, line()) {
                     Some(visit) => start(stream, Door::Unix, plane, visit),
                     None => refuse(plane, |answer| UnixStream::try_write(&stream, answer)),
                 }
@@ -399,6 +400,26 @@ mod tests {
         }
         let request = request.body(()).expect("a request");
         sender.send_request(request, true).expect("it is open").0
+    }
+
+    #[tokio::test]
+    async fn the_first_who_comes_after_a_long_time_is_heard() {
+        let (_engine, handle) = EngineHandle::of_idle();
+        let tokens = Tokens::new("operator-token-0".into(), None);
+        let plane = Plane::new(handle, Guard::new(tokens, vec![]));
+        let plane = Arc::new(Plane { times: Times { first_request: SHORT, ..NEVER }, ..plane });
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = socket.local_addr().expect("it is bound");
+        let listening = Listening { socket: Socket::Tcp(socket), visits: Visits::over_tcp() };
+        let serving = tokio::spawn(listening.serve(plane));
+        sleep(SHORT + SHORT / 2).await;
+        let mut client = TcpStream::connect(address).await.expect("it listens");
+        let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        client.write_all(request).await.expect("it takes a request");
+        let mut head = [0; 12];
+        client.read_exact(&mut head).await.expect("an answer");
+        assert!(head.starts_with(b"HTTP/1.1 "));
+        serving.abort();
     }
 
     #[tokio::test]
