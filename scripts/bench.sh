@@ -585,6 +585,8 @@ run_all
 report=$out/BENCHMARKS.md page=$out/benchmarks.html
 ((!is_whole)) || report=BENCHMARKS.md page=docs/benchmarks.html
 python3 scripts/bench_report.py "$out" "$page" > "$scratch/report"
+# What soak.sh measured is written by hand, at the end.
+((!is_whole)) || sed -n '/^## Soak$/,$p' BENCHMARKS.md >> "$scratch/report"
 said="the report is $report"
 if [[ -s $results ]]; then
     # A look for the terminal. It has nothing to say of some scenarios alone; that is no failure.

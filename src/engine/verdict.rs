@@ -87,17 +87,18 @@ impl Connection {
 
     /// Whether nobody has anything left to do for what the peer has said.
     fn has_caught_up(&self, core: &Core) -> bool {
-        let unread = self.talk.inbox.has_whole();
+        if self.talk.inbox.has_whole() {
+            return false;
+        }
         let in_hand = self.talk.verdict.as_ref().is_some_and(|pending| pending.in_hand);
         if self.flags.has(Flag::Shared)
             && let table = core.shared.borrow()
             && let Some(state) = table.find(self.id.slot)
             && !state.flags.serving
         {
-            // What nobody holds is kept for who comes, and nobody is at work on it.
-            return !state.flags.held || !unread && state.has_caught_up(in_hand);
+            return !state.flags.held || state.has_caught_up(in_hand);
         }
-        !unread && (!in_hand || self.reading.is_some() || !self.flags.has(Flag::Handled))
+        !in_hand || self.reading.is_some() || !self.flags.has(Flag::Handled)
     }
 
     /// Whether the time is over in which something had to be done, and nothing was.

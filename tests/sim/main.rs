@@ -13,7 +13,6 @@
 mod client;
 mod companions;
 mod control;
-mod ends;
 mod fairness;
 #[path = "../support/frames.rs"]
 mod frames;

@@ -1,7 +1,8 @@
 //! The abuse run: what good clients feel while others misbehave.
 //!
 //! `cli` calls [`run`]. The good clients are those of `bystander`; the bad ones (`attack`) work on
-//! a thread beside them, one kind after the other. Some of these are not bad but busy.
+//! a thread for each kind beside them, one kind after the other or all at once. Some of these are
+//! not bad but busy.
 
 mod attack;
 mod busy;
@@ -25,6 +26,9 @@ use crate::subject::{self, Subject};
 /// What the abuse has ahead of the good clients.
 const LEAD: Duration = Duration::from_millis(300);
 
+/// Time the good clients are measured alone, at most, before all kinds at once.
+const ALONE_MAX: Duration = Duration::from_secs(1);
+
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
@@ -34,10 +38,13 @@ pub struct Plan {
     /// Kinds of abuse, one after the other; all of them by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub kinds: Vec<Abuse>,
-    /// Bad clients at a time.
+    /// All kinds at the same time. The latencies and costs are then those of all together.
+    #[arg(long)]
+    pub at_once: bool,
+    /// Bad clients of a kind.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub attackers: u32,
-    /// Busy clients at a time, of the kinds that flood.
+    /// Busy clients of a kind, of those that flood.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub busy: u32,
     /// Time to measure the good clients, before every kind and meanwhile.
@@ -69,7 +76,7 @@ pub struct KindReport {
     pub refused: u64,
     pub echo_before_us: Latency,
     pub echo_meanwhile_us: Latency,
-    /// Per act.
+    /// Per act; with all kinds at once, per act of any.
     pub client: Cost,
     pub server: Option<Cost>,
     pub server_rss_before_bytes: Option<u64>,
@@ -91,51 +98,65 @@ pub fn run(plan: &Plan) -> Result<AbuseReport> {
         [] => Abuse::ALL.to_vec(),
         _ => plan.kinds.clone(),
     };
+    let (together, alone) = match plan.at_once {
+        true => (kinds.len(), plan.seconds.min(ALONE_MAX)),
+        false => (1, plan.seconds),
+    };
     let progress = crate::progress::bar(kinds.len() as u64, "abusing", false);
-    let measured = kinds.into_iter().map(|abuse| {
-        let report = measure(plan, &target, abuse).map_err(|error| plan.subject.explain(error))?;
-        progress.inc(1);
-        Ok(report)
-    });
-    let kinds = measured.collect::<Result<Vec<KindReport>>>()?;
+    let mut reports = Vec::new();
+    for kinds in kinds.chunks(together) {
+        let measured = measure(plan, &target, kinds, alone);
+        reports.extend(measured.map_err(|error| plan.subject.explain(error))?);
+        progress.inc(kinds.len() as u64);
+    }
     progress.finish_and_clear();
     Ok(AbuseReport {
         label: plan.subject.label.clone(),
         url: plan.subject.url.clone(),
         attackers: plan.attackers,
-        kinds,
+        kinds: reports,
     })
 }
 
-fn measure(plan: &Plan, target: &Target, abuse: Abuse) -> Result<KindReport> {
+/// Measures the good clients for the time `alone`, and then beside these kinds.
+fn measure(
+    plan: &Plan,
+    target: &Target,
+    kinds: &[Abuse],
+    alone: Duration,
+) -> Result<Vec<KindReport>> {
     let url = &plan.subject.url;
     let rss_bytes = || -> Result<Option<u64>> {
         let memory = plan.subject.server_pid.map(Memory::of_tree).transpose()?;
         Ok(memory.map(|memory| memory.rss_bytes))
     };
-    let echo_before_us = plan.bystanders.watch(url, plan.seconds)?;
+    let echo_before_us = plan.bystanders.watch(url, alone)?;
     let server_rss_before_bytes = rss_bytes()?;
     let (spent, started) = (plan.subject.spent()?, Instant::now());
-    let clients = if abuse.is_busy() { plan.busy } else { plan.attackers };
-    let abuser = Abuser::start(abuse, target, clients)?;
+    let clients_of = |abuse: Abuse| if abuse.is_busy() { plan.busy } else { plan.attackers };
+    let start = |abuse: &Abuse| Abuser::start(*abuse, target, clients_of(*abuse));
+    let abusers = kinds.iter().map(start).collect::<Result<Vec<Abuser>>>()?;
     thread::sleep(LEAD);
     let watched = plan.bystanders.watch(url, plan.seconds);
     let server_rss_meanwhile_bytes = rss_bytes();
-    let toll = abuser.stop()?;
+    let tolls = abusers.into_iter().map(Abuser::stop).collect::<Result<Vec<Toll>>>()?;
     let (echo_meanwhile_us, seconds) = (watched?, started.elapsed().as_secs_f64());
-    let (client, server) = spent.costs(&plan.subject, toll.acts, seconds)?;
-    Ok(KindReport {
-        abuse,
-        clients,
+    let acts = tolls.iter().map(|toll| toll.acts).sum();
+    let (client, server) = spent.costs(&plan.subject, acts, seconds)?;
+    let server_rss_meanwhile_bytes = server_rss_meanwhile_bytes?;
+    let report = |(abuse, toll): (&Abuse, &Toll)| KindReport {
+        abuse: *abuse,
+        clients: clients_of(*abuse),
         acts: toll.acts,
         refused: toll.refused,
-        echo_before_us,
-        echo_meanwhile_us,
-        client,
-        server,
+        echo_before_us: echo_before_us.clone(),
+        echo_meanwhile_us: echo_meanwhile_us.clone(),
+        client: client.clone(),
+        server: server.clone(),
         server_rss_before_bytes,
-        server_rss_meanwhile_bytes: server_rss_meanwhile_bytes?,
-    })
+        server_rss_meanwhile_bytes,
+    };
+    Ok(kinds.iter().zip(&tolls).map(report).collect())
 }
 
 /// Abuse on a thread of its own.
