@@ -128,7 +128,11 @@ impl<R: Ring> Shard<R> {
         let core = &self.core;
         match core.slots.borrow_mut().claimed(claim, core) {
             Some(connection) => Ok(self.info(connection)),
-            None => Err(core.shared.borrow().absence(claim)),
+            None => {
+                let mut table = core.shared.borrow_mut();
+                let absence = table.absence(claim);
+                table.remains.find(claim).map(|left| self.info_of_remains(left)).ok_or(absence)
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! there is too much of it.
 
 use super::connection::NEVER;
+use super::ended::Counts;
 use super::ids::Claim;
 use super::link::Link;
 use super::registry::SlotId;
@@ -35,6 +36,10 @@ pub(super) struct Left {
     pub(super) route: u16,
     pub(super) link: Arc<Link>,
     pub(super) until: Moment,
+    /// When it was accepted, and what went each way, for who asks.
+    pub(super) opened: Moment,
+    pub(super) counts: Counts,
+    pub(super) dropped: u32,
     /// How long its holder need not be heard of; `None`: for ever, or there is none.
     lease: Option<Duration>,
     lease_until: Moment,
@@ -47,7 +52,20 @@ impl Left {
         let cost_bytes = link.lock().cost_bytes();
         let lease = (lease_ms > 0).then(|| Duration::from_millis(u64::from(lease_ms)));
         let until = now + REMAINS_TIME;
-        let mut left = Self { nonce, route, link, until, lease, lease_until: NEVER, cost_bytes };
+        let (opened, counts, dropped) = (now, Counts::default(), 0);
+        let lease_until = NEVER;
+        let mut left = Self {
+            nonce,
+            route,
+            link,
+            until,
+            opened,
+            counts,
+            dropped,
+            lease,
+            lease_until,
+            cost_bytes,
+        };
         left.renew(now);
         left
     }

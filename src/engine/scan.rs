@@ -5,10 +5,13 @@ use super::command::{Filter, Scan, Scanned};
 use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::flags::Flag;
+use super::ready::Taken;
+use super::remains::Left;
 use super::shard::Shard;
 use super::shared::SharedState;
 use super::sockets::{LeaseInfo, SocketInfo, SocketOrder, SocketStatus};
 use crate::clock::Moment;
+use crate::proto::limits::REMAINS_TIME;
 use crate::ring::Ring;
 use std::cmp::Ordering;
 
@@ -142,6 +145,44 @@ impl<R: Ring> Shard<R> {
                 + state.map_or(0, |state| state.linked_messages as usize),
             outbox_bytes: connection.talk.outbox.bytes(),
             lease: state.and_then(|state| lease(state, now)),
+        }
+    }
+}
+
+impl<R: Ring> Shard<R> {
+    /// Everything about a socket that is gone and has left something to read. It is idle since it
+    /// went, and given up at its time.
+    pub(super) fn info_of_remains(&self, left: &mut Left) -> SocketInfo {
+        let core = &self.core;
+        let now = core.now.get();
+        let held_until = left.held_until(now);
+        let (facts, shared) = (&left.link.facts, left.link.lock());
+        let (shard, slot) = (core.ids.shard(), left.link.slot.slot);
+        let lease = held_until
+            .filter(|_| shared.fence > 0)
+            .map(|until| LeaseInfo { fence: shared.fence, expires_in: Some(until.since(now)) });
+        let kept = shared.kept.as_ref();
+        SocketInfo {
+            id: facts.websocket_id.to_string(),
+            number: u64::from(slot) * core.shards as u64 + shard as u64 + 1,
+            shard,
+            slot,
+            route: self.routes.path(left.route),
+            status: SocketStatus::Closing,
+            peer: facts.peer,
+            session_id: facts.session_id.as_deref().map(Into::into),
+            opened: now.since(left.opened),
+            idle: REMAINS_TIME.saturating_sub(left.until.since(now)),
+            timeout: Some(REMAINS_TIME),
+            bytes_in: left.counts.bytes_in,
+            bytes_out: left.counts.bytes_out,
+            messages_in: left.counts.messages_in,
+            messages_out: left.counts.messages_out,
+            messages_dropped: u64::from(left.dropped),
+            inbox_bytes: shared.ready.cost_bytes() + kept.map_or(0, Taken::len),
+            inbox_messages: shared.ready.messages() + usize::from(kept.is_some()),
+            outbox_bytes: 0,
+            lease,
         }
     }
 }

@@ -376,7 +376,8 @@ impl Connection {
         core.wake_holder(self.id, woken);
         core.wake_companions_later(companions);
         let now = core.now.get();
-        let left = Left::new(self.nonce(core), self.route, link, state.lease_ms, now);
+        let mut left = Left::new(self.nonce(core), self.route, link, state.lease_ms, now);
+        (left.opened, left.counts, left.dropped) = (self.opened(), self.counts(), state.dropped);
         let lost = core.shared.borrow_mut().keep_remains(left, now);
         core.tell_lost(lost);
     }

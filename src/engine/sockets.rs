@@ -108,7 +108,7 @@ names! {
         Shared = "shared",
         /// Open, shared, and nobody holds it.
         Unattended = "unattended",
-        /// On its way out.
+        /// On its way out, or gone and asked for by the id, for what it has left to be read.
         Closing = "closing",
     }
 }
