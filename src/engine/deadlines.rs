@@ -151,14 +151,18 @@ impl Connection {
         self.look_by(self.hang_up_due(core), core);
     }
 
+    /// Only an open connection waits for its reader; the others have deadlines of their own.
     fn hang_up_due(&self, core: &Core) -> Moment {
+        if !matches!(self.phase, Phase::Open(_)) {
+            return NEVER;
+        }
         let Silence { before, answer } = silence(core);
         let hung_up = self.aside.as_ref().and_then(|aside| aside.hung_up);
         hung_up.map_or(NEVER, |hung_up| hung_up.since + before + answer)
     }
 
     fn look_at_hang_up(&mut self, core: &Core) {
-        if self.hang_up_due(core) > core.now.get() || !matches!(self.phase, Phase::Open(_)) {
+        if self.hang_up_due(core) > core.now.get() {
             return;
         }
         let before = self.aside.as_ref().and_then(|aside| aside.hung_up);

@@ -87,7 +87,11 @@ impl Connection {
         if let Some(aside) = &mut self.aside {
             aside.progress = Progress::default();
         }
-        if !core.settings.timeouts.ping_interval.is_zero() {
+        if core.settings.timeouts.ping_interval.is_zero() {
+            // Nothing is on its way, and nothing asks for an answer.
+            self.flags.clear(Flag::Pinged);
+            self.phase = Phase::Open(core.now.get().into());
+        } else {
             self.talk.outbox.push_frame(Opcode::Ping, Payload::Borrowed(&[]));
         }
         self.mark_dirty(core);

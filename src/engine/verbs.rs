@@ -305,6 +305,8 @@ impl Drop for Port {
             if let Some(shared) = self.core.shared.borrow_mut().find_mut(state.id.slot) {
                 shared.flags.serving = false;
             }
+            // What it had in hands is gone with it.
+            state.take_back(&self.core);
             return;
         }
         if state.talk.inbox.messages() > 0 || state.talk.excess_bytes > 0 {

@@ -87,18 +87,17 @@ impl Connection {
 
     /// Whether nobody has anything left to do for what the peer has said.
     fn has_caught_up(&self, core: &Core) -> bool {
-        if self.talk.inbox.has_whole() {
-            return false;
-        }
+        let unread = self.talk.inbox.has_whole();
         let in_hand = self.talk.verdict.as_ref().is_some_and(|pending| pending.in_hand);
         if self.flags.has(Flag::Shared)
             && let table = core.shared.borrow()
             && let Some(state) = table.find(self.id.slot)
             && !state.flags.serving
         {
-            return !state.flags.held || state.has_caught_up(in_hand);
+            // What nobody holds is kept for who comes, and nobody is at work on it.
+            return !state.flags.held || !unread && state.has_caught_up(in_hand);
         }
-        !in_hand || self.reading.is_some() || !self.flags.has(Flag::Handled)
+        !unread && (!in_hand || self.reading.is_some() || !self.flags.has(Flag::Handled))
     }
 
     /// Whether the time is over in which something had to be done, and nothing was.

@@ -13,6 +13,7 @@
 mod client;
 mod companions;
 mod control;
+mod ends;
 mod fairness;
 #[path = "../support/frames.rs"]
 mod frames;
