@@ -16,6 +16,8 @@ mod lists;
 mod program;
 #[path = "control/refusals.rs"]
 mod refusals;
+#[path = "control/remains.rs"]
+mod remains;
 #[path = "control/stand.rs"]
 mod stand;
 mod support;
