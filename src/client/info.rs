@@ -21,9 +21,8 @@ pub struct SocketInfo {
     /// Its slot there.
     #[serde(default)]
     pub slot: u64,
-    /// The route it came by.
-    #[serde(default)]
-    pub route: String,
+    /// The route it came by; `None` before its request has come.
+    pub route: Option<String>,
     /// `handshake`, `websocket` (dedicated), `shared` (somebody holds it), `unattended` (nobody
     /// does) or `closing`.
     pub status: String,

@@ -66,7 +66,8 @@ ID                               STATUS      ROUTE            PEER              
 fn line_of(row: &SocketInfo) -> String {
     let idle = duration(row.idle_ms);
     let peer = row.peer.as_deref().unwrap_or("-");
-    let SocketInfo { id, status, route, messages_in, messages_out, inbox_messages, .. } = row;
+    let route = row.route.as_deref().unwrap_or("-");
+    let SocketInfo { id, status, messages_in, messages_out, inbox_messages, .. } = row;
     let line = format!(
         "{id:32} {status:11} {route:16} {peer:21} {idle:>8}  {messages_in:>11}  {messages_out:<7}  {inbox_messages}"
     );
@@ -137,6 +138,20 @@ fn table_of(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_without_a_request_is_a_row_as_well() {
+        for route in [r#""route": null, "#, ""] {
+            let told = format!(
+                r#"{{"id": "x", {route}"status": "handshake", "peer": null, "session_id": null,
+                    "timeout_ms": null, "lease": null}}"#
+            );
+            let row: SocketInfo = serde_json::from_str(&told).expect("it is optional");
+            let line = line_of(&row);
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(columns, ["x", "handshake", "-", "-", "0ms", "0", "0", "0"]);
+        }
+    }
 
     #[test]
     fn times_are_short() {

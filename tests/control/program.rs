@@ -250,6 +250,21 @@ fn the_client_finds_a_server_that_listens_on_all_addresses() {
             let errors = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(0), "{arguments:?} {listens} {errors}");
         }
+        // One that has not asked for anything yet is listed without a route.
+        let silent = TcpStream::connect(program.address).expect("it listens");
+        let mut rows = Vec::new();
+        eventually("it is listed", || {
+            let output = client(&["ls", "--json"], &listens);
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+            rows = output.stdout;
+            !rows.is_empty()
+        });
+        let row: serde_json::Value = serde_json::from_slice(&rows).expect("one row");
+        assert_eq!((&row["status"], row["route"].is_null()), (&"handshake".into(), true), "{row}");
+        let output = client(&["ls"], &listens);
+        let rows = String::from_utf8_lossy(&output.stdout);
+        assert!(rows.contains(" handshake   -  "), "{rows}");
+        drop(silent);
         for listen in ["off", "127.0.0.1:0", "127.0.0.1:1,127.0.0.1:2"] {
             let output = client(&["ls"], listen);
             let line = String::from_utf8_lossy(&output.stderr);
