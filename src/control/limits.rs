@@ -54,6 +54,10 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for a client to take leave of a connection that was idle for too long. Passed: closed.
 pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time for which a FIN right behind a request is not taken for the end of its client, which may
+/// wait for the answer (`nc -N`). Passed: the request is given up.
+pub(super) const FIN_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Bytes of an answer that are handed to a connection at once.
 pub(super) const PIECE_BYTES: usize = 16 * 1024;
 

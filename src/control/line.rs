@@ -4,7 +4,7 @@
 //! has to make room. Every request is a [`Turn`] until the last byte of its answer has left this
 //! process; so what a client does not take is known, and for how long.
 
-use super::limits::Times;
+use super::limits::{FIN_PATIENCE, Times};
 use slab::Slab;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A connection and its requests.
 pub(super) struct Line {
@@ -147,6 +147,12 @@ impl Line {
         }
     }
 
+    /// Whether all that came until then has had its answer.
+    fn has_answered(&self, heard: Instant) -> bool {
+        let state = self.state();
+        state.has_asked && state.turns.is_empty() && state.quiet_since >= heard
+    }
+
     fn set_blocked(&self, is_blocked: bool) {
         self.state().blocked_since = is_blocked.then(Instant::now);
         if !is_blocked {
@@ -194,16 +200,32 @@ impl Drop for Turn {
     }
 }
 
-/// The socket of a connection, which tells when it takes no bytes.
+/// The socket of a connection, which tells when it takes no bytes, and hears a FIN right behind a
+/// request only after a while: its client may wait for the answer. One that has gone is still
+/// noticed.
 pub(super) struct Wire<S> {
     stream: S,
     line: Arc<Line>,
     is_blocked: bool,
+    /// When the last bytes came.
+    heard: Option<Instant>,
+    /// The FIN is heard then.
+    fin: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, line: Arc<Line>) -> Self {
-        Self { stream, line, is_blocked: false }
+        Self { stream, line, is_blocked: false, heard: None, fin: None }
+    }
+
+    /// The FIN has come, and is heard once there is nothing left that is to be answered soon.
+    fn hear_fin(&mut self, heard: Instant, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.line.has_answered(heard) {
+            return Poll::Ready(Ok(()));
+        }
+        let until = heard + FIN_PATIENCE;
+        let fin = self.fin.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        fin.as_mut().poll(context).map(Ok)
     }
 
     fn note<T>(&mut self, written: Poll<T>) -> Poll<T> {
@@ -221,7 +243,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if let Some(heard) = self.heard.filter(|_| self.fin.is_some()) {
+            return self.hear_fin(heard, context);
+        }
+        let room = buffer.remaining();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.remaining() < room {
+            self.heard = Some(Instant::now());
+        } else if let Some(heard) = self.heard.filter(|_| room > 0) {
+            return self.hear_fin(heard, context);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -27,6 +27,24 @@ const CLOSED: [(&str, &str); 14] = [
 ];
 
 #[test]
+fn a_fin_behind_a_request_costs_no_answer() {
+    let stand = Stand::new();
+    for number in 0..50 {
+        let mut stream = TcpStream::connect(stand.control).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let version = number % 2;
+        let request = format!("GET /healthz HTTP/1.{version}\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it is read");
+        stream.shutdown(std::net::Shutdown::Write).expect("it is open");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("UTF-8, and an end");
+        assert!(answer.starts_with("HTTP/1."), "{number}: {answer:?}");
+        assert!(answer.contains(" 200 OK\r\n"), "{number}: {answer:?}");
+    }
+    stand.finish();
+}
+
+#[test]
 fn without_a_token_there_is_nothing_but_the_page_and_the_probes() {
     let stand = Stand::new();
     let mut stranger = stand.stranger();
