@@ -193,6 +193,23 @@ fn a_full_disk_costs_lines_and_nothing_else() {
 }
 
 #[test]
+fn a_limit_of_the_size_of_files_costs_lines_and_nothing_else() {
+    let path = path_of_its_own("log");
+    let file = File::create(&path).expect("a free path");
+    let mut shell = command("sh");
+    let script = "ulimit -f 8 && exec \"$0\" \"$@\"";
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_ringwire")]);
+    let served = Served::run(shell, file.into(), &["--set", "limits.log_lines_per_second_max=0"]);
+    (0..300).for_each(|_| served.converse());
+    eventually("the lines are counted", || served.log("dropped") >= 100);
+    served.converse();
+    served.ends_in_order();
+    let written = std::fs::metadata(&path).expect("the log").len();
+    assert!((1..=8_192).contains(&written), "{written}");
+    std::fs::remove_file(&path).expect("ours");
+}
+
+#[test]
 fn a_closed_standard_error_is_no_obstacle() {
     for closed in ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"] {
         let mut shell = command("sh");

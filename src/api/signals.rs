@@ -39,6 +39,9 @@ impl Signals {
             quit: unless_ignored(SignalKind::quit())?,
             hangup: unless_ignored(SignalKind::hangup())?,
         };
+        // A log file at its limit of size (`ulimit -f`) is to cost lines, not the process: once
+        // caught, this signal stays so, and the write fails.
+        unless_ignored(SignalKind::from_raw(libc::SIGXFSZ))?;
         drop(entered);
         // A plain drop would panic where the caller is on a runtime itself.
         runtime.shutdown_background();
