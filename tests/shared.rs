@@ -108,6 +108,11 @@ impl Shared {
     }
 }
 
+/// Whether the connection is over; what it has left may be described for a while.
+fn is_gone(handle: &ringwire::EngineHandle, id: &str) -> bool {
+    wait(handle.socket(id)).is_ok_and(|left| left.status == ringwire::SocketStatus::Closing)
+}
+
 fn options(mailbox: MailboxPolicy) -> RouteOptions {
     let session_timeout = Duration::from_secs(600);
     RouteOptions { mailbox, session_timeout, ..RouteOptions::default() }

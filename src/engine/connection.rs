@@ -144,7 +144,7 @@ impl Connection {
             self.account(core);
         }
         if self.aside.is_some() {
-            self.handle_send_answer(sent, core);
+            self.handle_send_answer();
         }
         if self.flags.has(Flag::Writing)
             && !self.talk.outbox.is_full(core.settings.limits.outbox_high_water_bytes)

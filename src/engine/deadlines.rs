@@ -201,8 +201,9 @@ impl Connection {
         }
         let received = self.low(Counted::BytesIn);
         let grown = received.wrapping_sub(before) >= limits::MESSAGE_GROWTH_BYTES_MIN;
-        // Who is not read cannot send the rest.
-        if grown || self.flags.has(Flag::Paused) {
+        // Who is not read cannot send the rest, nor who was not heard for a while.
+        let unheard = self.flags.has(Flag::Paused) || core.held_up.get() == core.now.get();
+        if grown || unheard {
             self.talk.partial = Some((core.now.get().into(), received));
         } else {
             self.fail(CloseCode::POLICY, "the message came too slowly", core);

@@ -2,9 +2,10 @@
 //! other time.
 //!
 //! Two answers are put together. A send in flight is cancelled, which tells how much of it the
-//! kernel has taken, and goes on with the rest. Without one, the kernel says how much of what it has
-//! taken the peer's system has not acknowledged. Whoever took something since the last question has
-//! made progress.
+//! kernel has taken, and goes on with the rest; and the kernel says how much of what it has taken the
+//! peer's system has not acknowledged. The difference is what the peer has taken: the kernel itself
+//! takes more in steps of a megabyte. Whoever took something since the last question has made
+//! progress.
 
 use super::connection::{Connection, Counted, Phase};
 use super::core::Core;
@@ -35,6 +36,11 @@ struct Seen {
     left: Option<u32>,
 }
 
+/// Whether more was sent meanwhile than a Ping or a Close.
+fn has_more(before: u32, sent: u32) -> bool {
+    sent.wrapping_sub(before) > QUESTION_BYTES_MAX
+}
+
 /// How far a question has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Asking {
@@ -46,6 +52,8 @@ enum Asking {
     Wanted { first: bool },
     /// The send in flight is being cancelled.
     Send { first: bool },
+    /// It has ended, and the kernel is to be asked.
+    Sent { first: bool },
     /// The kernel is being asked.
     Kernel { first: bool },
 }
@@ -113,20 +121,25 @@ impl Connection {
         let ending = self.flags.has(Flag::Ending) || !matches!(self.phase, Phase::Open(_));
         let flying = self.talk.outbox.is_flying();
         let progress = &mut self.aside.as_mut()?.progress;
-        let Asking::Wanted { first } = progress.asking else { return None };
-        let (asking, question) = match flying && (ending || progress.blocked) {
-            true => (Asking::Send { first }, Question::CancelSend),
-            false => (Asking::Kernel { first }, Question::Unacknowledged),
+        let (asking, question) = match progress.asking {
+            Asking::Wanted { first } if flying && (ending || progress.blocked) => {
+                (Asking::Send { first }, Question::CancelSend)
+            }
+            Asking::Wanted { first } | Asking::Sent { first } => {
+                (Asking::Kernel { first }, Question::Unacknowledged)
+            }
+            _ => return None,
         };
         progress.asking = asking;
         Some(question)
     }
 
-    /// A send has ended, cancelled or not, with so many bytes.
-    pub(super) fn handle_send_answer(&mut self, sent: usize, core: &Core) {
-        let Some(aside) = &self.aside else { return };
-        if let Asking::Send { first } = aside.progress.asking {
-            self.handle_answer(first, sent > 0, None, core);
+    /// A send has ended, cancelled or not: now it is known how much of it the kernel has taken.
+    pub(super) fn handle_send_answer(&mut self) {
+        if let Some(aside) = &mut self.aside
+            && let Asking::Send { first } = aside.progress.asking
+        {
+            aside.progress.asking = Asking::Sent { first };
         }
     }
 
@@ -134,11 +147,11 @@ impl Connection {
     pub(super) fn handle_unacknowledged(&mut self, bytes: Option<u32>, core: &Core) {
         let Some(aside) = &self.aside else { return };
         if let Asking::Kernel { first } = aside.progress.asking {
-            self.handle_answer(first, false, bytes, core);
+            self.handle_answer(first, bytes, core);
         }
     }
 
-    fn handle_answer(&mut self, first: bool, sent_some: bool, left: Option<u32>, core: &Core) {
+    fn handle_answer(&mut self, first: bool, left: Option<u32>, core: &Core) {
         let sent = self.low(Counted::BytesOut);
         let closing = !matches!(self.phase, Phase::Open(_));
         let progress = &mut self.aside_mut().progress;
@@ -147,14 +160,18 @@ impl Connection {
         let counts = progress.blocked || closing;
         let little = if counts { 0 } else { QUESTION_BYTES_MAX };
         let before = progress.seen.replace(Seen { sent, left });
-        let moved = sent_some
-            || counts && before.is_some_and(|before| before.sent != sent)
-            || match (before.and_then(|before| before.left), left) {
-                (Some(before), Some(left)) => left < before,
-                // It is not known since when it waits: the peer has the time until the next question.
-                (None, Some(left)) => left > little,
-                (_, None) => false,
-            };
+        let moved = match (before, left) {
+            (Some(Seen { sent: sent_before, left: Some(left_before) }), Some(left)) if counts => {
+                // Bytes that were acknowledged meanwhile.
+                let more = sent.wrapping_sub(sent_before);
+                i64::from(more) + i64::from(left_before) > i64::from(left)
+            }
+            (Some(Seen { left: Some(left_before), .. }), Some(left)) => left < left_before,
+            // It is not known since when it waits: the peer has the time until the next question.
+            (_, Some(left)) if left > little => true,
+            // More than the Close that it is to answer.
+            (before, _) => counts && before.is_some_and(|before| has_more(before.sent, sent)),
+        };
         match self.phase {
             // It was in flight by chance, and the way is free.
             Phase::Open(_)
@@ -206,7 +223,16 @@ impl Connection {
             self.phase = Phase::Open(core.now.get().into());
             self.reschedule(core);
         } else {
+            self.add_unsent(left.map_or(0, u64::from));
             self.cut(core);
+        }
+    }
+
+    /// The low bits of how many bytes the peer has taken, as far as that is known.
+    pub(super) fn taken_bytes(&self) -> u32 {
+        match self.aside.as_ref().and_then(|aside| aside.progress.seen) {
+            Some(Seen { sent, left }) => sent.wrapping_sub(left.unwrap_or(0)),
+            None => self.low(Counted::BytesOut),
         }
     }
 

@@ -62,10 +62,11 @@ impl<R: Ring> Shard<R> {
         connection.conclude(&self.core);
         connection.flags.clear(Flag::Dirty);
         let mut submit = Submit { ring: &mut self.ring, id };
-        submit.send(held, connection, &self.core);
+        // Before more is sent, which is not to count.
         if connection.is_asking() && !connection.flags.has(Flag::Dead) {
             submit.ask(held, connection);
         }
+        submit.send(held, connection, &self.core);
         connection.account_for_outbox(&self.core);
         submit.finish(held, connection);
         connection.talk.rest();

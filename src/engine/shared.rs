@@ -188,10 +188,10 @@ impl Connection {
         let linked_before = state.linked_messages;
         state.linked_bytes = u32::try_from(shared.bytes()).unwrap_or(u32::MAX);
         state.linked_messages = u16::try_from(shared.ready.messages()).unwrap_or(u16::MAX);
-        if self.flags.has(Flag::Ending)
-            && (!outgoing.is_empty() || state.linked_messages < linked_before)
-        {
-            self.note_in_hand(outgoing.is_empty());
+        let took = state.linked_messages < linked_before;
+        if self.flags.has(Flag::Ending) && (took || !outgoing.is_empty()) {
+            // What came out may have been the answer to the one before.
+            self.note_in_hand(took);
         }
         // Who comes back for more is waited for, and has to say so.
         shared.paused = !self.has_room(state, core) || self.flags.has(Flag::Ending);

@@ -135,7 +135,8 @@ impl Connection {
             }
             false => 0,
         };
-        let sent = self.low(Counted::BytesOut).wrapping_add(self.low(Counted::MessagesOut));
+        let sent = self.taken_bytes().wrapping_add(self.low(Counted::MessagesOut));
+        let sent = sent.wrapping_add(self.low(Counted::BytesOut));
         let taken = self.low(Counted::MessagesIn).wrapping_sub(unread);
         sent.wrapping_add(taken).wrapping_sub(u32::from(held))
     }

@@ -2,7 +2,7 @@
 
 use crate::support::raw::{BINARY, FIN, Raw, TEXT, frame, is_timeout};
 use crate::support::{LONG, close_of, eventually, quick, text};
-use crate::{Shared, options, wait};
+use crate::{Shared, is_gone, options, wait};
 use ringwire::{
     EngineHandle, EventFilter, EventKind, EventStream, MailboxPolicy, OpenError, OpenOptions,
     READ_LEN_DEFAULT, ReadError,
@@ -14,6 +14,34 @@ use tungstenite::Message;
 fn waiting(handle: &EngineHandle, id: &str) -> (usize, usize, u64) {
     let info = wait(handle.socket(id)).expect("it is open");
     (info.inbox_messages, info.inbox_bytes, info.messages_dropped)
+}
+
+#[test]
+fn who_answers_each_message_loses_none_of_those_before_a_close() {
+    let shared = Shared::quick();
+    let (mut client, id) = shared.client();
+    let handle = shared.server.handle();
+    let mut holder = wait(handle.open_server(&id)).expect("it is free");
+    for number in 0..100 {
+        client.send(Message::text(format!("{number}"))).expect("it is open");
+    }
+    client.close(None).expect("it is open");
+    client.flush().expect("it is open");
+    let (mut read, mut echoes) = (0, 0);
+    // As the obvious worker does: it gives up at a failed write.
+    while let Ok(data) = wait(holder.read(9, LONG)) {
+        assert_eq!(data, *format!("{read}"));
+        read += 1;
+        std::thread::sleep(Duration::from_millis(1));
+        wait(holder.write(data)).expect("not before everything was read");
+    }
+    while client.read().is_ok_and(|message| message.is_text()) {
+        echoes += 1;
+    }
+    assert_eq!((read, echoes), (100, 100));
+    drop(holder);
+    drop(client);
+    shared.server.finish();
 }
 
 #[test]
@@ -175,7 +203,7 @@ fn the_last_words_of_a_peer_that_has_gone_are_read_and_then_its_close() {
     client.send(Message::text("goodbye")).unwrap();
     client.close(None).unwrap();
     while client.read().is_ok() {}
-    eventually("it is gone", || wait(handle.socket(&id)).is_err());
+    eventually("it is gone", || is_gone(&handle, &id));
     let mut socket = wait(handle.open_server(&id)).expect("there is something to read");
     assert!(matches!(wait(handle.open_server(&id)).err(), Some(OpenError::Busy { .. })));
     assert_eq!(wait(socket.read(99, LONG)).unwrap(), *"goodbye");

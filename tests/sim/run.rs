@@ -109,7 +109,7 @@ impl Run {
             silence_timeout_ms: millis(timeouts.ping_interval) + millis(timeouts.pong),
             head_timeout_ms: millis(timeouts.request_head),
             linger_timeout_ms: millis(timeouts.linger),
-            prompt: options.faults.stall == 0,
+            prompt: options.faults.stall == 0 && options.faults.pause == 0,
             punctual: options.faults.delay == 0,
             sees_progress: options.faults.unacknowledged_unknown == 0,
             over_capacity: settings.connections_max.is_some_and(|most| most < count as u32),

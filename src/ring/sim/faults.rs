@@ -86,6 +86,9 @@ pub struct Faults {
     pub spurious_return: u16,
     /// The thread does not run for up to two seconds.
     pub stall: u16,
+    /// The thread does not run for longer than any silence may last: the process was stopped, or the
+    /// machine was.
+    pub pause: u16,
 }
 
 impl Faults {
@@ -117,6 +120,7 @@ impl Faults {
         let mut seldom = || if dice.chance(300) { dice.pick(&[1, 3, 10]) } else { 0 };
         faults.connection_error = seldom();
         faults.stall = seldom();
+        faults.pause = if dice.chance(100) { 1 } else { 0 };
         faults.unacknowledged_unknown = if dice.chance(200) { 1_000 } else { 0 };
         faults
     }

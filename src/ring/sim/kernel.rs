@@ -174,6 +174,11 @@ impl Kernel {
     /// The engine enters the kernel. `true`: it returns at once, with nothing.
     pub(super) fn enter(&mut self) -> bool {
         self.counters.enters += 1;
+        if self.dice.chance(self.faults.pause) {
+            self.now_ms += self.dice.between(36_000, 60_000) as u64;
+            // Once: with a pause in every second nobody would ever be found silent.
+            self.faults.pause = 0;
+        }
         if self.dice.chance(self.faults.stall) {
             self.now_ms += self.dice.between(1, 2_000) as u64;
         }

@@ -104,8 +104,9 @@ impl Client {
             (None, ..) => open_ms >= self.rules.head_timeout_ms,
             (Some(_), Some(_), _) => state.finished || ended_ms >= self.rules.close_timeout_ms,
             (Some(_), None, End::Silence) => silent_ms >= self.rules.silence_timeout_ms,
+            // Who answers every Ping and takes what it is sent is never cut for silence.
             (Some(_), None, _) if self.ended_ms.is_none() => {
-                silent_ms >= self.rules.silence_timeout_ms
+                !self.takes_all() && silent_ms >= self.rules.silence_timeout_ms
             }
             // Who takes what it is sent gets all of it, the Close included.
             (Some(_), None, _) if self.takes_all() => ended_ms >= self.rules.close_timeout_max_ms,
