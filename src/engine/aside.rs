@@ -91,6 +91,9 @@ impl Port {
     /// cloned and dropped while nothing is borrowed.
     pub(super) fn wait(&self, mut state: RefMut<'_, Connection>, context: &Context<'_>) {
         let before = if self.core.executor.is_current(context.waker()) {
+            if state.aside.is_none() {
+                return;
+            }
             let before = state.take_waker();
             drop(state);
             before

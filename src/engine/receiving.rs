@@ -7,7 +7,9 @@ use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::room::Room;
 use super::verdict::Verdict;
-use crate::proto::{CloseCode, Events, MessageKind, Progress, Refusal, Refused, Request};
+use crate::proto::{
+    CloseCode, Events, MessageKind, Progress, ProtocolError, Refusal, Refused, Request,
+};
 
 /// Bytes that a session hands over at once, at most.
 const BLOCK_BYTES: usize = 16 * 1024;
@@ -68,13 +70,16 @@ impl Connection {
 
     /// The same as far as there is room. Says how many bytes that was.
     pub(super) fn take_frames(&mut self, bytes: &mut [u8], core: &Core) -> usize {
-        let mut taken = self.take_some_frames(bytes, core);
-        while taken < bytes.len() && self.make_room(core) {
+        let mut taken = 0;
+        loop {
             taken += self.take_some_frames(&mut bytes[taken..], core);
+            if taken == bytes.len() || !self.make_room(core) {
+                return taken;
+            }
         }
-        taken
     }
 
+    #[inline(always)]
     fn take_some_frames(&mut self, bytes: &mut [u8], core: &Core) -> usize {
         let open = matches!(self.phase, Phase::Open(_));
         let room = self.room(core);
@@ -91,11 +96,7 @@ impl Connection {
         };
         let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
         let Sink { close, stuck, .. } = sink;
-        let (taken, verdict) = match (result, close) {
-            (Err(error), _) => (bytes.len(), Some(Verdict::Failed(error))),
-            (Ok(taken), Some((code, reason))) => (taken, Some(Verdict::Closed(code, reason))),
-            (Ok(taken), None) => (taken, None),
-        };
+        let taken = *result.as_ref().unwrap_or(&bytes.len());
         let messages_in = talk.inbox.take_arrived();
         if talk.partial.is_some() || !talk.session.is_between_messages() {
             self.watch_message(messages_in > 0, core);
@@ -109,11 +110,28 @@ impl Connection {
         if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {
             self.wake(core);
         }
-        if let Some(verdict) = verdict {
-            self.has_ended(verdict, core);
+        if result.is_err() || close.is_some() {
+            self.has_said_all(result, close, core);
         }
         self.mark_dirty(core);
         taken
+    }
+}
+
+impl Connection {
+    /// The session has found the end of what the peer says.
+    #[cold]
+    fn has_said_all(
+        &mut self,
+        result: Result<usize, ProtocolError>,
+        close: Option<(CloseCode, Box<str>)>,
+        core: &Core,
+    ) {
+        match (result, close) {
+            (Err(error), _) => self.has_ended(Verdict::Failed(error), core),
+            (Ok(_), Some((code, reason))) => self.has_ended(Verdict::Closed(code, reason), core),
+            (Ok(_), None) => {}
+        }
     }
 }
 

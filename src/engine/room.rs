@@ -221,6 +221,7 @@ impl Connection {
 
     /// The handler has read so many bytes. While it has more than an inbox in hands, these count as
     /// if they were in there still.
+    #[inline]
     pub(super) fn lend(&mut self, bytes: usize, core: &Core) {
         let long = bytes > core.settings.limits.inbox_bytes_max;
         let lent = if long { u32::try_from(bytes).unwrap_or(u32::MAX) } else { 0 };
@@ -238,8 +239,23 @@ impl Connection {
     }
 
     /// Brings the shard's account up to date.
+    #[inline]
     pub(super) fn account(&mut self, core: &Core) {
-        self.account_with(self.linked_bytes(core), core);
+        if !self.holds_little(core) {
+            self.account_with(self.linked_bytes(core), core);
+        }
+    }
+
+    /// Whether there is plainly nothing to account for: the usual case of every batch.
+    #[inline(always)]
+    fn holds_little(&self, core: &Core) -> bool {
+        let (talk, limits) = (&*self.talk, &core.settings.limits);
+        talk.excess_bytes == 0
+            && talk.lent_bytes == 0
+            && talk.rest.is_empty()
+            && talk.inbox.held_bytes() <= limits.inbox_bytes_max
+            && talk.outbox.bytes() <= limits.outbox_high_water_bytes
+            && !self.flags.has(Flag::Shared)
     }
 
     /// What a holder has been handed of it.
