@@ -19,6 +19,8 @@ mod memory;
 mod openings;
 #[path = "bars/origins.rs"]
 mod origins;
+#[path = "bars/pauses.rs"]
+mod pauses;
 #[path = "bars/simulated.rs"]
 mod simulated;
 #[path = "bars/slow.rs"]

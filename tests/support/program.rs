@@ -116,6 +116,14 @@ impl Program {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Lets it do nothing for so long, as a debugger does, or a machine that is moved elsewhere.
+    pub fn pause(&self, time: Duration) {
+        let process = Pid::from_child(&self.child);
+        kill_process(process, Signal::STOP).expect("the program runs");
+        thread::sleep(time);
+        kill_process(process, Signal::CONT).expect("the program is stopped");
+    }
+
     /// Asks it to end, and waits for that.
     pub fn stop(&mut self) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the program runs");

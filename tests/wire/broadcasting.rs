@@ -1,6 +1,6 @@
 //! `/broadcast` of `ringwire serve`: who hears what, in which order, and who is too slow for it.
 
-use crate::support::raw::{BINARY, CONTINUATION, FIN, Raw, TEXT, frame};
+use crate::support::raw::{BINARY, CLOSE, CONTINUATION, FIN, Raw, TEXT, close_payload, frame};
 use crate::support::{Server, quick};
 use ringwire::{Settings, serve};
 use std::time::Duration;
@@ -48,6 +48,32 @@ fn everybody_hears_everything_as_it_was_said() {
     }
     drop(members);
     server.finish();
+}
+
+#[test]
+fn what_is_said_before_a_close_or_a_fin_is_heard() {
+    const SAID: usize = 900;
+    for fin in [false, true] {
+        let server = start(quick());
+        let mut members = members(&server, 3);
+        let mut last = members.pop().expect("three");
+        let said = frame(FIN | TEXT, &[b's'; 500]).repeat(SAID);
+        let close = frame(FIN | CLOSE, &close_payload(1000, b""));
+        last.send(&if fin { said } else { [said, close].concat() });
+        if fin {
+            last.say_fin();
+        }
+        // It takes what comes until its end.
+        let listener = std::thread::spawn(move || last.read_rest());
+        for member in &mut members {
+            for _ in 0..SAID {
+                assert_eq!(member.read_frame().expect("a message").payload.len(), 500);
+            }
+        }
+        listener.join().expect("it reads");
+        drop(members);
+        server.finish();
+    }
 }
 
 #[test]
