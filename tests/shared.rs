@@ -108,9 +108,9 @@ impl Shared {
     }
 }
 
-/// Whether the connection is over; what it has left may be described for a while.
-fn is_gone(handle: &ringwire::EngineHandle, id: &str) -> bool {
-    wait(handle.socket(id)).is_ok_and(|left| left.status == ringwire::SocketStatus::Closing)
+/// Whether the only connection is over. What it has left may be described for a while.
+fn is_gone(handle: &ringwire::EngineHandle) -> bool {
+    wait(handle.status()).connections == 0
 }
 
 fn options(mailbox: MailboxPolicy) -> RouteOptions {

@@ -268,6 +268,7 @@ impl Connection {
     }
 
     /// Lets the handler look again.
+    #[inline]
     pub(super) fn wake(&mut self, core: &Core) {
         if let Some(waker) = self.aside.as_mut().and_then(|aside| aside.waker.take()) {
             core.wake_later(self.id, waker);

@@ -64,6 +64,7 @@ pub mod shard;
 mod shared;
 mod shared_table;
 mod simulated;
+mod sleep;
 mod socket_file;
 mod sockets;
 mod status;

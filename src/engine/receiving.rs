@@ -61,7 +61,23 @@ impl Connection {
     /// Frames, of the open connection or of one that waits for the peer's Close. What there is no
     /// room for is kept.
     pub(super) fn handle_frames(&mut self, bytes: &mut [u8], core: &Core) {
-        let taken = if self.talk.rest.is_empty() { self.take_frames(bytes, core) } else { 0 };
+        let first = self.talk.rest.is_empty();
+        let taken = if first { self.take_some_frames(bytes, core) } else { 0 };
+        if taken < bytes.len() {
+            return self.handle_more_frames(bytes, taken, first, core);
+        }
+        // Only the inbox has grown, and what is small is not accounted for.
+        let small = self.talk.inbox.held_bytes() <= core.settings.limits.inbox_bytes_max;
+        if !small || self.talk.excess_bytes > 0 || self.flags.has(Flag::Shared) {
+            self.account(core);
+        }
+    }
+
+    /// The same for what there was no room for at once; `first`: nothing waits before it.
+    #[cold]
+    fn handle_more_frames(&mut self, bytes: &mut [u8], taken: usize, first: bool, core: &Core) {
+        let more = first && self.make_room(core);
+        let taken = if more { taken + self.take_frames(&mut bytes[taken..], core) } else { taken };
         self.account(core);
         if taken < bytes.len() {
             self.keep_rest(&bytes[taken..], core);
@@ -69,6 +85,7 @@ impl Connection {
     }
 
     /// The same as far as there is room. Says how many bytes that was.
+    #[cold]
     pub(super) fn take_frames(&mut self, bytes: &mut [u8], core: &Core) -> usize {
         let mut taken = 0;
         loop {

@@ -29,7 +29,6 @@ use crate::ring::{
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Of so many batches one is measured: looking at the clock costs as much as a small message.
 const TURNS_PER_MEASUREMENT: u32 = 64;
@@ -201,29 +200,6 @@ impl<R: Ring> Shard<R> {
     /// Connections and handlers there are.
     pub fn population(&self) -> (u32, usize) {
         (self.core.slots.borrow().used(), self.core.executor.len())
-    }
-
-    /// When to return from the kernel even if nothing has happened.
-    fn wait_until(&self) -> Option<Moment> {
-        let now = self.core.now.get();
-        let core = &self.core;
-        if core.executor.has_ready() || !core.dirty.borrow().is_empty() || !core.later.is_empty() {
-            return Some(now);
-        }
-        if !self.remote.may_sleep() {
-            return Some(now);
-        }
-        let timers = self.core.timers.borrow().next();
-        let accepting = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at());
-        let draining = self.drain.as_ref().map(|drain| drain.next());
-        let starving = (!self.rota.is_empty()).then(|| match self.ring.free_buffer_eighths() {
-            0 => now + Duration::from_millis(1),
-            _ => now,
-        });
-        let remains = self.core.shared.borrow().remains.due();
-        let others =
-            draining.into_iter().chain(starving).chain(remains).chain(self.governor.deadline());
-        timers.into_iter().chain(accepting).chain(others).min()
     }
 
     fn handle_completion(&mut self, completion: Completion) {

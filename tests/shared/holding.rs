@@ -332,7 +332,7 @@ fn what_is_left_of_a_socket_is_opened_again_by_the_same_attempt_alone() {
     client.send(Message::text("goodbye")).unwrap();
     client.close(None).unwrap();
     while client.read().is_ok() {}
-    eventually("it is gone", || is_gone(&handle, &id));
+    eventually("it is gone", || is_gone(&handle));
     let open = |key| wait(handle.open_server_with(&id, OpenOptions { key, ..lease(LONG) }));
     let first = open(Some(7)).unwrap();
     let fence = first.fence();
@@ -361,7 +361,7 @@ fn the_lease_of_what_is_left_ends_as_well() {
     assert_eq!(wait(holder.read_kept(9, LONG, None)).unwrap().data, *"first");
     client.close(None).unwrap();
     while client.read().is_ok() {}
-    eventually("it is gone", || is_gone(&handle, &id));
+    eventually("it is gone", || is_gone(&handle));
     let number = holder.detach();
     let started = Instant::now();
     let mut next = loop {

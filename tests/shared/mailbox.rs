@@ -203,7 +203,7 @@ fn the_last_words_of_a_peer_that_has_gone_are_read_and_then_its_close() {
     client.send(Message::text("goodbye")).unwrap();
     client.close(None).unwrap();
     while client.read().is_ok() {}
-    eventually("it is gone", || is_gone(&handle, &id));
+    eventually("it is gone", || is_gone(&handle));
     let mut socket = wait(handle.open_server(&id)).expect("there is something to read");
     assert!(matches!(wait(handle.open_server(&id)).err(), Some(OpenError::Busy { .. })));
     assert_eq!(wait(socket.read(99, LONG)).unwrap(), *"goodbye");

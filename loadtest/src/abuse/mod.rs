@@ -151,8 +151,8 @@ fn measure(
         refused: toll.refused,
         echo_before_us: echo_before_us.clone(),
         echo_meanwhile_us: echo_meanwhile_us.clone(),
-        client: client.clone(),
-        server: server.clone(),
+        client,
+        server,
         server_rss_before_bytes,
         server_rss_meanwhile_bytes,
     };
