@@ -351,7 +351,10 @@ fn what_is_left_of_a_socket_is_opened_again_by_the_same_attempt_alone() {
 /// lease, and no longer.
 #[test]
 fn the_lease_of_what_is_left_ends_as_well() {
-    let shared = Shared::quick();
+    let mut settings = quick();
+    // The peer's Close waits for its holder no longer than that, hence not for as long as a lease.
+    settings.timeouts.close = Duration::from_millis(300);
+    let shared = Shared::start(settings, options(MailboxPolicy::StopReading));
     let (mut client, id) = shared.client();
     let handle = shared.server.handle();
     client.send(Message::text("first")).unwrap();
