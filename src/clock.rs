@@ -2,7 +2,7 @@
 //!
 //! Nobody in the engine asks the operating system for the time; the stores of sessions do. A
 //! [`Ring`](crate::ring::Ring) says what time it is, once a batch, and hands a [`Moment`] down; the
-//! simulator hands down an invented one. The [time of day](TimeOfDay) is for people: nothing is
+//! simulator hands down an invented one. The time of day is for people: nothing is
 //! decided by it.
 
 use std::ops::Add;
