@@ -1,9 +1,10 @@
 //! The request head: bytes in, a [`Request`] out, or the status that refuses it.
 //!
 //! The reader is strict where leniency has let requests be smuggled past a proxy: lines end in
-//! CR LF and nothing else, no control byte, no folded header, one `Host`. It looks at every byte
-//! once, however slowly they come, and parses once, when the head is whole. Bytes after the head
-//! are not its business.
+//! CR LF and nothing else, no control byte, no folded header, one `Host`. Only empty lines before
+//! the request line may end in LF alone; they are ignored, and count as bytes of the head. It looks
+//! at every byte once, however slowly they come, and parses once, when the head is whole. Bytes after
+//! the head are not its business.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -283,7 +284,9 @@ impl RequestReader {
         input: &[u8],
         head_bytes_max: usize,
     ) -> Result<Progress, RequestError> {
-        for (kept, byte) in self.beginning[self.begun..].iter_mut().zip(input) {
+        let nothing_begun = self.begun == 0;
+        let line = input.iter().skip_while(|byte| nothing_begun && is_line_end(byte));
+        for (kept, byte) in self.beginning[self.begun..].iter_mut().zip(line) {
             *kept = *byte;
             self.begun += 1;
         }
@@ -307,8 +310,14 @@ impl RequestReader {
     }
 }
 
+fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
 /// `head` has been scanned: it has whole lines, no control bytes, and an empty line at its end.
 fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
+    let empty_bytes = head.iter().take_while(|byte| is_line_end(byte)).count();
+    let head = &head[empty_bytes..];
     let mut fields = [const { MaybeUninit::uninit() }; REQUEST_HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, &mut fields) {

@@ -200,7 +200,9 @@ fn corpus_of_headers() -> Vec<(Vec<u8>, u16)> {
     rows.push((text.replace("\r\n", "\n").into_bytes(), 400));
     rows.push((text.replace("\r\n", "\r").into_bytes(), 400));
     rows.push((text.replace("\r\n", "\n\r").into_bytes(), 400));
-    rows.push((format!("\r\n{text}").into_bytes(), 400));
+    rows.push((format!("\r{text}").into_bytes(), 400));
+    rows.push((format!("\r\r\n{text}").into_bytes(), 400));
+    rows.push((format!(" \r\n{text}").into_bytes(), 400));
     rows.push((format!("{}\n", &text[..text.len() - 2]).into_bytes(), 400));
     rows.push((b"\x16\x03\x01\x02\0\x01\0\x01\xFC\x03\x03".to_vec(), 400));
     rows.push((upgrade_with(&["a:"; 60]), 431));
@@ -223,7 +225,9 @@ fn an_error_names_its_cause_with_the_byte_that_shows_it() {
     // The last byte is the one that decides.
     for (input, error) in [
         (&b"\x16"[..], RequestError::NotHttp),
-        (b"\r", RequestError::NotHttp),
+        (b"\r\n\n\x16", RequestError::NotHttp),
+        (b"\rG", RequestError::LineEnd),
+        (b"\r\n\r\r", RequestError::LineEnd),
         (b"GET / HTTP/1.1\n", RequestError::LineEnd),
         (b"GET / HTTP/1.1\rx", RequestError::LineEnd),
         (b"GET / HTTP/1.1\r\n\n", RequestError::LineEnd),

@@ -156,6 +156,24 @@ proptest! {
     }
 
     #[test]
+    fn empty_lines_before_the_request_line_are_ignored_however_they_are_split(
+        ends in proptest::collection::vec(prop_oneof![Just("\r\n"), Just("\n")], 0..8),
+        seeds in proptest::collection::vec(any::<usize>(), 0..6),
+        line in proptest::sample::select(vec!["GET / HTTP/1.1", "GET / HTTP/1.2", "OPTIONS * HTTP/1.1"]),
+    ) {
+        let bare = head(line, &UPGRADE_HEADERS);
+        let input = [ends.concat().as_bytes(), &bare, b"\r\n"].concat();
+        let (head_bytes, before) = (input.len() - 2, input.len() - 2 - bare.len());
+        let wanted = read_pieces(&bare, &[]);
+        let wanted = wanted.map(|read| read.map(|(request, taken)| (request, taken + before)));
+        let mut cuts: Vec<usize> = seeds.iter().map(|seed| seed % input.len()).collect();
+        cuts.sort_unstable();
+        prop_assert_eq!(&wanted, &read_pieces(&input, &cuts));
+        let every: Vec<usize> = (0..head_bytes).collect();
+        prop_assert_eq!(&wanted, &read_pieces(&input, &every));
+    }
+
+    #[test]
     fn random_heads_never_panic(
         line in "[ -~\\PC\r\n]{0,40}",
         headers in proptest::collection::vec("[A-Za-z-]{1,20}:[ -~,\"]{0,30}", 0..8),
@@ -183,6 +201,15 @@ fn the_head_limit_is_exact_and_does_not_depend_on_the_split() {
     for cuts in [vec![], vec![100], (1..over.len()).collect()] {
         assert_eq!(read_pieces(&over, &cuts), Err(RequestError::HeadTooLong));
         assert!(read_pieces(&fits, &cuts[..cuts.len().min(fits.len() - 1)]).unwrap().is_some());
+    }
+    // Empty lines before it are bytes of the head.
+    let fits = [b"\r\n", &padded(REQUEST_HEAD_BYTES_MAX - 2)[..]].concat();
+    assert_eq!(status(&fits), 101);
+    let over = [b"\r\n\n", &padded(REQUEST_HEAD_BYTES_MAX - 2)[..]].concat();
+    assert_eq!(read_pieces(&over, &[]), Err(RequestError::HeadTooLong));
+    let endless = b"\r\n".repeat(REQUEST_HEAD_BYTES_MAX);
+    for cuts in [vec![], (1..endless.len()).collect()] {
+        assert_eq!(read_pieces(&endless, &cuts), Err(RequestError::HeadTooLong));
     }
 }
 

@@ -13,9 +13,11 @@ pub(super) struct HeadScan {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Place {
-    /// Before the first byte.
+    /// Before the request line: nothing but empty lines has come.
     #[default]
     Start,
+    /// After the CR of an empty line before the request line.
+    StartCr,
     /// In the request line or in a header line.
     Line,
     /// After the CR of a line.
@@ -34,6 +36,9 @@ impl HeadScan {
             index += 1;
             self.place = match (self.place, byte) {
                 (Place::Start, _) if is_token(byte) => Place::Line,
+                // Some clients end a body with a line too many (RFC 9112 §2.2).
+                (Place::Start, b'\r') => Place::StartCr,
+                (Place::Start | Place::StartCr, b'\n') => Place::Start,
                 (Place::Start, _) => return Err(RequestError::NotHttp),
                 (Place::Line, b'\r') => Place::LineCr,
                 (Place::Line, b'\n') => return Err(RequestError::LineEnd),
@@ -52,7 +57,9 @@ impl HeadScan {
                     Place::Line
                 }
                 (Place::LastCr, b'\n') => return Ok(Some(index)),
-                (Place::LineCr | Place::LastCr, _) => return Err(RequestError::LineEnd),
+                (Place::StartCr | Place::LineCr | Place::LastCr, _) => {
+                    return Err(RequestError::LineEnd);
+                }
             };
         }
         Ok(None)
