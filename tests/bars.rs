@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "bars/blocked.rs"]
+mod blocked;
 #[path = "bars/crowds.rs"]
 mod crowds;
 #[path = "bars/ends.rs"]

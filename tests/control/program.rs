@@ -6,6 +6,7 @@ use super::support::{connect, eventually, program::Program, text};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use tungstenite::Message;
 
@@ -24,6 +25,45 @@ fn failure(arguments: &[&str], code: i32) -> String {
     let line = text.lines().last().expect("a line").to_owned();
     assert!(line.starts_with("ringwire: ") && line.contains("; "), "{text}");
     line
+}
+
+/// A file in the temporary directory that nobody else has, removed at the end.
+struct File(PathBuf);
+
+impl File {
+    fn with(text: &str) -> Self {
+        let path = path_of_its_own();
+        std::fs::write(&path, text).expect("the temporary directory takes a file");
+        Self(path)
+    }
+
+    /// What sets `key` to it.
+    fn set(&self, key: &str) -> String {
+        format!("--set=admin.{key}={}", self.0.display())
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // A test may have removed it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A program with a control plane.
+fn served(arguments: &[&str]) -> Program {
+    let program = Program::serve(&[&["--shards=1"], arguments].concat());
+    eventually("there is a control plane", || program.lines_with("control plane on ") == 1);
+    program
+}
+
+/// One whose file declares `routes`, and its operator.
+fn declared(routes: &str) -> (Program, Connection) {
+    let file = File::with(routes);
+    let socket = file.0.with_extension("sock");
+    let (config, control) =
+        (format!("--config={}", file.0.display()), format!("--control={}", socket.display()));
+    (served(&["--admin=off", &config, &control]), Connection::unix(&socket))
 }
 
 fn control_of(program: &Program) -> SocketAddr {
@@ -45,21 +85,18 @@ fn an_address_that_is_taken_is_named_with_the_way_out() {
     assert!(line.contains("is in use") && line.contains("--control"), "{line}");
     drop(live);
     std::fs::remove_file(&path).expect("ours");
-    std::fs::write(&path, "precious").expect("a free path");
-    failure(&["--admin=off", "--control", socket], 78);
-    assert_eq!(std::fs::read_to_string(&path).expect("left alone"), "precious");
-    std::fs::remove_file(&path).expect("ours");
+    let file = File::with("precious");
+    failure(&["--admin=off", "--control", file.0.to_str().expect("UTF-8")], 78);
+    assert_eq!(std::fs::read_to_string(&file.0).expect("left alone"), "precious");
     let line = failure(&["--admin=off", "--control=/nonexistent/control.sock"], 69);
     assert!(line.contains("/nonexistent/control.sock"), "{line}");
     let line = failure(&["--admin=0.0.0.0:0"], 78);
     assert!(line.contains("--admin: `admin.listen` is 0.0.0.0:0"), "{line}");
-    failure(&["--admin=localhost"], 78);
 }
 
 #[test]
 fn a_token_is_made_and_printed_once() {
-    let mut program =
-        Program::serve(&["--shards=1", "--admin=127.0.0.1:0", "--log=error,ringwire=info"]);
+    let mut program = served(&["--admin=127.0.0.1:0", "--log=error,ringwire=info"]);
     eventually("the token is printed", || program.lines_with("control plane's token is ") == 1);
     let line = program.said("control plane's token is ").expect("a token");
     let token = line.split(' ').next().expect("a token");
@@ -75,16 +112,12 @@ fn a_token_is_made_and_printed_once() {
 
 #[test]
 fn a_token_that_is_given_is_not_printed() {
-    let path = path_of_its_own();
-    std::fs::write(&path, "token-from-a-file\n").expect("the temporary directory takes a file");
-    let set = format!("admin.token_file={}", path.display());
-    let mut program = Program::serve(&["--shards=1", "--admin=127.0.0.1:0", "--set", &set]);
-    eventually("there is a control plane", || program.lines_with("control plane on http://") == 1);
+    let token = File::with("token-from-a-file\n");
+    let mut program = served(&["--admin=127.0.0.1:0", &token.set("token_file")]);
     let mut operator = Connection::tcp(control_of(&program), Some("token-from-a-file"));
     assert_eq!(operator.get("/v1/status").status, 200);
     assert!(program.stop().success());
     assert_eq!(program.lines_with("token"), 0);
-    std::fs::remove_file(&path).expect("ours");
 }
 
 #[test]
@@ -92,8 +125,7 @@ fn the_unix_socket_replaces_a_stale_one_and_goes_with_the_server() {
     let path = path_of_its_own();
     drop(UnixListener::bind(&path).expect("a free path"));
     let control = format!("--control={}", path.display());
-    let mut program = Program::serve(&["--shards=1", "--admin=off", &control]);
-    eventually("there is a control plane", || program.lines_with("control plane on unix:") == 1);
+    let mut program = served(&["--admin=off", &control]);
     let mode = std::fs::metadata(&path).expect("the socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(program.lines_with("token"), 0);
@@ -105,16 +137,10 @@ fn the_unix_socket_replaces_a_stale_one_and_goes_with_the_server() {
 
 #[test]
 fn a_file_declares_routes_for_programs_in_any_language() {
-    let path = path_of_its_own();
-    let file = "[[route]]\npath = \"/feed\"\nsubprotocols = [\"v2\"]\n\n[[route]]\npath = \"/rooms/*\"\n\
-                session_timeout_ms = 60_000\norigins = [\"https://example.org\"]\n";
-    std::fs::write(&path, file).expect("the temporary directory takes a file");
-    let socket = path.with_extension("sock");
-    let (config, control) =
-        (format!("--config={}", path.display()), format!("--control={}", socket.display()));
-    let mut program = Program::serve(&["--shards=1", "--admin=off", &config, &control]);
-    eventually("there is a control plane", || program.lines_with("control plane on unix:") == 1);
-    let mut operator = Connection::unix(&socket);
+    let (mut program, mut operator) = declared(
+        "[[route]]\npath = \"/feed\"\nsubprotocols = [\"v2\"]\n\n[[route]]\npath = \"/rooms/*\"\n\
+         session_timeout_ms = 60_000\norigins = [\"https://example.org\"]\n",
+    );
     let mut client = connect(program.address, "/feed");
     client.send(Message::text("ping")).expect("open");
     eventually("it is in the list", || {
@@ -135,52 +161,37 @@ fn a_file_declares_routes_for_programs_in_any_language() {
         operator.get("/v1/websockets?route=/rooms/*").json()["total"] == 1
     });
     assert!(program.stop().success());
-    std::fs::remove_file(&path).expect("ours");
 }
 
 #[test]
 fn one_token_for_both_is_refused() {
-    let (operator, reader) = (path_of_its_own(), path_of_its_own());
-    let same = path_of_its_own();
-    for path in [&operator, &same] {
-        std::fs::write(path, "token-from-a-file\n").expect("the temporary directory takes a file");
-    }
-    std::fs::write(&reader, " token-from-a-file \r\nand more").expect("the same");
-    let set = |key: &str, value: &str| format!("--set=admin.{key}={value}");
-    let text = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
-    let operator_file = set("token_file", &text(&operator));
+    let (operator, same) = (File::with("token-from-a-file\n"), File::with("token-from-a-file\n"));
+    let reader = File::with(" token-from-a-file \r\nand more");
+    let refused = |reader: &File, code| {
+        let files = [operator.set("token_file"), reader.set("read_only_token_file")];
+        failure(&["--admin=127.0.0.1:0", &files[0], &files[1]], code)
+    };
     for other in [&reader, &same] {
-        let reader_file = set("read_only_token_file", &text(other));
-        let line = failure(&["--admin=127.0.0.1:0", &operator_file, &reader_file], 78);
+        let line = refused(other, 78);
         assert!(line.starts_with("ringwire: `admin.read_only_token_file`: it has the operator's"));
         assert!(!line.contains("token-from-a-file"), "{line}");
     }
-    let reader_file = set("read_only_token_file", &text(&operator));
-    let line = failure(&["--admin=127.0.0.1:0", &operator_file, &reader_file], 78);
+    let line = refused(&operator, 78);
     assert!(line.contains("`admin.read_only_token_file` is `admin.token_file`"), "{line}");
     // The one in a variable, the other in a file.
-    let reader_file = set("read_only_token_file", &text(&reader));
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringwire"));
-    command.args(["serve", "--admin=127.0.0.1:0", "--listen=127.0.0.1:0", &reader_file]);
+    command.args(["serve", "--admin=127.0.0.1:0", "--listen=127.0.0.1:0"]);
+    command.arg(reader.set("read_only_token_file"));
     command.env_clear().env("RINGWIRE_ADMIN_TOKEN", "token-from-a-file");
     let output = command.output().expect("the program runs");
     assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
-    for path in [operator, reader, same] {
-        std::fs::remove_file(path).expect("ours");
-    }
 }
 
 #[test]
 fn a_declared_route_takes_the_place_of_a_built_in_one() {
-    let path = path_of_its_own();
-    let file = "[[route]]\npath = \"/echo\"\n[[route]]\npath = \"/\"\n[[route]]\npath = \"/a/*\"\n";
-    std::fs::write(&path, file).expect("the temporary directory takes a file");
-    let socket = path.with_extension("sock");
-    let (config, control) =
-        (format!("--config={}", path.display()), format!("--control={}", socket.display()));
-    let mut program = Program::serve(&["--shards=1", "--admin=off", &config, &control]);
-    eventually("there is a control plane", || program.lines_with("control plane on unix:") == 1);
-    let mut operator = Connection::unix(&socket);
+    let (mut program, mut operator) = declared(
+        "[[route]]\npath = \"/echo\"\n[[route]]\npath = \"/\"\n[[route]]\npath = \"/a/*\"\n",
+    );
     let _echo = connect(program.address, "/echo");
     let _page = connect(program.address, "/");
     eventually("both stay open", || {
@@ -197,7 +208,6 @@ fn a_declared_route_takes_the_place_of_a_built_in_one() {
     paths.dedup();
     assert_eq!(paths.len(), count, "{status}");
     assert!(program.stop().success());
-    std::fs::remove_file(&path).expect("ours");
 }
 
 #[test]
@@ -205,11 +215,8 @@ fn ipv4_comes_in_by_the_unspecified_ipv6_address_and_is_shown_as_ipv4() {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         return; // A host without IPv6.
     }
-    let path = path_of_its_own();
-    std::fs::write(&path, "token-from-a-file").expect("the temporary directory takes a file");
-    let token = format!("--set=admin.token_file={}", path.display());
-    let mut program = Program::serve(&["--shards=1", "--listen=[::]:0", "--admin=[::]:0", &token]);
-    eventually("there is a control plane", || program.lines_with("control plane on http://") == 1);
+    let token = File::with("token-from-a-file");
+    let mut program = served(&["--listen=[::]:0", "--admin=[::]:0", &token.set("token_file")]);
     let port = control_of(&program).port();
     let mut operator =
         Connection::tcp((Ipv4Addr::LOCALHOST, port).into(), Some("token-from-a-file"));
@@ -223,7 +230,6 @@ fn ipv4_comes_in_by_the_unspecified_ipv6_address_and_is_shown_as_ipv4() {
         });
     }
     assert!(program.stop().success());
-    std::fs::remove_file(&path).expect("ours");
 }
 
 #[test]
@@ -233,12 +239,8 @@ fn the_client_finds_a_server_that_listens_on_all_addresses() {
         if !has_family {
             continue;
         }
-        let path = path_of_its_own();
-        std::fs::write(&path, "token-from-a-file").expect("the temporary directory takes a file");
-        let token = format!("--set=admin.token_file={}", path.display());
-        let admin = format!("--admin={listen}");
-        let mut program = Program::serve(&["--shards=1", &admin, &token]);
-        eventually("it listens", || program.lines_with("control plane on http://") == 1);
+        let token = File::with("token-from-a-file");
+        let mut program = served(&[&format!("--admin={listen}"), &token.set("token_file")]);
         let listens = control_of(&program).to_string();
         let client = |arguments: &[&str], listen: &str| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_ringwire"));
@@ -265,10 +267,10 @@ fn the_client_finds_a_server_that_listens_on_all_addresses() {
         let rows = String::from_utf8_lossy(&output.stdout);
         assert!(rows.contains(" handshake   -  "), "{rows}");
         drop(silent);
-        for listen in ["off", "127.0.0.1:0", "127.0.0.1:1,127.0.0.1:2"] {
+        for (listen, code) in [("off", 69), ("127.0.0.1:0", 69), ("127.0.0.1:1,127.0.0.1:2", 69)] {
             let output = client(&["ls"], listen);
             let line = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(69), "{line}");
+            assert_eq!(output.status.code(), Some(code), "{line}");
             assert!(
                 line.starts_with("ringwire: RINGWIRE_ADMIN_LISTEN ") && line.contains("--admin")
             );
@@ -277,6 +279,5 @@ fn the_client_finds_a_server_that_listens_on_all_addresses() {
         let port = control_of(&program).port();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
         assert!(program.stop().success());
-        std::fs::remove_file(&path).expect("ours");
     }
 }

@@ -1,25 +1,23 @@
 //! The program on hosts that do not let it have a ring: it must say so at once, in one line that
 //! names cause and remedy, with exit code 78. `blocked.py` makes such a host of any other.
 
+use crate::hosts::{BLOCKED, PROGRAM, Reachable, uid};
 use ringwire::ring::probe::memlock_needed_bytes;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_ringwire");
 
 /// Entries of a default ring of buffers: classic ones, of which there are most.
 const BUFFERS: u16 = 512;
 
 /// Runs `blocked.py` with `arguments`.
 fn blocked(arguments: &[&str]) -> Output {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocked.py");
     let started = Instant::now();
     let output = Command::new("python3")
-        .arg(script)
+        .arg(BLOCKED)
         .args(arguments)
         .env("RINGWIRE_LISTEN", "127.0.0.1:0")
+        .env("RINGWIRE_ADMIN_LISTEN", "off")
         .output()
         .expect("this test needs python3 in PATH");
     assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
@@ -37,34 +35,8 @@ fn refusal(output: &Output) -> String {
     line.into()
 }
 
-/// A copy of the program that any user can reach.
-struct Reachable(PathBuf);
-
-impl Reachable {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ringwire-{}-{name}", std::process::id()));
-        std::fs::copy(PROGRAM, &path).expect("the temporary directory takes a file");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("UTF-8")
-    }
-}
-
-impl Drop for Reachable {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// A user of this run alone, because locked memory is counted per user.
-fn uid(offset: u32) -> String {
-    (100_000 + std::process::id() * 8 % 1_000_000 + offset).to_string()
-}
-
 #[test]
-fn a_seccomp_filter_is_named() {
+fn bar_33_a_seccomp_filter_is_named() {
     for (error, runtime) in [("EPERM", "Docker"), ("ENOSYS", "Podman")] {
         for command in ["serve", "doctor"] {
             let line = refusal(&blocked(&["seccomp", error, PROGRAM, command]));
@@ -75,7 +47,7 @@ fn a_seccomp_filter_is_named() {
 }
 
 #[test]
-fn the_doctor_still_reports_where_io_uring_is_blocked() {
+fn bar_33_the_doctor_still_reports_where_io_uring_is_blocked() {
     let output = blocked(&["seccomp", "EPERM", PROGRAM, "doctor", "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["ok"], false);
@@ -84,53 +56,52 @@ fn the_doctor_still_reports_where_io_uring_is_blocked() {
 }
 
 #[test]
-fn a_small_memlock_limit_is_named_with_what_is_needed() {
+fn bar_33_a_small_memlock_limit_is_named_with_what_is_needed() {
     let program = Reachable::new("small");
-    let line = refusal(&blocked(&[
-        "memlock",
-        "65536",
-        &uid(0),
-        program.path(),
-        "serve",
-        "--admin=off",
-        "--shards=2",
-    ]));
     let needed_kib = 2 * memlock_needed_bytes(4_096, 4_096, BUFFERS) / 1_024;
-    assert!(line.contains("RLIMIT_MEMLOCK is too small"), "{line}");
-    assert!(
-        line.contains(&format!("2 shards need {needed_kib} KiB, the limit is 64 KiB")),
-        "{line}"
-    );
-    assert!(line.contains("LimitMEMLOCK="), "{line}");
-    // Too little even for the rings that only try: still the limit is named, not the kernel.
-    for (limit, limit_kib) in [("4096", 4), ("8192", 8)] {
-        let line =
-            refusal(&blocked(&["memlock", limit, &uid(1), program.path(), "serve", "--admin=off"]));
-        assert!(line.contains(&format!("RLIMIT_MEMLOCK is {limit_kib} KiB")), "{line}");
+    for verb in ["serve"] {
+        let said = |limit: &str, uid: &str| {
+            refusal(&blocked(&["memlock", limit, uid, program.path(), verb, "--shards=2"]))
+        };
+        let line = said("65536", &uid(0));
+        assert!(line.contains("RLIMIT_MEMLOCK is too small"), "{line}");
+        assert!(
+            line.contains(&format!("2 shards need {needed_kib} KiB, the limit is 64 KiB")),
+            "{line}"
+        );
+        assert!(line.contains("LimitMEMLOCK="), "{line}");
+        // Too little even for the rings that only try: still the limit is named, not the kernel.
+        for (limit, limit_kib) in [("4096", 4), ("8192", 8)] {
+            let line = said(limit, &uid(1));
+            assert!(line.contains(&format!("RLIMIT_MEMLOCK is {limit_kib} KiB")), "{line}");
+        }
     }
 }
 
 #[test]
-fn a_directory_of_somebody_else_is_a_matter_of_permission() {
+fn bar_33_a_directory_of_somebody_else_is_a_matter_of_permission() {
     let program = Reachable::new("denied");
     let listen = "--listen=unix:/usr/ringwire-test.sock";
-    let output =
-        blocked(&["memlock", "8388608", &uid(4), program.path(), "serve", "--admin=off", listen]);
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(77), "{text}");
-    assert!(text.contains("is not permitted; use a directory that this user may write"), "{text}");
+    for verb in ["serve"] {
+        let output = blocked(&["memlock", "8388608", &uid(4), program.path(), verb, listen]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(77), "{text}");
+        assert!(
+            text.contains("is not permitted; use a directory that this user may write"),
+            "{text}"
+        );
+    }
 }
 
 /// What a ring was charged comes back some time after its process was killed.
 #[test]
-fn a_server_that_was_killed_finds_its_memory_again() {
+fn bar_33_a_server_that_was_killed_finds_its_memory_again() {
     let program = Reachable::new("again");
     let uid = uid(5);
     let limit = (memlock_needed_bytes(4_096, 65_536, BUFFERS) + 8 * 4_096).to_string();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blocked.py");
     for round in 0..8 {
         let mut child = Command::new("python3")
-            .arg(&script)
+            .arg(BLOCKED)
             .args(["memlock", &limit, &uid, program.path(), "serve", "--admin=off", "--shards=1"])
             .env("RINGWIRE_LISTEN", "127.0.0.1:0")
             .stderr(Stdio::piped())
@@ -164,7 +135,7 @@ fn is_whole(process: u32) -> bool {
 
 /// On kernels that charge rings (6.18 does), and exactly: one page less does not do.
 #[test]
-fn the_arithmetic_of_memlock_is_right_to_the_page() {
+fn bar_33_the_arithmetic_of_memlock_is_right_to_the_page() {
     let program = Reachable::new("exact");
     let needed = memlock_needed_bytes(4_096, 4_096, BUFFERS);
     let config = std::env::temp_dir().join(format!("ringwire-{}-one.toml", std::process::id()));
