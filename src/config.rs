@@ -157,6 +157,25 @@ pub struct ConfigError {
     pub message: String,
 }
 
+impl ConfigError {
+    /// The exit code for this error: 2 where it is the command line that is wrong, otherwise 78,
+    /// configuration (sysexits.h). A file that a flag names is configuration.
+    pub fn exit_code(&self) -> u8 {
+        match self.place {
+            Some(Source::Flag(_)) => 2,
+            _ => 78,
+        }
+    }
+}
+
+/// Values that do not go together.
+struct Contradiction {
+    /// The keys that have them; the first one is looked at where all come from the same layer.
+    keys: &'static [&'static str],
+    /// What is wrong and what to do.
+    message: String,
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
@@ -295,54 +314,57 @@ impl Config {
         }
     }
 
-    /// The rules that the range of a single key cannot say. Answers the key and what is wrong.
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    /// The rules that the range of a single key cannot say.
+    fn check(&self) -> Result<(), Contradiction> {
         let limits = &self.limits;
         if limits.message_bytes_max < limits.inbox_bytes_max as u64 {
-            let text = format!(
+            let message = format!(
                 "`limits.message_bytes_max` ({}) is less than `limits.inbox_bytes_max` ({}); a \
                  message must be allowed to fill an inbox",
                 limits.message_bytes_max, limits.inbox_bytes_max
             );
-            return Err(("limits.message_bytes_max", text));
+            let keys = &["limits.message_bytes_max", "limits.inbox_bytes_max"];
+            return Err(Contradiction { keys, message });
         }
         let timeouts = &self.timeouts;
         if timeouts.drain_spread_ms > timeouts.drain_ms {
-            let text = format!(
+            let message = format!(
                 "`timeouts.drain_spread_ms` ({}) is more than `timeouts.drain_ms` ({}); the last \
                  Close must leave before the drain ends",
                 timeouts.drain_spread_ms, timeouts.drain_ms
             );
-            return Err(("timeouts.drain_spread_ms", text));
+            let keys = &["timeouts.drain_spread_ms", "timeouts.drain_ms"];
+            return Err(Contradiction { keys, message });
         }
         let ring = &self.ring;
         if ring.completion_entries < ring.submission_entries {
-            let text = format!(
+            let message = format!(
                 "`ring.completion_entries` ({}) is less than `ring.submission_entries` ({}); the \
                  kernel wants at least as many",
                 ring.completion_entries, ring.submission_entries
             );
-            return Err(("ring.completion_entries", text));
+            let keys = &["ring.completion_entries", "ring.submission_entries"];
+            return Err(Contradiction { keys, message });
         }
         self.sessions.check()?;
         self.admin.check()?;
         self.check_lists()
     }
 
-    fn check_lists(&self) -> Result<(), (&'static str, String)> {
+    fn check_lists(&self) -> Result<(), Contradiction> {
         for (index, address) in self.listen.iter().enumerate() {
             if self.listen[..index].contains(address) && !is_port_zero(address) {
-                let text = format!("`listen` names {address} twice; keep one of them");
-                return Err(("listen", text));
+                let message = format!("`listen` names {address} twice; keep one of them");
+                return Err(Contradiction { keys: &["listen"], message });
             }
         }
         if let Some(origin) = self.origins.allowed.iter().find(|origin| !is_origin(origin)) {
-            let text = format!(
+            let message = format!(
                 "`origins.allowed` has `{}`, which no browser can send; write it like \
                  https://example.org or https://example.org:8443, without a path",
                 origin.escape_debug()
             );
-            return Err(("origins.allowed", text));
+            return Err(Contradiction { keys: &["origins.allowed"], message });
         }
         Ok(())
     }

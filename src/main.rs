@@ -79,7 +79,7 @@ struct Failure {
 
 impl From<config::ConfigError> for Failure {
     fn from(error: config::ConfigError) -> Self {
-        Self { code: EXIT_CONFIG, message: error.to_string() }
+        Self { code: error.exit_code(), message: error.to_string() }
     }
 }
 

@@ -110,17 +110,21 @@ async fn connect(reach: &Reach) -> Result<Client, Failure> {
 
 /// The address of a server that was told to listen on `listen`.
 fn where_it_listens(listen: &str) -> Result<String, Failure> {
-    let cause = match listen.parse::<SocketAddr>() {
+    let (code, cause) = match listen.parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 => {
-            "has port 0: the server has chosen one, which its log says"
+            (EXIT_UNAVAILABLE, "has port 0: the server has chosen one, which its log says")
         }
-        _ if listen == "off" => "is off, so that the control plane has no TCP address",
-        _ if listen.contains(',') => "has several addresses",
-        _ if listen.parse::<Address>().is_err() => "is no address of a control plane",
+        _ if listen == "off" => {
+            (EXIT_UNAVAILABLE, "is off, so that the control plane has no TCP address")
+        }
+        _ if listen.contains(',') => (EXIT_CONFIG, "has several addresses"),
+        _ if listen.parse::<Address>().is_err() => {
+            (EXIT_CONFIG, "is no address of a control plane")
+        }
         _ => return Ok(listen.into()),
     };
     let remedy = "name one with --admin HOST:PORT, or a socket with --control PATH";
-    Err(failure(EXIT_UNAVAILABLE, &format!("{LISTEN_VARIABLE} {cause}"), remedy))
+    Err(failure(code, &format!("{LISTEN_VARIABLE} {cause}"), remedy))
 }
 
 fn absolute(path: &str) -> Result<String, Failure> {

@@ -3,6 +3,7 @@
 //! Called by `cli`; what they do is in `shell`.
 
 use clap::{Args, ValueEnum};
+use ringwire::client::{Address, AddressError};
 use std::path::PathBuf;
 
 pub(crate) const REMOTE_AFTER_HELP: &str = "\
@@ -11,20 +12,24 @@ because flags are seen by everybody on the host.
 
 Exit codes:
    0  done
+   2  the command line is wrong
    4  nothing came in time
    5  the WebSocket is closed, or there is none of this id
    6  somebody else holds the WebSocket, or has taken it over
   65  the message or the query is not what the control plane takes
   69  the control plane cannot be reached
+  71  there are too few descriptors or threads
+  74  the output could not be written
   76  the answer was lost, or is not one of a control plane
-  77  the token is missing or wrong";
+  77  the token is missing or wrong
+  78  a variable or the file of the token is wrong";
 
 /// Where the control plane is, and how to talk to it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Reach {
     /// The control plane: HOST:PORT, http://HOST:PORT or unix:/path; 0.0.0.0 and [::]: loopback
     /// [default: 127.0.0.1:9002] [env: RINGWIRE_ADMIN_LISTEN]
-    #[arg(long, value_name = "ADDR", conflicts_with = "control")]
+    #[arg(long, value_name = "ADDR", conflicts_with = "control", value_parser = address)]
     pub(crate) admin: Option<String>,
 
     /// The Unix socket of the control plane, which needs no token [default: none]
@@ -39,6 +44,10 @@ pub(crate) struct Reach {
     /// Print JSON, one value per line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn address(text: &str) -> Result<String, AddressError> {
+    text.parse::<Address>().map(|_| text.into())
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 //! Owns the tokens until the control plane takes them, and sees to it that nothing prints one.
 //! The program calls [`Admin::to_settings`] once, before anything starts.
 
-use super::written;
+use super::{Contradiction, written};
 use crate::control::{self, is_token};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -132,34 +132,39 @@ impl Admin {
     }
 
     /// The rules that tie the keys of this section together.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+    pub(super) fn check(&self) -> Result<(), Contradiction> {
         let has_token = !self.token.0.is_empty() || self.token_file.is_some();
         if let Some(address) = self.listen.filter(|address| !address.ip().is_loopback())
             && !has_token
         {
-            let text = format!(
+            let message = format!(
                 "`admin.listen` is {address}, where others can reach it; set admin.token_file, or \
                  listen on 127.0.0.1"
             );
-            return Err(("admin.listen", text));
+            let keys = &["admin.listen", "admin.token_file", "admin.token"];
+            return Err(Contradiction { keys, message });
         }
         if !self.token.0.is_empty() && self.token == self.read_only_token {
             let text = "`admin.read_only_token` is `admin.token`; it would not be read-only, so \
                         give another";
-            return Err(("admin.read_only_token", text.into()));
+            let keys = &["admin.read_only_token", "admin.token"];
+            return Err(Contradiction { keys, message: text.into() });
         }
         if self.token_file.is_some() && self.token_file == self.read_only_token_file {
             let text = "`admin.read_only_token_file` is `admin.token_file`; its token would not be \
                         read-only, so name another file";
-            return Err(("admin.read_only_token_file", text.into()));
+            let keys = &["admin.read_only_token_file", "admin.token_file"];
+            return Err(Contradiction { keys, message: text.into() });
         }
         let twice = "is set beside the token itself; keep one of them";
         if !self.token.0.is_empty() && self.token_file.is_some() {
-            return Err(("admin.token_file", format!("`admin.token_file` {twice}")));
+            let message = format!("`admin.token_file` {twice}");
+            return Err(Contradiction { keys: &["admin.token_file", "admin.token"], message });
         }
         if !self.read_only_token.0.is_empty() && self.read_only_token_file.is_some() {
-            let text = format!("`admin.read_only_token_file` {twice}");
-            return Err(("admin.read_only_token_file", text));
+            let message = format!("`admin.read_only_token_file` {twice}");
+            let keys = &["admin.read_only_token_file", "admin.read_only_token"];
+            return Err(Contradiction { keys, message });
         }
         Ok(())
     }

@@ -242,7 +242,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "admin.control",
-        Kind::Path,
+        Kind::SocketPath,
         "A Unix socket for the control plane, for programs of this user: its file mode (0600) replaces the token.",
     ),
     key(

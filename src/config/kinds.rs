@@ -4,6 +4,7 @@
 //! before serde sees it. Nothing here knows a key by name.
 
 use crate::control;
+use crate::engine::SOCKET_PATH_BYTES_MAX;
 use crate::{AddressRange, SessionSettings};
 use std::net::SocketAddr;
 use toml::Value;
@@ -47,6 +48,8 @@ pub(super) enum Kind {
     AddressOrOff,
     /// The path of a file, or empty.
     Path,
+    /// The path of a Unix socket, or empty.
+    SocketPath,
     /// A token that opens the control plane, or empty. Never shown, never taken from a flag.
     Token,
     /// Where a Redis server is, or empty. May have a password, so it is treated as a token.
@@ -85,6 +88,10 @@ impl Key {
             Kind::Texts => "a list of texts".into(),
             Kind::AddressOrOff => "IP:PORT, [IPv6]:PORT, or \"off\"".into(),
             Kind::Path => "the path of a file without control characters, or \"\"".into(),
+            Kind::SocketPath => {
+                "the path of a socket, 107 bytes at most and without control characters, or \"\""
+                    .into()
+            }
             Kind::Token => "16 to 256 letters, digits and -._~+/=, or \"\"".into(),
             Kind::RedisUrl => {
                 "redis://[:PASSWORD@]HOST[:PORT][/DATABASE], redis+unix:///PATH, or \"\"".into()
@@ -176,6 +183,9 @@ fn allows_text(kind: &Kind, text: &str) -> bool {
         Kind::Filter => tracing_subscriber::EnvFilter::builder().parse(text).is_ok(),
         Kind::AddressOrOff => text == "off" || text.parse::<SocketAddr>().is_ok(),
         Kind::Path => text.len() <= 4_096 && !text.chars().any(char::is_control),
+        Kind::SocketPath => {
+            text.len() <= SOCKET_PATH_BYTES_MAX && !text.chars().any(char::is_control)
+        }
         Kind::Token => text.is_empty() || control::is_token(text),
         Kind::RedisUrl => text.is_empty() || is_redis_url(text),
         Kind::CookieName => {

@@ -6,7 +6,7 @@
 //! or the flag that has it. serde makes the typed [`Config`] of the result.
 
 use super::keys::{self, KEYS, Key};
-use super::{Config, ConfigError, injected, routes};
+use super::{Config, ConfigError, Contradiction, injected, routes};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -44,6 +44,17 @@ pub enum Source {
     Variable(String),
     /// In a flag.
     Flag(String),
+}
+
+impl Source {
+    /// How late it speaks.
+    fn layer(&self) -> u8 {
+        match self {
+            Self::File(..) => 0,
+            Self::Variable(_) => 1,
+            Self::Flag(_) => 2,
+        }
+    }
 }
 
 impl fmt::Display for Source {
@@ -250,7 +261,12 @@ impl Layers {
         })?;
         match config.check() {
             Ok(()) => Ok(config),
-            Err((key, message)) => Err(ConfigError { place: places.get(key).cloned(), message }),
+            Err(Contradiction { keys, message }) => {
+                // Who spoke last contradicts the others; of those alike, the last is the first key.
+                let given = keys.iter().rev().filter_map(|key| places.get(*key));
+                let place = given.max_by_key(|place| place.layer()).cloned();
+                Err(ConfigError { place, message })
+            }
         }
     }
 }

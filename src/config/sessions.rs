@@ -1,6 +1,6 @@
 //! Section `[sessions]`: the sessions of the routes that ask for one.
 
-use super::{Secret, as_millis};
+use super::{Contradiction, Secret, as_millis};
 use crate::{SameSite, SessionSettings};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -68,15 +68,19 @@ impl Sessions {
     }
 
     /// The rules that tie the keys of this section together, and to how the program was built.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+    pub(super) fn check(&self) -> Result<(), Contradiction> {
         if let Err(error) = self.to_settings().check() {
             // Every other rule is that of a single key.
-            return Err(("sessions.same_site", format!("`sessions.same_site`: {error}")));
+            let message = format!("`sessions.same_site`: {error}");
+            return Err(Contradiction {
+                keys: &["sessions.same_site", "sessions.secure"],
+                message,
+            });
         }
         if cfg!(not(feature = "redis")) && self.redis.reveal().is_some() {
-            let text = "`sessions.redis` needs a program built with the feature redis; build it \
+            let message = "`sessions.redis` needs a program built with the feature redis; build it \
                         with --features redis, or leave the key out";
-            return Err(("sessions.redis", text.into()));
+            return Err(Contradiction { keys: &["sessions.redis"], message: message.into() });
         }
         Ok(())
     }

@@ -214,7 +214,7 @@ fn other_value(key: &keys::Key, default: &toml::Value) -> toml::Value {
         Kind::Filter => &["debug"],
         Kind::Addresses => &["127.0.0.1:5"],
         Kind::AddressOrOff => &["off"],
-        Kind::Path | Kind::RoutePath => &["/x"],
+        Kind::Path | Kind::SocketPath | Kind::RoutePath => &["/x"],
         Kind::Token => &["0123456789abcdef"],
         Kind::RedisUrl => &["redis://127.0.0.1/1"],
         Kind::CookieName => &["other"],

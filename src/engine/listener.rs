@@ -94,10 +94,11 @@ impl BindError {
     /// permission, 78 configuration.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::InUse(_) | Self::NotAvailable(_) | Self::NoIpv6(_) | Self::Other(..) => 69,
+            Self::InUse(_) | Self::NotASocket(_) | Self::Other(..) => 69,
+            Self::NotAvailable(_) | Self::NoIpv6(_) => 69,
             Self::Descriptors(..) => 71,
             Self::Permission(..) => 77,
-            Self::PathTooLong(_) | Self::NotASocket(_) => 78,
+            Self::PathTooLong(_) => 78,
         }
     }
 

@@ -93,6 +93,7 @@ pub use quota::Quota;
 pub(crate) use reach::Reach;
 pub(crate) use resources::try_resources;
 pub(crate) use routes::{Arrival, Farewell, MakeTask, Routes, Target};
+pub(crate) use settings::SOCKET_PATH_BYTES_MAX;
 pub use settings::{
     AddressRange, Limits, ListenAddress, MailboxPolicy, OriginError, OriginPolicy, ReceiveBuffers,
     RingSettings, RouteOptions, Settings, Timeouts,

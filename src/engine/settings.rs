@@ -344,12 +344,18 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+/// Bytes of the path of a Unix socket (unix(7): 108 with the NUL).
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix("unix:") {
             Some("") => Err("a Unix socket needs a path: unix:/run/ringwire.sock".into()),
+            Some(path) if path.len() > SOCKET_PATH_BYTES_MAX => {
+                Err(format!("a Unix socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes"))
+            }
             Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|_| {
                 format!("`{text}` is not an address: give IP:PORT, [IPv6]:PORT or unix:/path")
