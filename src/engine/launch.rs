@@ -355,7 +355,8 @@ fn ring_options(
     nofile: u64,
 ) -> Result<KernelRingOptions, StartError> {
     let ring = &settings.ring;
-    let receive = receive_mode(ring).map_err(|errno| {
+    let receive = resources::on_a_thread(|| receive_mode(ring)).map_err(StartError::Thread)?;
+    let receive = receive.map_err(|errno| {
         let report = probe::probe_for(plan(settings, shards));
         let step = crate::ring::SetupStep::Buffers;
         let error = StartError::Ring(KernelRingError { step, errno });

@@ -58,14 +58,35 @@ fn try_threads(shards: usize) -> io::Result<()> {
         // It does nothing that could panic.
         let _ = thread.join();
     }
-    // One that has been joined counts against the limit for a moment more.
+    wait_for_threads(before);
+    started
+}
+
+/// Does `work` on a thread of its own, which is gone after that. The kernel charges memory of a ring
+/// that is closed for as long as the thread lives that has used it.
+///
+/// # Errors
+///
+/// There is no thread, or it has panicked.
+pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let before = threads_of_process();
+    let done = thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, work)?;
+        thread.join().map_err(|_| io::Error::from(Errno::IO))
+    });
+    wait_for_threads(before);
+    done
+}
+
+/// Waits until there are no more threads than before: one that has been joined counts against the
+/// limit for a moment more.
+fn wait_for_threads(before: usize) {
     for _ in 0..PATIENCE_ROUNDS {
         if threads_of_process() <= before {
             break;
         }
         thread::sleep(PATIENCE);
     }
-    started
 }
 
 /// The runtime beside the shards, for what waits elsewhere.
@@ -91,5 +112,7 @@ mod tests {
     fn threads_that_were_tried_are_gone() {
         assert!(threads_of_process() > 0);
         assert!(try_threads(4).is_ok());
+        let other = on_a_thread(|| thread::current().id()).expect("a thread");
+        assert_ne!(other, thread::current().id());
     }
 }
