@@ -50,6 +50,15 @@ Examples:
   ringwire serve --config /etc/ringwire.toml --log-format json
   ringwire serve --set limits.message_bytes_max=1048576 --set timeouts.drain_ms=30000";
 
+const DOCTOR_AFTER_HELP: &str = "\
+It ends with the exit code that `serve` would have with the same flags, environment and file, or with
+0. For that it starts a server and ends it at once; where one runs already, its addresses are in use:
+give others then.
+
+Examples:
+  ringwire doctor
+  ringwire doctor --listen 127.0.0.1:0 --admin 127.0.0.1:0";
+
 /// A WebSocket (RFC 6455) server on io_uring.
 #[derive(Debug, Parser)]
 #[command(name = "ringwire", version, after_help = AFTER_HELP, arg_required_else_help = true)]
@@ -62,8 +71,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve WebSockets until SIGTERM, SIGINT, SIGQUIT or SIGHUP.
     Serve(Box<ServeCommand>),
-    /// Say what this host offers and what would be in the way.
-    Doctor(DoctorCommand),
+    /// Say what this host offers and what would be in the way of `serve`.
+    Doctor(Box<DoctorCommand>),
     /// Print or check a configuration.
     Config(ConfigCommand),
     /// List the WebSockets of a running server.
@@ -160,14 +169,15 @@ enum LogFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = DOCTOR_AFTER_HELP)]
 pub(crate) struct DoctorCommand {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Judge for the rings of this TOML file [default: none] [env: RINGWIRE_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    /// What would be served.
+    #[command(flatten)]
+    pub(crate) serve: ServeCommand,
 }
 
 #[derive(Debug, Args)]

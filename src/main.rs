@@ -31,8 +31,8 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, CompletionsCommand, ConfigCommand, DoctorCommand, ServeCommand};
 use ringwire::LogQueue;
 use ringwire::config::{self, Config};
-use ringwire::ring::probe::{self, Plan};
-use ringwire::serve::{self, Outcome};
+use ringwire::ring::probe::{self, Blocked, Plan, Report};
+use ringwire::serve::{self, Outcome, ServeError};
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -80,6 +80,12 @@ struct Failure {
 impl From<config::ConfigError> for Failure {
     fn from(error: config::ConfigError) -> Self {
         Self { code: error.exit_code(), message: error.to_string() }
+    }
+}
+
+impl From<Blocked> for Failure {
+    fn from(blocked: Blocked) -> Self {
+        Self { code: blocked.exit_code, message: blocked.to_string() }
     }
 }
 
@@ -138,36 +144,53 @@ fn serve(command: &ServeCommand) -> ExitCode {
 }
 
 fn run_server(command: &ServeCommand, log: &LogQueue) -> Result<u8, Failure> {
-    let config = config::load(command.config.as_deref(), std::env::vars_os(), &command.flags())?;
+    let config = config_of(command)?;
     log::start(&config.log, log)?;
     let injected = config::set_by_runtime(std::env::vars_os());
     if !injected.is_empty() {
         let names = injected.join(", ");
         tracing::info!("ignored, because a container runtime has set them for a service: {names}");
     }
-    let limits = probe::raise_nofile();
-    let report = probe::probe_for(plan_of(&config));
+    let report = probed(&config);
     if let Some(blocked) = report.fatal() {
-        return Err(Failure { code: blocked.exit_code, message: blocked.to_string() });
+        return Err(blocked.clone().into());
     }
-    tracing::debug!(?limits, allowance = ?report.allowance, "host");
+    tracing::debug!(limits = ?report.limits, allowance = ?report.allowance, "host");
     match serve::run(&config, log) {
         Ok(Outcome::Drained) => Ok(0),
         Ok(Outcome::Cut) => Ok(EXIT_CUT),
-        Err(error) => Err(Failure { code: error.exit_code(), message: error.to_string() }),
+        Err(error) => Err(blocked_by(&error).into()),
     }
 }
 
+/// Does what `serve` does up to the moment when it serves.
 fn run_doctor(command: &DoctorCommand) -> Result<u8, Failure> {
-    let config = config::load(command.config.as_deref(), std::env::vars_os(), &[])?;
-    // As `serve` does, so that the limits shown are those it will have.
-    probe::raise_nofile();
-    let report = probe::probe_for(plan_of(&config));
+    let log = log::queue()?;
+    let config = config_of(&command.serve)?;
+    let mut report = probed(&config);
+    if report.fatal().is_none() {
+        report.add_start(serve::rehearse(&config, &log).map_err(|error| blocked_by(&error)));
+    }
     print(&if command.json { doctor::json(&report) } else { doctor::table(&report) })?;
     match report.fatal() {
         None => Ok(0),
-        Some(blocked) => Err(Failure { code: blocked.exit_code, message: blocked.to_string() }),
+        Some(blocked) => Err(blocked.clone().into()),
     }
+}
+
+fn config_of(command: &ServeCommand) -> Result<Config, Failure> {
+    Ok(config::load(command.config.as_deref(), std::env::vars_os(), &command.flags())?)
+}
+
+fn probed(config: &Config) -> Report {
+    probe::raise_nofile();
+    probe::probe_for(plan_of(config))
+}
+
+fn blocked_by(error: &ServeError) -> Blocked {
+    let text = error.to_string();
+    let (cause, remedy) = text.split_once("; ").unwrap_or((&text, "see ringwire doctor"));
+    Blocked { cause: cause.into(), remedy: remedy.into(), exit_code: error.exit_code() }
 }
 
 fn print_completions(command: &CompletionsCommand) -> Result<u8, Failure> {

@@ -2,6 +2,8 @@
 
 #[path = "cli/codes.rs"]
 mod codes;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/few.rs"]
 mod few;
 #[path = "cli/signals.rs"]
@@ -213,19 +215,4 @@ fn stopped_when_served(mut child: Child, path: &Path) -> (Option<i32>, String) {
     let _ = child.kill();
     let _ = child.wait();
     (None, "the server did not end".into())
-}
-
-#[test]
-fn the_doctor_finds_this_host_fit() {
-    let output = output_of(&["doctor"]);
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(
-        text.contains("✓ io_uring_setup") && text.contains("The server can run here."),
-        "{text}"
-    );
-    assert!(!text.contains('\u{1b}'), "colours in a pipe");
-    let output = output_of(&["doctor", "--json"]);
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(report["ok"], true);
 }

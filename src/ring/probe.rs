@@ -67,7 +67,7 @@ pub struct Blocked {
     pub cause: String,
     /// What to do about it.
     pub remedy: String,
-    /// The exit code of the program: 78, configuration (sysexits.h).
+    /// The exit code of the program (sysexits.h): 78, configuration, where the host has no rings.
     pub exit_code: u8,
 }
 
@@ -94,6 +94,20 @@ impl Report {
     /// Why the server cannot run here, if it cannot.
     pub fn fatal(&self) -> Option<&Blocked> {
         self.blocked.as_ref()
+    }
+
+    /// Adds what came of a start on this host.
+    pub fn add_start(&mut self, result: Result<(), Blocked>) {
+        self.rungs.push(Rung {
+            name: "start",
+            ok: result.is_ok(),
+            required: true,
+            purpose: "all of it together: threads, descriptors, addresses",
+            without: "the server cannot run",
+            remedy: result.as_ref().err().map_or_else(String::new, |it| it.remedy.clone()),
+            seen: result.as_ref().err().map_or_else(|| "works".into(), |it| it.cause.clone()),
+        });
+        self.blocked = self.blocked.take().or(result.err());
     }
 }
 

@@ -78,6 +78,30 @@ impl ServeError {
 ///
 /// What kept the engine or the control plane from starting.
 pub fn run(config: &Config, log: &LogQueue) -> Result<Outcome, ServeError> {
+    let (engine, control) = start(config, log)?;
+    for address in engine.addresses() {
+        tracing::info!("listening on {address}");
+    }
+    announce(&control, log);
+    Ok(end(engine, control))
+}
+
+/// Starts as `config` says, and ends at once: whether [`run`] would serve here and now. Somebody who
+/// connects meanwhile is cut.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn rehearse(config: &Config, log: &LogQueue) -> Result<(), ServeError> {
+    let mut config = config.clone();
+    (config.timeouts.drain_ms, config.timeouts.drain_spread_ms) = (0, 0);
+    let (engine, control) = start(&config, log)?;
+    engine.handle().drain();
+    end(engine, control);
+    Ok(())
+}
+
+fn start(config: &Config, log: &LogQueue) -> Result<(Engine, Control), ServeError> {
     // Before the engine starts, so that a port that is taken costs no client its connection.
     let control = control::bind(config.admin.to_settings()?)?.with_log(log.clone());
     let mut builder =
@@ -93,18 +117,18 @@ pub fn run(config: &Config, log: &LogQueue) -> Result<Outcome, ServeError> {
             builder.route_with(&route.path, options, move || Declared::new(Arc::clone(&shared)));
     }
     let engine = builder.start()?;
-    let control = match control.serve(&engine) {
-        Ok(control) => control,
+    match control.serve(&engine) {
+        Ok(control) => Ok((engine, control)),
         Err(error) => {
             engine.handle().drain();
             engine.join();
-            return Err(error.into());
+            Err(error.into())
         }
-    };
-    for address in engine.addresses() {
-        tracing::info!("listening on {address}");
     }
-    announce(&control, log);
+}
+
+/// Waits for the end of the engine.
+fn end(engine: Engine, control: Control) -> Outcome {
     let totals = engine.join().totals;
     drop(control);
     let ring = totals.ring;
@@ -126,7 +150,7 @@ pub fn run(config: &Config, log: &LogQueue) -> Result<Outcome, ServeError> {
         short_sends = ring.short_sends,
         "ring_counters"
     );
-    Ok(if totals.cut == 0 { Outcome::Drained } else { Outcome::Cut })
+    if totals.cut == 0 { Outcome::Drained } else { Outcome::Cut }
 }
 
 /// Says where the control plane is, and its token if nobody knows it yet. The token goes past the

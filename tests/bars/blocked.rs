@@ -59,7 +59,7 @@ fn bar_33_the_doctor_still_reports_where_io_uring_is_blocked() {
 fn bar_33_a_small_memlock_limit_is_named_with_what_is_needed() {
     let program = Reachable::new("small");
     let needed_kib = 2 * memlock_needed_bytes(4_096, 4_096, BUFFERS) / 1_024;
-    for verb in ["serve"] {
+    for verb in ["serve", "doctor"] {
         let said = |limit: &str, uid: &str| {
             refusal(&blocked(&["memlock", limit, uid, program.path(), verb, "--shards=2"]))
         };
@@ -82,7 +82,7 @@ fn bar_33_a_small_memlock_limit_is_named_with_what_is_needed() {
 fn bar_33_a_directory_of_somebody_else_is_a_matter_of_permission() {
     let program = Reachable::new("denied");
     let listen = "--listen=unix:/usr/ringwire-test.sock";
-    for verb in ["serve"] {
+    for verb in ["serve", "doctor"] {
         let output = blocked(&["memlock", "8388608", &uid(4), program.path(), verb, listen]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(77), "{text}");
