@@ -25,6 +25,12 @@ pub(super) const STRANGERS_PER_ADDRESS_MAX: usize = 128;
 /// is none, 503 and closed.
 pub(super) const UNIX_CONNECTIONS_MAX: usize = 4_096;
 
+/// Connections at once that there is no room for and that are told so. Passed: closed at once.
+pub(super) const REFUSALS_MAX: usize = 64;
+
+/// Time for one of them to hear it and leave. Passed: closed.
+pub(super) const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Requests at once without a token on one HTTP/2 connection that has shown none. A browser's page
 /// needs two. Passed: the stream is refused.
 pub(super) const STRANGER_STREAMS_MAX: usize = 16;

@@ -9,7 +9,8 @@ use super::error::{ApiError, UnknownId};
 use super::guard::{Door, Rate};
 use super::limits::{
     ANSWER_TIMEOUT, HEAD_BYTES_MAX, HEADERS_MAX, LEAVE_TIMEOUT, PING_INTERVAL, PING_TIMEOUT,
-    STRANGER_STREAMS_MAX, STREAMS_MAX, Times, UNKNOWN_IDS_PER_SECOND_MAX,
+    REFUSAL_TIMEOUT, REFUSALS_MAX, STRANGER_STREAMS_MAX, STREAMS_MAX, Times,
+    UNKNOWN_IDS_PER_SECOND_MAX,
 };
 use super::line::{Line, Look, Wire};
 use super::plane::Plane;
@@ -38,8 +39,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -53,6 +55,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Listening {
     socket: Socket,
     visits: Arc<Visits>,
+    refusals: Arc<Semaphore>,
 }
 
 enum Socket {
@@ -76,7 +79,7 @@ impl Listening {
                 (Socket::Unix(UnixListener::from_std(socket)?), Visits::over_unix())
             }
         };
-        Ok(Self { socket, visits })
+        Ok(Self { socket, visits, refusals: Arc::new(Semaphore::new(REFUSALS_MAX)) })
     }
 
     /// Accepts for ever.
@@ -111,32 +114,48 @@ impl Listening {
                 let _ = set_tcp_user_timeout(&stream, ANSWER_TIMEOUT.as_millis() as u32);
                 match self.visits.arrive(peer.ip().into(), Rank::Stranger, line()) {
                     Some(visit) => start(stream, Door::Tcp(local), plane, visit),
-                    None => refuse(plane, |answer| TcpStream::try_write(&stream, answer)),
+                    None => self.refuse(stream, plane),
                 }
             }
             Socket::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
                 match self.visits.arrive(Network::Local, Rank::Operator, line()) {
                     Some(visit) => start(stream, Door::Unix, plane, visit),
-                    None => refuse(plane, |answer| UnixStream::try_write(&stream, answer)),
+                    None => self.refuse(stream, plane),
                 }
             }
         }
         Ok(())
     }
+
+    /// Says 503 to a connection above the limit, unless there are too many of these as well.
+    fn refuse<S>(&self, stream: S, plane: &Plane)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        plane.counts.connections_refused.fetch_add(1, Ordering::Relaxed);
+        if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
+            tokio::spawn(async move {
+                // Who is gone already does not need it.
+                let _ = timeout(REFUSAL_TIMEOUT, turn_away(stream)).await;
+                drop(place);
+            });
+        }
+    }
 }
 
-/// Says 503 to a connection above the limit. A new socket has room for it.
-fn refuse(plane: &Plane, write: impl FnOnce(&[u8]) -> io::Result<usize>) {
-    plane.counts.connections_refused.fetch_add(1, Ordering::Relaxed);
+/// Says 503, and waits for the client to leave: a socket that is closed over an unread request is
+/// reset, which can cost the client the answer.
+async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let json = too_many().json();
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n\
          Connection: close\r\nContent-Length: {}\r\n\r\n",
         json.len()
     );
-    // Who is gone already does not need it.
-    let _ = write(&[head.as_bytes(), &json].concat());
+    stream.write_all(&[head.as_bytes(), &json].concat()).await?;
+    stream.shutdown().await?;
+    copy(&mut stream.take(HEAD_BYTES_MAX as u64), &mut sink()).await.map(drop)
 }
 
 fn too_many() -> ApiError {

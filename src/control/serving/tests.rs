@@ -8,7 +8,8 @@ use h2::client::{ResponseFuture, SendRequest};
 use std::future::ready;
 use std::task::{Context, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{DuplexStream, duplex};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
 /// Never over in a test.
@@ -66,6 +67,62 @@ fn ask(sender: &mut SendRequest<Bytes>, path: &str, token: bool) -> ResponseFutu
     sender.send_request(request, true).expect("it is open").0
 }
 
+fn listening(socket: Socket, visits: Arc<Visits>) -> Listening {
+    Listening { socket, visits, refusals: Arc::new(Semaphore::new(REFUSALS_MAX)) }
+}
+
+/// What a client that says `request` hears until the connection is closed.
+async fn heard(mut client: UnixStream, request: &[u8]) -> String {
+    client.write_all(request).await.expect("it takes a request");
+    let mut text = String::new();
+    timeout(LONG, client.read_to_string(&mut text)).await.expect("an end").expect("no reset");
+    text
+}
+
+#[tokio::test]
+async fn who_finds_a_door_full_is_told_so() {
+    let (_engine, handle) = EngineHandle::of_idle();
+    let tokens = Tokens::new("operator-token-0".into(), None);
+    let plane = Arc::new(Plane::new(handle, Guard::new(tokens, vec![])));
+    let visits = Visits::over_unix();
+    // All of them work, so that nobody makes room.
+    let line = Line::new(NEVER);
+    let _turn = line.begin(1).expect("the first");
+    let arrive = || visits.arrive(Network::Local, Rank::Operator, Arc::clone(&line));
+    let guests: Vec<Visit> = (0..).map_while(|_| arrive()).collect();
+    let path = std::env::temp_dir().join(format!("ringwire-full-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let socket = UnixListener::bind(&path).expect("a free path");
+    let serving =
+        tokio::spawn(listening(Socket::Unix(socket), visits.clone()).serve(Arc::clone(&plane)));
+    let connect = async || UnixStream::connect(&path).await.expect("it listens");
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for said in [&b""[..], request] {
+        let text = heard(connect().await, said).await;
+        assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("Retry-After: 1"), "{text}");
+        assert!(text.contains("\"busy\""), "{text}");
+    }
+    // Those who stay after that are not heard for ever, and so many at once.
+    let mut crowd = Vec::new();
+    for _ in 0..2 * REFUSALS_MAX {
+        crowd.push(connect().await);
+    }
+    let mut told = 0;
+    for mut client in crowd {
+        let mut text = String::new();
+        timeout(LONG, client.read_to_string(&mut text)).await.expect("an end").expect("no reset");
+        told += usize::from(text.starts_with("HTTP/1.1 503 "));
+    }
+    assert!(told >= REFUSALS_MAX, "{told}");
+    let refused = plane.counts.connections_refused.load(Ordering::Relaxed);
+    assert_eq!(refused as usize, 2 + 2 * REFUSALS_MAX);
+    drop(guests);
+    let text = heard(connect().await, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n").await;
+    assert!(text.contains(" 200 OK"), "{text}");
+    serving.abort();
+    let _ = std::fs::remove_file(&path);
+}
+
 #[tokio::test]
 async fn the_first_who_comes_after_a_long_time_is_heard() {
     let (_engine, handle) = EngineHandle::of_idle();
@@ -74,7 +131,7 @@ async fn the_first_who_comes_after_a_long_time_is_heard() {
     let plane = Arc::new(Plane { times: Times { first_request: SHORT, ..NEVER }, ..plane });
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = socket.local_addr().expect("it is bound");
-    let listening = Listening { socket: Socket::Tcp(socket), visits: Visits::over_tcp() };
+    let listening = listening(Socket::Tcp(socket), Visits::over_tcp());
     let serving = tokio::spawn(listening.serve(plane));
     sleep(SHORT + SHORT / 2).await;
     let mut client = TcpStream::connect(address).await.expect("it listens");
