@@ -232,3 +232,24 @@ fn good_clients_are_watched_among_bad_ones() {
     let text = complaint(&load(&["abuse", "ws://127.0.0.1:1/", "--kinds", "rst-storm"]));
     assert!(text.contains("the good clients") && text.contains("cannot connect"), "{text}");
 }
+
+#[test]
+fn all_kinds_at_once_are_measured_as_one() {
+    let url = format!("ws://{}/echo", websocket_server());
+    let kinds = ["--at-once", "--kinds", "rst-storm,mid-frame-kills,tiny-messages"];
+    let extra = ["--attackers", "3", "--busy", "2", "--seconds", "0.5", "--json"];
+    let echo = ["--echo-connections", "2", "--echo-rate", "100"];
+    let run = report(&load(&[&["abuse", &url], &kinds[..], &extra, &echo].concat()));
+    let kinds = run["kinds"].as_array().expect("a list");
+    let names: Vec<_> = kinds.iter().filter_map(|kind| kind["abuse"].as_str()).collect();
+    assert_eq!(names, ["rst_storm", "mid_frame_kills", "tiny_messages"]);
+    for (kind, clients) in kinds.iter().zip([3, 3, 2]) {
+        assert!(kind["acts"].as_u64().expect("a count") > 0, "{kind}");
+        assert_eq!(kind["clients"], clients, "{kind}");
+        // One time before and one meanwhile, for all of them.
+        for shared in ["echo_before_us", "echo_meanwhile_us", "client"] {
+            assert_eq!(kind[shared], kinds[0][shared], "{kind}");
+        }
+        assert!(kind["echo_meanwhile_us"]["p99"].as_f64().expect("a latency") > 0.0, "{kind}");
+    }
+}
