@@ -91,45 +91,4 @@ done
 sleep "$BACK_S"
 panics=$(metric panics_total || true) shed=$(metric shed_total || true)
 
-python3 - "$out" "$judges_p99" "$before_kib" "$peak_kib" "$(rss_kib)" "${panics:-unknown}" "${shed:-unknown}" <<'END'
-import json, pathlib, sys
-
-folder, judges_p99, before, peak, after, panics, shed = pathlib.Path(sys.argv[1]), *sys.argv[2:]
-def report(name):
-    text = (folder / f'{name}.json').read_text()
-    return json.loads(text) if text else None
-
-unanswered = lambda run: run['open_loop']['unanswered']
-lost, small, abuse = 0, report('small'), report('abuse')
-print(f'\n{"honest clients":<26}{"messages":>10}{"p50, ms":>10}{"p99, ms":>10}{"max, ms":>10}{"lost":>6}')
-for title, run, count, latency, missing in (
-    ('900 that echo 32 B', small, 'messages', 'latency_us', unanswered),
-    ('4 that echo 1 MiB', report('large'), 'messages', 'latency_us', unanswered),
-    ('64 that chat, deliveries', report('chat'), 'deliveries', 'delivery_us', lambda run: run['missing_deliveries']),
-    ('32 with 8 workers', report('workers'), 'operations', 'latency_us', lambda run: 0),  # It fails instead.
-):
-    if run:
-        times = ''.join(f'{run[latency][key] / 1000:>10.1f}' for key in ('p50', 'p99', 'max'))
-        print(f'{title:<26}{run[count]:>10}{times}{missing(run):>6}')
-        lost += missing(run)
-print(f'\n{"bad and busy clients":<26}{"clients":>10}{"acts":>14}{"refused":>10}')
-for kind in abuse['kinds'] if abuse else []:
-    print(f'{kind["abuse"]:<26}{kind["clients"]:>10}{kind["acts"]:>14}{kind["refused"]:>10}')
-
-failed = [line for name in folder.glob('failures') for line in name.read_text().splitlines()]
-p99, late = (run[key]['p99'] / 1000 for run, key in ((small, 'latency_us'), (small['open_loop'], 'lateness_us'))) if small else (1e9, 1e9)
-before, peak, after = (int(kib or 0) / 1024 for kib in (before, peak, after))
-print(*(f'soak.sh: {failure}' for failure in failed), sep='\n')
-missed = 0
-for what, measured, wanted, is_met in (
-    ('p99 of 32 B', f'{p99:.1f} ms (generator late: {late:.1f})', '<= 50 ms', p99 <= 50),
-    ('messages lost', lost, 0, lost == 0),
-    ('generators that failed', len(failed), 0, not failed),
-    ('RSS back', f'{before:.0f} -> {peak:.0f} -> {after:.0f} MiB', '<= +32 MiB', 0 < after <= before + 32),
-    ('panics, connections shed', f'{panics}, {shed}', '0, 0', panics == shed == '0'),
-):
-    is_judged = judges_p99 == '1' or not what.startswith('p99')
-    print(f'{what:<26}{measured:<34}{wanted:<12}{"met" if is_met else "MISSED" if is_judged else "missed, not judged"}')
-    missed += is_judged and not is_met
-sys.exit(missed > 0)
-END
+python3 scripts/soak_report.py "$out" "$judges_p99" "$before_kib" "$peak_kib" "$(rss_kib)" "${panics:-unknown}" "${shed:-unknown}"
