@@ -189,7 +189,7 @@ fn a_full_disk_costs_lines_and_nothing_else() {
     served.ends_in_order();
     let mut refused = command(env!("CARGO_BIN_EXE_ringwire"));
     refused.args(["serve", "--set", "nonsense=1"]).stderr(full_disk());
-    assert_eq!(end_of(&mut refused.spawn().expect("it runs")).code(), Some(78));
+    assert_eq!(end_of(&mut refused.spawn().expect("it runs")).code(), Some(2));
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_program_that_cannot_say_why_it_ends_does_end() {
     let taken = holder.local_addr().expect("bound").to_string();
     for (arguments, code) in [
         (&["serve", "--listen", &taken][..], 69),
-        (&["serve", "--set", "nonsense=1"], 78),
+        (&["serve", "--set", "nonsense=1"], 2),
         (&["serve", "--nonsense"], 2),
         (&["config", "--check", "/nonexistent"], 78),
         (&["ls", "--control", "/nonexistent"], 69),
