@@ -278,6 +278,8 @@ fn a_second_signal_cuts_and_is_told_where_somebody_reads() {
         stream.read_exact(&mut [0; 12]).expect("an answer");
         served.signal(Signal::TERM);
         eventually("the drain begins", || !served.is_ready());
+        // Not right behind the first, which would be taken for the same.
+        std::thread::sleep(Duration::from_millis(500));
         served.signal(Signal::TERM);
         assert_eq!(end_of(&mut served.child).code(), Some(3));
         let mut text = String::new();

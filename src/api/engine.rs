@@ -129,8 +129,8 @@ impl EngineBuilder {
     }
 
     /// Drains at SIGINT, SIGTERM, SIGQUIT or SIGHUP, after which [`Engine::join`] returns; a second
-    /// signal, unless it is SIGHUP, ends the process at once with exit code 3. The signals are caught
-    /// before anything is bound, and stay caught; SIGQUIT and SIGHUP are not where they were ignored
+    /// signal, unless it is SIGHUP or within 250 ms, ends the process at once with exit code 3. The
+    /// signals are caught before anything is bound, and stay caught; SIGQUIT and SIGHUP are not where they were ignored
     /// before, as under nohup(1). Default: they are left alone.
     pub fn drain_on_signal(mut self) -> Self {
         self.drain_on_signal = true;

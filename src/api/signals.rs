@@ -6,11 +6,16 @@
 use super::handle::EngineHandle;
 use crate::engine::LAST_WORDS;
 use std::io;
+use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
 /// The exit code after a second signal: connections were cut.
 const EXIT_CUT: i32 = 3;
+
+/// Time in which signals are taken for one: timeout(1) sends each to the process and to its group.
+const ECHO_TIME: Duration = Duration::from_millis(250);
 
 /// SIGINT, SIGTERM, SIGQUIT and SIGHUP, kept from ending the process.
 pub(super) struct Signals {
@@ -54,6 +59,12 @@ impl Signals {
         self.next(true).await;
         tracing::info!("draining; a second signal cuts");
         handle.drain();
+        let echoes = async {
+            loop {
+                self.next(false).await;
+            }
+        };
+        let _: Result<(), _> = timeout(ECHO_TIME, echoes).await;
         // Not at SIGHUP: a terminal that goes away sends it twice, and systemd beside SIGTERM.
         self.next(false).await;
         tracing::warn!(target: LAST_WORDS, "cut by a second signal");

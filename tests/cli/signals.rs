@@ -112,6 +112,20 @@ fn a_terminal_that_hangs_up_twice_cuts_nobody_and_a_second_signal_does() {
     assert_eq!(served.code(), Some(3));
 }
 
+/// As timeout(1) does, which signals a process and then the group that it is in.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    for _ in 0..10 {
+        let mut served = Served::start("echo.sock", with_usual_signals());
+        let mut peer = served.peer();
+        served.signal(Signal::TERM);
+        served.signal(Signal::TERM);
+        hears_going_away(&mut peer);
+        drop(peer);
+        assert_eq!(served.code(), Some(0));
+    }
+}
+
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let mut shell = Command::new("sh");
