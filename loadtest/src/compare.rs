@@ -46,7 +46,7 @@ pub fn run(file: &Path) -> Result<()> {
     }
     ensure!(
         tables.iter().any(|table| !table.cells.is_empty()),
-        "{}: no run with --server-pid",
+        "{}: no run of echo, fanout, churn, control or idle with --server-pid",
         file.display()
     );
     let mut text: String = Unit::ALL
