@@ -12,7 +12,7 @@ use crate::{EXIT_CONFIG, EXIT_OUTPUT, EXIT_THREADS, Failure};
 use ringwire::client::{Address, Client, ClientError, OpenError, ReadError, WriteError};
 use ringwire::ring::probe;
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, stat};
-use std::env;
+use std::env::{self, VarError};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::SocketAddr;
 
@@ -63,15 +63,14 @@ pub(crate) fn run(command: &Command) -> Result<u8, Failure> {
 
 /// A client of the control plane that the flags and the environment name.
 async fn connect(reach: &Reach) -> Result<Client, Failure> {
-    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let control = match (&reach.control, &reach.admin) {
         (Some(path), _) => Some(path.display().to_string()),
         (None, Some(_)) => None,
-        (None, None) => variable("RINGWIRE_ADMIN_CONTROL"),
+        (None, None) => variable("RINGWIRE_ADMIN_CONTROL")?,
     };
     let address = match control {
         Some(path) => format!("unix:{}", absolute(&path)?),
-        None => match (&reach.admin, variable(LISTEN_VARIABLE)) {
+        None => match (&reach.admin, variable(LISTEN_VARIABLE)?) {
             (Some(named), _) => named.clone(),
             (None, Some(listen)) => where_it_listens(&listen)?,
             (None, None) => ADMIN_DEFAULT.into(),
@@ -86,26 +85,46 @@ async fn connect(reach: &Reach) -> Result<Client, Failure> {
             ),
         })?;
     }
-    let token = match &reach.token_file {
-        None => variable("RINGWIRE_TOKEN"),
-        Some(file) => {
-            let wrong = |cause: String| Failure {
-                code: EXIT_CONFIG,
-                message: format!(
-                    "--token-file: {}: {cause}; name a file with the token",
-                    file.display()
-                ),
-            };
-            let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-            match text.trim() {
-                "" => return Err(wrong("it is empty".into())),
-                token => Some(token.to_owned()),
-            }
-        }
-    };
+    let token = token(reach)?;
     let builder = Client::builder(&address);
     let builder = token.iter().fold(builder, |builder, token| builder.token(token));
     Ok(builder.connect().await?)
+}
+
+/// A variable that is set, and not to nothing.
+fn variable(name: &str) -> Result<Option<String>, Failure> {
+    match env::var(name) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            let cause = format!("{name} is not UTF-8");
+            Err(failure(EXIT_CONFIG, &cause, "set it again or unset it"))
+        }
+    }
+}
+
+/// The token, if there is one.
+fn token(reach: &Reach) -> Result<Option<String>, Failure> {
+    let (place, token) = match &reach.token_file {
+        None => ("RINGWIRE_TOKEN".into(), variable("RINGWIRE_TOKEN")?),
+        Some(file) => {
+            let place = format!("--token-file: {}", file.display());
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                failure(EXIT_CONFIG, &format!("{place}: {error}"), "name a file with the token")
+            })?;
+            if text.trim().is_empty() {
+                let cause = format!("{place}: it is empty");
+                return Err(failure(EXIT_CONFIG, &cause, "name a file with the token"));
+            }
+            (place, Some(text.trim().to_owned()))
+        }
+    };
+    let is_sendable = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
+    if token.as_ref().is_some_and(|token| !is_sendable(token)) {
+        let cause = format!("{place}: a token has letters, digits and -._~+/= only");
+        return Err(failure(EXIT_PERMISSION, &cause, "give the operator's token, on one line"));
+    }
+    Ok(token)
 }
 
 /// The address of a server that was told to listen on `listen`.

@@ -3,6 +3,8 @@
 
 use super::{Scratch, failure, output_of, ringwire};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 /// A value for a flag that nothing takes, in whichever subcommand.
 const WRONG: &[(&str, &str)] = &[
@@ -195,6 +197,21 @@ fn of_the_programs_that_talk_to_a_server_as_well() {
         let output = ringwire(&["ls"]).env(variable, value).output().expect("it runs");
         failure(&output, code);
     }
+    let not_utf8 = OsStr::from_bytes(b"\xff");
+    for (variable, arguments) in [
+        ("RINGWIRE_ADMIN_LISTEN", &["ls"][..]),
+        ("RINGWIRE_ADMIN_CONTROL", &["ls"]),
+        ("RINGWIRE_TOKEN", &["ls", "--admin=127.0.0.1:1"]),
+    ] {
+        let output = ringwire(arguments).env(variable, not_utf8).output().expect("it runs");
+        let line = failure(&output, 78);
+        assert!(line.starts_with(&format!("ringwire: {variable} is not UTF-8")), "{line}");
+    }
+    // A token of two lines, which no header can have.
+    let two = Scratch::with("two.token", b"0123456789abcdef\n0123456789abcdef\n");
+    failure(&output_of(&["ls", "--admin=127.0.0.1:1", "--token-file", two.text()]), 77);
+    let output = ringwire(&["ls", "--admin=127.0.0.1:1"]).env("RINGWIRE_TOKEN", "a b").output();
+    failure(&output.expect("it runs"), 77);
     let empty = Scratch::with("empty.token", b"\n");
     for file in [empty.text(), "/nonexistent/token"] {
         failure(&output_of(&["ls", "--admin=127.0.0.1:1", "--token-file", file]), 78);
