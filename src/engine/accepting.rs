@@ -7,7 +7,7 @@
 //! It ends by itself when the table is full or the system is short of something; it is armed again
 //! when a slot is free, or after a pause that doubles, never at once.
 
-use super::connection::Connection;
+use super::connection::{Connection, NEVER};
 use super::core::count;
 use super::registry::Registry;
 use super::shard::Shard;
@@ -58,10 +58,10 @@ impl Acceptor {
     }
 
     /// When to try again.
-    pub(super) fn retry_at(&self) -> Option<Moment> {
+    pub(super) fn retry_at(&self) -> Moment {
         match self.state {
-            State::Paused(until) => Some(until),
-            _ => None,
+            State::Paused(until) => until,
+            _ => NEVER,
         }
     }
 
@@ -109,6 +109,7 @@ impl<R: Ring> Shard<R> {
         acceptor.operations -= u8::from(!more);
         if !more && acceptor.state == State::Armed {
             acceptor.state = State::Idle;
+            self.core.chores.set(true);
         }
         match outcome {
             Outcome::Accepted(slot) => {

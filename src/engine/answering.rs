@@ -59,7 +59,7 @@ impl<R: Ring> Shard<R> {
                         None => {
                             let now = core.now.get();
                             // Who has held it until now may wait.
-                            core.unusual.set(true);
+                            core.chores.set(true);
                             core.shared.borrow_mut().open_remains(claim, &request, now)
                         }
                     };

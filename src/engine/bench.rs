@@ -60,8 +60,8 @@ impl Wheel {
         self.timers.schedule(slot, at)
     }
 
-    /// When the first entry comes up.
-    pub fn next(&self) -> Option<Moment> {
+    /// When the first entry comes up, if ever.
+    pub fn next(&self) -> Moment {
         self.timers.next()
     }
 

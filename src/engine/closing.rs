@@ -13,7 +13,7 @@ impl Connection {
     /// The peer has sent FIN.
     pub(super) fn handle_end_of_stream(&mut self, core: &Core) {
         self.flags.set(Flag::EndOfStream);
-        if !self.talk.rest.is_empty() {
+        if !self.talk.unseen().is_empty() {
             // Seen when what came before it was.
             self.wait_for_reader(core);
             return self.mark_dirty(core);

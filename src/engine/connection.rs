@@ -28,6 +28,7 @@ use super::registry::SlotId;
 use super::transport::Transport;
 use crate::clock::{Moment, ShortMoment};
 use crate::proto::CloseCode;
+use crate::ring::{Buffer, SendData};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
@@ -136,11 +137,11 @@ impl Connection {
     }
 
     /// A send has ended.
-    pub(super) fn handle_sent(&mut self, sent: usize, data: crate::ring::SendData, core: &Core) {
+    pub(super) fn handle_sent(&mut self, sent: usize, data: SendData, core: &Core) {
         self.count(Counted::BytesOut, sent as u64);
         count_more(&core.counters.bytes_out, sent as u64);
         self.talk.outbox.sent(sent, data);
-        if self.talk.excess_bytes > 0 {
+        if self.talk.strain.is_some() {
             self.account(core);
         }
         if self.aside.is_some() {
@@ -179,8 +180,8 @@ impl Connection {
             let waiting = self.talk.outbox.clear();
             self.add_unsent(waiting as u64);
         }
-        if !self.talk.rest.is_empty() {
-            self.talk.rest = crate::ring::Buffer::new();
+        if !self.talk.unseen().is_empty() {
+            self.talk.strain_mut().unseen = Buffer::new();
         }
     }
 

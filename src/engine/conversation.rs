@@ -31,17 +31,25 @@ pub(super) struct Busy {
     pub(super) outbox: Outbox,
     /// What the session has found and is acted on when the batch is settled.
     pub(super) verdict: Option<Pending>,
+    /// What it holds beyond what each may hold, if it does.
+    pub(super) strain: Option<Box<Strain>>,
+    /// Since when, and with how many bytes received, a message is on its way of which the end has
+    /// not come.
+    pub(super) partial: Option<(ShortMoment, u32)>,
+}
+
+/// What a connection holds beyond what each may hold. Few do, so that the others have one thing to
+/// look at.
+#[derive(Default)]
+pub(super) struct Strain {
     /// What was received and found no room in the inbox: it comes before anything else.
-    pub(super) rest: Buffer,
+    pub(super) unseen: Buffer,
     /// What it has of the shard's growth account.
     pub(super) excess_bytes: u32,
     /// Bytes of a long message that the handler has read last and not done with.
     pub(super) lent_bytes: u32,
     /// Since when a message cannot go on for want of room.
     pub(super) stuck_since: Option<Moment>,
-    /// Since when, and with how many bytes received, a message is on its way of which the end has
-    /// not come.
-    pub(super) partial: Option<(ShortMoment, u32)>,
 }
 
 impl Busy {
@@ -51,21 +59,50 @@ impl Busy {
             inbox: Inbox::new(),
             outbox: Outbox::new(),
             verdict: None,
-            rest: Buffer::new(),
-            excess_bytes: 0,
-            lent_bytes: 0,
-            stuck_since: None,
+            strain: None,
             partial: None,
         }
     }
 
+    #[inline(always)]
     fn is_idle(&self) -> bool {
-        self.inbox.messages() == 0
-            && self.outbox.is_idle()
+        self.outbox.is_idle()
+            && self.inbox.messages() == 0
             && self.session.is_idle()
             && self.verdict.is_none()
-            && self.excess_bytes == 0
-            && self.rest.is_empty()
+            && self.strain.is_none()
+    }
+
+    /// What was received and found no room in the inbox.
+    pub(super) fn unseen(&self) -> &[u8] {
+        self.strain.as_ref().map_or(&[], |strain| &strain.unseen)
+    }
+
+    /// What it has of the shard's growth account.
+    #[inline]
+    pub(super) fn excess_bytes(&self) -> u32 {
+        self.strain.as_ref().map_or(0, |strain| strain.excess_bytes)
+    }
+
+    /// Bytes of a long message that the handler has read last and not done with.
+    #[inline]
+    pub(super) fn lent_bytes(&self) -> u32 {
+        self.strain.as_ref().map_or(0, |strain| strain.lent_bytes)
+    }
+
+    /// The strain, to put something into it.
+    pub(super) fn strain_mut(&mut self) -> &mut Strain {
+        self.strain.get_or_insert_default()
+    }
+
+    /// Gives back a strain with nothing in it.
+    pub(super) fn ease(&mut self) {
+        self.strain.take_if(|strain| {
+            strain.unseen.is_empty()
+                && strain.excess_bytes == 0
+                && strain.lent_bytes == 0
+                && strain.stuck_since.is_none()
+        });
     }
 }
 
@@ -78,6 +115,12 @@ impl Conversation {
     #[inline(always)]
     pub(super) fn busy(&mut self) -> Option<&mut Busy> {
         self.0.as_deref_mut()
+    }
+
+    /// The strain, if there is any.
+    #[inline(always)]
+    pub(super) fn strain_if_any(&mut self) -> Option<&mut Strain> {
+        self.busy()?.strain.as_deref_mut()
     }
 
     /// Gives back what an idle conversation does not need.
@@ -123,7 +166,6 @@ fn new_spare() -> Box<Busy> {
 #[inline(never)]
 fn keep_spare(mut busy: Box<Busy>) {
     busy.inbox.rest();
-    busy.stuck_since = None;
     STORE.with_borrow_mut(|store| {
         if store.len() < STORE_ITEMS_MAX {
             store.push(busy);

@@ -66,7 +66,7 @@ pub(crate) struct Core {
     /// What has happened in this batch and is to be published.
     pub(super) happened: RefCell<Vec<Happened>>,
     /// The batch ends with something that others do not end with.
-    pub(super) unusual: Cell<bool>,
+    pub(super) chores: Cell<bool>,
     /// Code of others that is to be called.
     pub(super) later: Later,
     pub(super) route_counts: RefCell<Vec<RouteCounts>>,
@@ -106,7 +106,7 @@ impl Core {
             shared: RefCell::default(),
             outgoing: RefCell::default(),
             happened: RefCell::default(),
-            unusual: Cell::new(false),
+            chores: Cell::new(false),
             later: Later::default(),
             route_counts: RefCell::new(vec![RouteCounts::default(); routes.len()]),
             routes,
@@ -154,7 +154,7 @@ impl Core {
         let websocket_id = websocket_id.into();
         let happened = Happened { kind, websocket_id, route, session_id, close };
         self.happened.borrow_mut().push(happened);
-        self.unusual.set(true);
+        self.chores.set(true);
     }
 }
 

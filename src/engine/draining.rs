@@ -74,6 +74,7 @@ impl<R: Ring> Shard<R> {
         let drain =
             Drain { started: now, deadline, next: now, total, closed: 0, cut: 0, over: false };
         self.drain = Some(drain);
+        self.core.chores.set(true);
     }
 
     /// Counts a connection that is gone, and whether everything that was written to it was sent.
@@ -105,6 +106,8 @@ impl<R: Ring> Shard<R> {
             }
         }
         self.drain = Some(drain);
+        // Each batch may be the last.
+        self.core.chores.set(true);
     }
 
     /// Tells some connections that the server is going away.

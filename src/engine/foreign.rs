@@ -82,7 +82,7 @@ impl Core {
 
     fn call_later(&self, call: Call) {
         self.later.0.borrow_mut().push(call);
-        self.unusual.set(true);
+        self.chores.set(true);
     }
 
     /// Calls what had to wait. What is added meanwhile waits for the next time, so that wakers that

@@ -3,12 +3,16 @@
 //! The session puts messages in, whole or in parts; `read` takes at most so many characters or
 //! bytes out. The inbox owns the bytes, so that a read that times out or is dropped loses none.
 
+use super::room::Room;
 use crate::proto::{MessageKind, utf8};
 use crate::ring::{Buffer, Queue};
 
 /// Bytes of a frame that must have arrived before the rest of it is believed and room for all of
 /// it is made: a header alone must not reserve memory.
 const TRUST_BYTES: usize = 64 * 1024;
+
+/// Bytes of the shortest frame of a client: a header of two bytes, and the mask (RFC 6455 §5.2).
+const CLIENT_FRAME_BYTES_MIN: usize = 6;
 
 /// Messages for which an idle inbox keeps room: as many as a busy client has in flight.
 const QUEUE_KEPT: usize = 32;
@@ -61,6 +65,19 @@ impl Inbox {
         self.queue.len()
     }
 
+    /// Whether it may take more.
+    #[inline(always)]
+    pub(super) fn has_room(&self, room: Room) -> bool {
+        self.bytes < room.bytes_max && self.queue.len() < room.messages_max
+    }
+
+    /// Whether it has room after so many bytes of frames, whatever they are.
+    #[inline(always)]
+    pub(super) fn has_room_after(&self, bytes: usize, room: Room) -> bool {
+        self.bytes + bytes < room.bytes_max
+            && self.queue.len() + bytes / CLIENT_FRAME_BYTES_MIN < room.messages_max
+    }
+
     /// Bytes of the first message, if it is one of which more is to come.
     pub(super) fn partial_bytes(&self) -> Option<usize> {
         self.queue.front().filter(|front| !front.is_complete()).map(|front| front.0.len())
@@ -84,19 +101,18 @@ impl Inbox {
     /// A whole message.
     #[inline(always)]
     pub(super) fn push(&mut self, kind: MessageKind, bytes: &[u8]) {
-        self.enqueue(Incoming::whole(kind, bytes));
+        self.enqueue(Incoming::whole(kind, bytes), bytes.len());
         // Fewer than there are bytes.
         self.arrived = self.arrived.wrapping_add(1);
     }
 
     /// A message begins.
     pub(super) fn begin(&mut self, kind: MessageKind) {
-        self.enqueue(Incoming::new(Buffer::with_headroom(0), kind, 0));
+        self.enqueue(Incoming::new(Buffer::with_headroom(0), kind, 0), 0);
     }
 
     #[inline(always)]
-    fn enqueue(&mut self, incoming: Incoming) {
-        let bytes = incoming.0.len();
+    fn enqueue(&mut self, incoming: Incoming, bytes: usize) {
         self.queue.push(incoming, QUEUE_KEPT);
         // Their sum does not come near the end of the numbers.
         self.bytes = self.bytes.wrapping_add(bytes);

@@ -237,21 +237,18 @@ impl Governor {
         Self { next: NEVER, moved: 0, returned_bytes: 0 }
     }
 
-    /// When the shard is to look, whatever happens.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        (self.next != NEVER).then_some(self.next)
+    /// When the shard is to look, whatever happens. Never: after the next batch.
+    pub(super) fn deadline(&self) -> Moment {
+        self.next
     }
 
-    /// Whether it is to be called.
-    #[inline]
-    pub(super) fn is_due(&self, now: Moment) -> bool {
-        self.next <= now || self.next == NEVER
-    }
-
-    /// Looks, or says when to look. `moved`: bytes in and out so far.
+    /// Looks if it is time, or says when to look. `moved`: bytes in and out so far.
     pub(super) fn look(&mut self, now: Moment, moved: u64) {
         if self.next == NEVER {
             self.next = now + LOOK_INTERVAL;
+            return;
+        }
+        if self.next > now {
             return;
         }
         let since = moved.wrapping_sub(std::mem::replace(&mut self.moved, moved));
@@ -271,21 +268,14 @@ impl Governor {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Tells who waits for room that there is some, and looks after what it keeps, if it is time.
-    #[inline]
-    pub(super) fn keep_house(&mut self, now: Moment) {
-        if self.core.account.has_news() {
-            self.core.tell_waiting();
-        }
-        if self.governor.is_due(now) {
-            self.look_after_memory(now);
-        }
-    }
-
-    #[cold]
-    fn look_after_memory(&mut self, now: Moment) {
+    /// Looks after what it keeps, if it is time.
+    pub(super) fn look_after_memory(&mut self, now: Moment) {
         let counters = &self.core.counters;
         self.governor.look(now, counters.bytes_in.get().wrapping_add(counters.bytes_out.get()));
+        if self.governor.deadline() == NEVER {
+            // The next batch comes after a pause.
+            self.core.chores.set(true);
+        }
     }
 
     /// The process comes near its limit, or no more; so many bytes of this shard's are to go.
@@ -293,6 +283,7 @@ impl<R: Ring> Shard<R> {
         self.governor.release_to(0, true);
         // Whether there is room may have changed.
         self.core.account.tell();
+        self.core.chores.set(true);
         if shed_bytes > 0 {
             self.shed(usize::try_from(shed_bytes).unwrap_or(usize::MAX));
         }
@@ -385,9 +376,9 @@ mod tests {
             let mut now = Moment::from_millis(1);
             governor.look(now, 1 << 30);
             let mut looks = 0;
-            while let Some(next) = governor.deadline() {
-                assert!(next > now && !governor.is_due(now));
-                now = next;
+            while governor.deadline() != NEVER {
+                assert!(governor.deadline() > now);
+                now = governor.deadline();
                 governor.look(now, 1 << 30);
                 looks += 1;
             }

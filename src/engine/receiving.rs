@@ -1,15 +1,14 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
 
 use super::connection::{Connection, Counted, Phase, Reading};
+use super::conversation::Strain;
 use super::core::{Core, count_more};
 use super::flags::Flag;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::room::Room;
 use super::verdict::Verdict;
-use crate::proto::{
-    CloseCode, Events, MessageKind, Progress, ProtocolError, Refusal, Refused, Request,
-};
+use crate::proto::{CloseCode, Events, MessageKind, Progress, Refusal, Refused, Request};
 
 /// Bytes that a session hands over at once, at most.
 const BLOCK_BYTES: usize = 16 * 1024;
@@ -60,24 +59,43 @@ impl Connection {
 
     /// Frames, of the open connection or of one that waits for the peer's Close. What there is no
     /// room for is kept.
+    #[inline(always)]
     pub(super) fn handle_frames(&mut self, bytes: &mut [u8], core: &Core) {
-        let first = self.talk.rest.is_empty();
-        let taken = if first { self.take_some_frames(bytes, core) } else { 0 };
+        let taken = self.take_whole_messages(bytes, core);
         if taken < bytes.len() {
-            return self.handle_more_frames(bytes, taken, first, core);
-        }
-        // Only the inbox has grown, and what is small is not accounted for.
-        let small = self.talk.inbox.held_bytes() <= core.settings.limits.inbox_bytes_max;
-        if !small || self.talk.excess_bytes > 0 || self.flags.has(Flag::Shared) {
-            self.account(core);
+            self.handle_other_frames(&mut bytes[taken..], core);
         }
     }
 
-    /// The same for what there was no room for at once; `first`: nothing waits before it.
-    #[cold]
-    fn handle_more_frames(&mut self, bytes: &mut [u8], taken: usize, first: bool, core: &Core) {
-        let more = first && self.make_room(core);
-        let taken = if more { taken + self.take_frames(&mut bytes[taken..], core) } else { taken };
+    /// Takes whole messages from the beginning of what has come, as most of it is, where there is
+    /// room for all that it may be. Says how many bytes they were.
+    fn take_whole_messages(&mut self, bytes: &mut [u8], core: &Core) -> usize {
+        if !matches!(self.phase, Phase::Open(_)) || self.flags.has(Flag::Shared) {
+            return 0;
+        }
+        let talk = &mut *self.talk;
+        if talk.strain.is_some() || !talk.inbox.has_room_after(bytes.len(), Room::of(core)) {
+            return 0;
+        }
+        let taken = talk.session.take_whole_messages(bytes, &core.session_limits, |kind, bytes| {
+            talk.inbox.push(kind, bytes);
+            true
+        });
+        let messages_in = talk.inbox.take_arrived();
+        self.count(Counted::MessagesIn, messages_in);
+        count_more(&core.counters.messages_in, messages_in);
+        if self.reading.is_some() && messages_in > 0 {
+            self.wake(core);
+        }
+        self.mark_dirty(core);
+        taken
+    }
+
+    /// Whatever has come, or may have to wait for room.
+    #[inline(never)]
+    fn handle_other_frames(&mut self, bytes: &mut [u8], core: &Core) {
+        let waits = !self.talk.unseen().is_empty();
+        let taken = if waits { 0 } else { self.take_frames(bytes, core) };
         self.account(core);
         if taken < bytes.len() {
             self.keep_rest(&bytes[taken..], core);
@@ -85,7 +103,6 @@ impl Connection {
     }
 
     /// The same as far as there is room. Says how many bytes that was.
-    #[cold]
     pub(super) fn take_frames(&mut self, bytes: &mut [u8], core: &Core) -> usize {
         let mut taken = 0;
         loop {
@@ -96,7 +113,7 @@ impl Connection {
         }
     }
 
-    #[inline(always)]
+    /// The same as far as the session goes at once.
     fn take_some_frames(&mut self, bytes: &mut [u8], core: &Core) -> usize {
         let open = matches!(self.phase, Phase::Open(_));
         let room = self.room(core);
@@ -106,7 +123,7 @@ impl Connection {
             outbox: &mut talk.outbox,
             reading: self.reading,
             room,
-            excess_bytes: talk.excess_bytes,
+            strain: talk.strain.as_deref(),
             stuck: false,
             core,
             close: None,
@@ -115,9 +132,7 @@ impl Connection {
         let Sink { close, stuck, .. } = sink;
         let taken = *result.as_ref().unwrap_or(&bytes.len());
         let messages_in = talk.inbox.take_arrived();
-        if talk.partial.is_some() || !talk.session.is_between_messages() {
-            self.watch_message(messages_in > 0, core);
-        }
+        self.watch_message(messages_in > 0, core);
         self.count(Counted::MessagesIn, messages_in);
         count_more(&core.counters.messages_in, messages_in);
         if stuck {
@@ -127,28 +142,13 @@ impl Connection {
         if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {
             self.wake(core);
         }
-        if result.is_err() || close.is_some() {
-            self.has_said_all(result, close, core);
-        }
-        self.mark_dirty(core);
-        taken
-    }
-}
-
-impl Connection {
-    /// The session has found the end of what the peer says.
-    #[cold]
-    fn has_said_all(
-        &mut self,
-        result: Result<usize, ProtocolError>,
-        close: Option<(CloseCode, Box<str>)>,
-        core: &Core,
-    ) {
         match (result, close) {
             (Err(error), _) => self.has_ended(Verdict::Failed(error), core),
             (Ok(_), Some((code, reason))) => self.has_ended(Verdict::Closed(code, reason), core),
             (Ok(_), None) => {}
         }
+        self.mark_dirty(core);
+        taken
     }
 }
 
@@ -161,8 +161,8 @@ struct Sink<'a> {
     reading: Option<Reading>,
     /// What the inbox takes if no read asks for more.
     room: Room,
-    /// What the connection has of the growth account of the shard.
-    excess_bytes: u32,
+    /// What the connection holds beyond its limits.
+    strain: Option<&'a Strain>,
     /// It would have taken more of that than its share.
     stuck: bool,
     core: &'a Core,
@@ -170,6 +170,11 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
+    /// What the connection may have of the growth account of the shard.
+    fn share_bytes(&self) -> usize {
+        self.core.account.share_bytes(self.strain.map_or(0, |strain| strain.excess_bytes))
+    }
+
     /// Bytes that the read asked for, at most; which come as one.
     fn asked_bytes(&self) -> usize {
         let limits = &self.core.settings.limits;
@@ -185,7 +190,7 @@ impl Sink<'_> {
         if asked <= room {
             return room;
         }
-        asked.min(room.saturating_add(self.core.account.share_bytes(self.excess_bytes)))
+        asked.min(room.saturating_add(self.share_bytes()))
     }
 
     /// Whether the limits are reached and there is no reader that needs more.
@@ -203,7 +208,7 @@ impl Sink<'_> {
         let held = inbox.held_bytes();
         let growth = held.saturating_sub(self.core.settings.limits.inbox_bytes_max);
         let reserved = held - bytes;
-        let share = self.core.account.share_bytes(self.excess_bytes);
+        let share = self.share_bytes();
         self.stuck = reserved < BLOCK_BYTES && growth + BLOCK_BYTES > share;
         self.stuck
     }
@@ -241,8 +246,7 @@ impl Events for Sink<'_> {
     #[inline(always)]
     fn is_full(&mut self) -> bool {
         let Some(inbox) = &self.inbox else { return false };
-        (inbox.bytes() >= self.room.bytes_max || inbox.messages() >= self.room.messages_max)
-            && self.is_full_for_all()
+        !inbox.has_room(self.room) && self.is_full_for_all()
     }
 
     fn ping(&mut self, payload: &[u8]) {

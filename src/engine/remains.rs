@@ -111,9 +111,9 @@ impl Remains {
         self.cost_bytes
     }
 
-    /// When the oldest is given up.
-    pub(super) fn due(&self) -> Option<Moment> {
-        self.due
+    /// When the oldest is given up, if there is one.
+    pub(super) fn due(&self) -> Moment {
+        self.due.unwrap_or(NEVER)
     }
 
     pub(super) fn keep(&mut self, left: Left) {
@@ -246,23 +246,23 @@ mod tests {
     #[test]
     fn the_minute_holds_and_then_everything_is_given_back() {
         let mut table = SharedTable::default();
-        assert_eq!(table.remains.due(), None);
+        assert_eq!(table.remains.due(), NEVER);
         let at = |second: u64| Moment::from_millis(second * 1_000);
         for number in 0..5_000 {
             let now = at(number as u64 / 100);
             assert!(table.keep_remains(left(number, Some(b"x"), now), now).is_empty());
         }
-        assert_eq!(table.remains.due(), Some(at(60)));
+        assert_eq!(table.remains.due(), at(60));
         let just_before = Moment::from_millis(at(60).as_millis() - 1);
         assert!(table.forget_remains(just_before).is_empty());
         assert_eq!(table.remains.count(), 5_000);
         let lost = table.forget_remains(at(60) + Duration::from_millis(1));
         assert!(lost.iter().map(|left| left.nonce).eq(0..100), "those of the first second");
-        assert_eq!((table.remains.count(), table.remains.due()), (4_900, Some(at(61))));
+        assert_eq!((table.remains.count(), table.remains.due()), (4_900, at(61)));
         assert_eq!(table.absence(claim(99)), OpenFailure::Expired);
         assert_eq!(table.forget_remains(at(110)).len(), 4_900);
         assert_eq!((table.remains.count(), table.remains.cost_bytes()), (0, 0));
-        assert_eq!(table.remains.due(), None);
+        assert_eq!(table.remains.due(), NEVER);
         assert!(table.remains.left.capacity() <= ROOM_KEPT_MAX);
         // It is known of so many, and not of more.
         for number in 0..EXPIRED_IDS_MAX {

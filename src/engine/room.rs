@@ -21,7 +21,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    fn of(core: &Core) -> Self {
+    #[inline(always)]
+    pub(super) fn of(core: &Core) -> Self {
         let limits = &core.settings.limits;
         Self { bytes_max: limits.inbox_bytes_max, messages_max: limits.inbox_messages_max }
     }
@@ -45,7 +46,6 @@ impl Room {
 
 impl Connection {
     /// What its inbox may hold before it is full.
-    #[inline]
     pub(super) fn room(&self, core: &Core) -> Room {
         let room = Room::of(core);
         if self.flags.has(Flag::Shared) { self.mailbox_room(room, core) } else { room }
@@ -80,19 +80,18 @@ impl Connection {
         match self.phase {
             _ if self.flags.has(Flag::EndOfStream) || self.flags.has(Flag::Dead) => false,
             // Bytes come in their order.
-            _ if !self.talk.rest.is_empty() => false,
+            _ if !self.talk.unseen().is_empty() => false,
             Phase::Head(_) | Phase::Closing(_) | Phase::Lingering(_) => true,
             Phase::Deciding => {
                 self.aside.as_ref().is_none_or(|a| a.early.len() < limits.inbox_bytes_max)
             }
             Phase::Open(_) if self.flags.has(Flag::Shared) => self.wants_shared_receive(core),
             Phase::Open(_) => {
-                let room = self.talk.inbox.bytes() < limits.inbox_bytes_max
-                    && self.talk.inbox.messages() < limits.inbox_messages_max;
                 let binary_data = self.flags.has(Flag::BinaryData);
-                room || self
-                    .reading
-                    .is_some_and(|r| !self.talk.inbox.is_readable(r.len(), binary_data))
+                self.talk.inbox.has_room(Room::of(core))
+                    || self
+                        .reading
+                        .is_some_and(|r| !self.talk.inbox.is_readable(r.len(), binary_data))
             }
             Phase::Gone => false,
         }
@@ -100,9 +99,8 @@ impl Connection {
 
     /// Takes in what came and had to wait, as far as there is room now. Called before the verdict
     /// is acted on, so that everything is seen in the order in which it came.
-    #[inline]
     pub(super) fn resume(&mut self, core: &Core) {
-        if self.talk.busy().is_some_and(|talk| !talk.rest.is_empty()) {
+        if !self.talk.unseen().is_empty() {
             self.take_in_rest(core);
             if self.flags.has(Flag::Shared) {
                 // Whoever holds it gets what was taken in.
@@ -113,7 +111,7 @@ impl Connection {
 
     #[cold]
     fn take_in_rest(&mut self, core: &Core) {
-        let mut rest = std::mem::take(&mut self.talk.rest);
+        let mut rest = std::mem::take(&mut self.talk.strain_mut().unseen);
         // Settling says so again if there is still no room.
         self.flags.clear(Flag::Paused);
         if matches!(self.phase, Phase::Open(_) | Phase::Closing(_)) {
@@ -123,12 +121,12 @@ impl Connection {
                 self.phase = Phase::Open(core.now.get().into());
             }
             if !rest.is_empty() {
-                self.talk.rest = rest;
+                self.talk.strain_mut().unseen = rest;
                 self.flags.set(Flag::Paused);
             }
         }
         self.account(core);
-        if self.talk.rest.is_empty() && self.flags.has(Flag::EndOfStream) {
+        if self.talk.unseen().is_empty() && self.flags.has(Flag::EndOfStream) {
             // It came behind.
             self.handle_end_of_stream(core);
         }
@@ -137,17 +135,18 @@ impl Connection {
     /// Keeps bytes that the inbox has no room for.
     #[cold]
     pub(super) fn keep_rest(&mut self, bytes: &[u8], core: &Core) {
-        let rest = &mut self.talk.rest;
+        let rest = &mut self.talk.strain_mut().unseen;
         if rest.is_empty() {
             *rest = Buffer::with_capacity(bytes.len());
         }
         rest.extend_from_slice(bytes);
         self.flags.set(Flag::Paused);
         self.account(core);
-        let over = self.talk.rest.len() > limits::REST_BYTES
-            && core.account.free_bytes(self.talk.excess_bytes) < self.talk.excess_bytes as usize;
+        let own = self.talk.excess_bytes();
+        let over = self.talk.unseen().len() > limits::REST_BYTES
+            && core.account.free_bytes(own) < own as usize;
         if over {
-            self.talk.rest = Buffer::new();
+            self.talk.strain_mut().unseen = Buffer::new();
             self.account(core);
             self.fail(CloseCode::TRY_AGAIN_LATER, "no room", core);
         }
@@ -159,16 +158,19 @@ impl Connection {
     #[cold]
     pub(super) fn wait_for_growth(&mut self, progress: bool, core: &Core) {
         core.account.wait(self.id);
-        let since = self.talk.stuck_since.filter(|_| !progress);
-        self.talk.stuck_since = since.or(Some(core.now.get()));
+        let strain = self.talk.strain_mut();
+        let since = strain.stuck_since.filter(|_| !progress);
+        strain.stuck_since = since.or(Some(core.now.get()));
         self.look_by(core.now.get() + limits::GROWTH_TIMEOUT, core);
     }
 
     /// Ends the conversation if a message could not be completed for so long.
     pub(super) fn give_up_growth(&mut self, core: &Core) {
-        let Some(since) = self.talk.stuck_since else { return };
+        let Some(since) = self.talk.strain.as_ref().and_then(|strain| strain.stuck_since) else {
+            return;
+        };
         let until = since + limits::GROWTH_TIMEOUT;
-        let waits = self.reading.is_some() && !self.talk.rest.is_empty() && self.is_open();
+        let waits = self.reading.is_some() && !self.talk.unseen().is_empty() && self.is_open();
         if waits && until > core.now.get() {
             self.look_by(until, core);
         } else if waits {
@@ -176,7 +178,8 @@ impl Connection {
             self.fail(CloseCode::TRY_AGAIN_LATER, "no room", core);
             self.account(core);
         } else {
-            self.talk.stuck_since = None;
+            self.talk.strain_mut().stuck_since = None;
+            self.talk.ease();
         }
     }
 
@@ -192,13 +195,17 @@ impl Connection {
     /// The handler has written what it had in hands.
     #[inline]
     pub(super) fn has_written(&mut self, core: &Core) {
-        self.talk.lent_bytes = 0;
-        self.account_for_outbox(core);
+        if let Some(strain) = self.talk.strain_if_any() {
+            strain.lent_bytes = 0;
+            self.account(core);
+        } else if self.talk.outbox.bytes() > core.settings.limits.outbox_high_water_bytes {
+            self.account(core);
+        }
     }
 
     #[cold]
     fn takes_much(&self, excess_bytes: usize, core: &Core) -> bool {
-        let own = self.talk.excess_bytes;
+        let own = self.talk.excess_bytes();
         let wanted = excess_bytes + self.inbox_excess(0, core);
         // What the handler has in hands is what it writes.
         let takes = wanted <= own as usize
@@ -214,7 +221,7 @@ impl Connection {
     /// The handler reads again: it has nothing in hands.
     #[inline]
     pub(super) fn take_back(&mut self, core: &Core) {
-        if self.talk.lent_bytes > 0 {
+        if self.talk.lent_bytes() > 0 {
             self.lend(0, core);
         }
     }
@@ -225,8 +232,8 @@ impl Connection {
     pub(super) fn lend(&mut self, bytes: usize, core: &Core) {
         let long = bytes > core.settings.limits.inbox_bytes_max;
         let lent = if long { u32::try_from(bytes).unwrap_or(u32::MAX) } else { 0 };
-        if lent != self.talk.lent_bytes {
-            self.talk.lent_bytes = lent;
+        if lent != self.talk.lent_bytes() {
+            self.talk.strain_mut().lent_bytes = lent;
         }
         self.account(core);
     }
@@ -235,7 +242,7 @@ impl Connection {
     fn inbox_excess(&self, linked_bytes: usize, core: &Core) -> usize {
         let held = self.talk.inbox.held_bytes() + linked_bytes;
         held.saturating_sub(core.settings.limits.inbox_bytes_max)
-            + self.talk.rest.len().saturating_sub(limits::REST_BYTES)
+            + self.talk.unseen().len().saturating_sub(limits::REST_BYTES)
     }
 
     /// Brings the shard's account up to date.
@@ -250,9 +257,7 @@ impl Connection {
     #[inline(always)]
     fn holds_little(&self, core: &Core) -> bool {
         let (talk, limits) = (&*self.talk, &core.settings.limits);
-        talk.excess_bytes == 0
-            && talk.lent_bytes == 0
-            && talk.rest.is_empty()
+        talk.strain.is_none()
             && talk.inbox.held_bytes() <= limits.inbox_bytes_max
             && talk.outbox.bytes() <= limits.outbox_high_water_bytes
             && !self.flags.has(Flag::Shared)
@@ -267,22 +272,20 @@ impl Connection {
         core.shared.borrow().find(self.id.slot).map_or(0, |state| state.linked_bytes as usize)
     }
 
-    /// The same, if its outbox is above its mark or it has something there.
-    #[inline]
-    pub(super) fn account_for_outbox(&mut self, core: &Core) {
-        let limit = core.settings.limits.outbox_high_water_bytes;
-        if self.talk.outbox.bytes() > limit || self.talk.excess_bytes > 0 {
-            self.account(core);
-        }
-    }
-
     /// The same, with what a holder has been handed.
     pub(super) fn account_with(&mut self, linked_bytes: usize, core: &Core) {
-        let Some(excess) = self.excess(linked_bytes, core) else { return };
-        let before = self.talk.excess_bytes;
+        let excess = self.excess(linked_bytes, core);
+        let before = self.talk.excess_bytes();
         if excess != before {
             core.account.change(before, excess);
-            self.talk.excess_bytes = excess;
+            if excess < before {
+                // Somebody may wait for it.
+                core.chores.set(true);
+            }
+            self.talk.strain_mut().excess_bytes = excess;
+        }
+        if let Some(talk) = self.talk.busy() {
+            talk.ease();
         }
     }
 
@@ -290,17 +293,16 @@ impl Connection {
     pub(super) fn held_bytes(&self, core: &Core) -> usize {
         let linked = core.shared.borrow().find(self.id.slot).map_or(0, |s| s.linked_bytes as usize);
         let talk = &self.talk;
-        let held = talk.inbox.held_bytes() + talk.outbox.bytes() + talk.rest.len();
-        held + linked + talk.lent_bytes as usize
+        let held = talk.inbox.held_bytes() + talk.outbox.bytes() + talk.unseen().len();
+        held + linked + talk.lent_bytes() as usize
     }
 
-    /// `None`: there is nothing to account for.
-    fn excess(&self, linked_bytes: usize, core: &Core) -> Option<u32> {
+    fn excess(&self, linked_bytes: usize, core: &Core) -> u32 {
         let limits = &core.settings.limits;
         let talk = &self.talk;
         let outbox = talk.outbox.bytes().saturating_sub(limits.outbox_high_water_bytes);
-        let all = self.inbox_excess(linked_bytes, core) + outbox + talk.lent_bytes as usize;
-        (all > 0 || talk.excess_bytes > 0).then(|| u32::try_from(all).unwrap_or(u32::MAX))
+        let all = self.inbox_excess(linked_bytes, core) + outbox + talk.lent_bytes() as usize;
+        u32::try_from(all).unwrap_or(u32::MAX)
     }
 }
 
@@ -321,7 +323,7 @@ impl Core {
     /// What the account should say, added up anew.
     pub(super) fn held_growth_bytes(&self) -> usize {
         let mut slots = self.slots.borrow_mut();
-        let held = |c: &mut Connection| c.excess(c.linked_bytes(self), self).unwrap_or(0) as usize;
+        let held = |c: &mut Connection| c.excess(c.linked_bytes(self), self) as usize;
         let in_slots: usize = slots.iter_mut().map(held).sum();
         in_slots + slots.kept().map(held).sum::<usize>()
     }

@@ -5,22 +5,22 @@
 
 use super::connection::{Connection, NEVER, Phase};
 use super::core::Core;
-use super::flags::Flag;
+use super::flags::{Flag, Flags};
 use super::pace::Rota;
 use super::progress::Question;
 use super::registry::{Held, Receive, Slot, SlotId, Teardown};
+use super::room::Room;
 use super::shard::Shard;
 use crate::ring::{Operation, Ring, Submission, Token};
 
 impl<R: Ring> Shard<R> {
     /// Settles every connection on the list.
     pub(super) fn settle_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.settling);
-        std::mem::swap(&mut *self.core.dirty.borrow_mut(), &mut dirty);
-        for id in dirty.drain(..) {
-            self.settle(id, Turn::Open);
+        std::mem::swap(&mut *self.core.dirty.borrow_mut(), &mut self.settling);
+        for index in 0..self.settling.len() {
+            self.settle(self.settling[index], Turn::Open);
         }
-        self.settling = dirty;
+        self.settling.clear();
     }
 
     /// Arms the receives again of those that found no buffer and took little, then of those that
@@ -53,21 +53,20 @@ impl<R: Ring> Shard<R> {
     pub(super) fn settle(&mut self, id: SlotId, turn: Turn) {
         let mut slots = self.core.slots.borrow_mut();
         let Some(Slot { connection, held }) = slots.find(id) else { return };
-        // What follows looks at all that it changes itself.
-        connection.flags.set(Flag::Dirty);
-        if connection.flags.has(Flag::Shared) {
-            connection.exchange(&self.core);
-        }
-        connection.resume(&self.core);
-        connection.conclude(&self.core);
-        connection.flags.clear(Flag::Dirty);
         let mut submit = Submit { ring: &mut self.ring, id };
-        // Before more is sent, which is not to count.
-        if connection.is_asking() && !connection.flags.has(Flag::Dead) {
-            submit.ask(held, connection);
+        let at_ease = connection.is_at_ease(held, &self.core);
+        if !at_ease {
+            submit.prepare(held, connection, &self.core);
         }
         submit.send(held, connection, &self.core);
-        connection.account_for_outbox(&self.core);
+        // The answer to a Ping was added last.
+        connection.account(&self.core);
+        if at_ease {
+            connection.flags.clear(Flag::Dirty);
+            connection.talk.rest();
+            held.pace.end_batch();
+            return;
+        }
         submit.finish(held, connection);
         connection.talk.rest();
         if connection.flags.has(Flag::Dead) {
@@ -105,6 +104,22 @@ impl<R: Ring> Shard<R> {
             }
             _ => {}
         }
+    }
+}
+
+impl Connection {
+    /// Whether there is nothing to do for it but to send: the usual case of every batch.
+    #[inline(always)]
+    fn is_at_ease(&self, held: &Held, core: &Core) -> bool {
+        const OTHERS: Flags =
+            Flags::of(&[Flag::Shared, Flag::Ending, Flag::Dead, Flag::EndOfStream, Flag::Paused]);
+        matches!(self.phase, Phase::Open(_))
+            && self.flags.among(OTHERS) == Flags::default()
+            && held.receive == Receive::Armed
+            && !held.pace.waits_in_turn()
+            && !self.is_asking()
+            && self.talk.inbox.has_room(Room::of(core))
+            && self.talk.strain.is_none()
     }
 }
 
@@ -150,7 +165,25 @@ impl<R: Ring> Submit<'_, R> {
         held.receive = Receive::Stopping;
     }
 
+    /// What comes before anything is sent.
+    #[inline(never)]
+    fn prepare(&mut self, held: &mut Held, connection: &mut Connection, core: &Core) {
+        // What follows looks at all that it changes itself.
+        connection.flags.set(Flag::Dirty);
+        if connection.flags.has(Flag::Shared) {
+            connection.exchange(core);
+        }
+        connection.resume(core);
+        connection.conclude(core);
+        connection.flags.clear(Flag::Dirty);
+        // More that is sent is not to count.
+        if connection.is_asking() && !connection.flags.has(Flag::Dead) {
+            self.ask(held, connection);
+        }
+    }
+
     /// Sends what waits, if nothing is in flight.
+    #[inline(always)]
     fn send(&mut self, held: &mut Held, connection: &mut Connection, core: &Core) {
         if connection.talk.outbox.wants_send() && !held.sending && !connection.flags.has(Flag::Dead)
         {

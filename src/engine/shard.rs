@@ -59,6 +59,9 @@ pub struct Shard<R: Ring> {
     measured_from_ns: Option<u64>,
     pub(super) read_to_write: Histogram,
     pub(super) governor: Governor,
+    /// When there are chores even if nothing asks for them.
+    pub(super) chores_due: Moment,
+    drained: bool,
     ending: Ending,
 }
 
@@ -118,6 +121,8 @@ impl<R: Ring> Shard<R> {
             measured_from_ns: None,
             read_to_write: Histogram::default(),
             governor: Governor::new(),
+            chores_due: Moment::default(),
+            drained: false,
             ending,
         };
         shard.arm_acceptors();
@@ -146,35 +151,43 @@ impl<R: Ring> Shard<R> {
         if self.remote.has_something() {
             self.take_remote();
         }
-        self.handle_time(now);
-        if !self.core.later.is_empty() {
+        if self.core.timers.borrow().next() <= now {
+            self.handle_timeouts(now);
+        }
+        if self.core.chores.get() {
             self.core.call_foreign();
+            self.go_on_draining(now);
         }
         self.run_handlers();
         // First, so that whoever has been served asks behind those that have not.
         self.feed_starved();
         self.settle_dirty();
-        self.keep_house(now);
-        self.arm_acceptors();
-        if self.core.unusual.get() {
-            self.finish_unusual(now);
+        if self.core.chores.get() || self.chores_due <= now {
+            self.do_chores(now);
         }
-        Ok(!self.is_drained())
+        Ok(!self.drained)
     }
 
     #[cold]
     fn start_measuring(&mut self) {
         self.turns_unmeasured = TURNS_PER_MEASUREMENT;
         self.measured_from_ns = Some(self.ring.now_ns());
-        self.core.unusual.set(true);
+        self.core.chores.set(true);
     }
 
-    /// What only some batches end with.
+    /// What is for some batches only, and for nobody's messages: called where something has asked for
+    /// it, or it is time.
     #[cold]
-    fn finish_unusual(&mut self, now: Moment) {
-        self.core.unusual.set(false);
+    fn do_chores(&mut self, now: Moment) {
+        self.core.chores.set(false);
+        if self.core.account.has_news() {
+            self.core.tell_waiting();
+        }
         self.wake_holders();
         self.core.call_foreign();
+        self.core.forget_remains(now);
+        self.look_after_memory(now);
+        self.arm_acceptors();
         let mut happened = self.core.happened.take();
         if !happened.is_empty() {
             self.ending.events.publish(&mut happened, now);
@@ -184,6 +197,8 @@ impl<R: Ring> Shard<R> {
         if let Some(from_ns) = self.measured_from_ns.take() {
             self.read_to_write.record(self.ring.now_ns().saturating_sub(from_ns));
         }
+        self.drained = self.is_drained();
+        self.chores_due = self.next_chore(now);
     }
 
     /// The ring, for its counts.
@@ -270,28 +285,23 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    fn handle_time(&mut self, now: Moment) {
+    #[cold]
+    fn handle_timeouts(&mut self, now: Moment) {
         self.core.timers.borrow_mut().expire(now, &mut self.due);
-        let mut due = std::mem::take(&mut self.due);
-        for slot in due.drain(..) {
+        for slot in self.due.drain(..) {
             if let Some(connection) = self.core.slots.borrow_mut().at_mut(slot) {
                 connection.handle_timeout(&self.core);
             }
         }
-        self.due = due;
-        self.core.forget_remains(now);
-        self.go_on_draining(now);
     }
 
     fn run_handlers(&mut self) {
-        let mut batch = std::mem::take(&mut self.batch);
-        let core = Rc::clone(&self.core);
-        core.executor.run(&core.slots, &mut batch, |owner, ended| {
+        let core = &self.core;
+        core.executor.run(&core.slots, &mut self.batch, |owner, ended| {
             if ended == Ended::Panicked {
                 core.handle_panic(owner);
             }
         });
-        self.batch = batch;
     }
 
     /// The close of the slot is pushed. The kernel may give it to the next connection before that
@@ -324,6 +334,8 @@ impl<R: Ring> Shard<R> {
         for acceptor in &mut self.acceptors {
             acceptor.slot_is_free();
         }
+        // The acceptors are looked at.
+        self.core.chores.set(true);
     }
 }
 

@@ -113,7 +113,7 @@ impl Core {
     /// Gives up what has been kept for long enough of sockets that are gone.
     #[inline]
     pub(super) fn forget_remains(&self, now: Moment) {
-        if self.shared.borrow().remains.due().is_some_and(|due| due <= now) {
+        if self.shared.borrow().remains.due() <= now {
             let lost = self.shared.borrow_mut().forget_remains(now);
             self.tell_lost(lost);
         }

@@ -1,5 +1,6 @@
 //! How long a shard may sleep in the kernel.
 
+use super::connection::NEVER;
 use super::shard::Shard;
 use crate::clock::Moment;
 use crate::ring::Ring;
@@ -11,35 +12,30 @@ impl<R: Ring> Shard<R> {
     pub(super) fn wait_until(&self) -> Option<Moment> {
         let now = self.core.now.get();
         let core = &self.core;
-        if core.executor.has_ready() || !core.dirty.borrow().is_empty() || !core.later.is_empty() {
+        if core.executor.has_ready() || !core.dirty.borrow().is_empty() || !self.remote.may_sleep()
+        {
             return Some(now);
         }
-        if !self.remote.may_sleep() {
-            return Some(now);
-        }
-        let mut next = core.timers.borrow().next();
-        for acceptor in &self.acceptors {
-            sooner(&mut next, acceptor.retry_at());
-        }
-        if let Some(drain) = &self.drain {
-            sooner(&mut next, Some(drain.next()));
-        }
+        let mut next = core.timers.borrow().next().min(self.chores_due);
         if !self.rota.is_empty() {
             let none_free = self.ring.free_buffer_eighths() == 0;
-            sooner(&mut next, Some(now + Duration::from_millis(none_free.into())));
+            next = next.min(now + Duration::from_millis(none_free.into()));
         }
-        sooner(&mut next, core.shared.borrow().remains.due());
-        sooner(&mut next, self.governor.deadline());
-        next
+        (next != NEVER).then_some(next)
     }
-}
 
-/// The earlier of two moments, where there are two.
-#[inline]
-fn sooner(next: &mut Option<Moment>, other: Option<Moment>) {
-    if let Some(other) = other
-        && next.is_none_or(|next| other < next)
-    {
-        *next = Some(other);
+    /// When the next chores are due that nothing asks for.
+    pub(super) fn next_chore(&self, now: Moment) -> Moment {
+        let mut next = self.governor.deadline();
+        for acceptor in &self.acceptors {
+            next = next.min(acceptor.retry_at());
+        }
+        if let Some(drain) = &self.drain {
+            next = next.min(drain.next());
+        }
+        if !self.core.later.is_empty() {
+            next = now;
+        }
+        next.min(self.core.shared.borrow().remains.due())
     }
 }

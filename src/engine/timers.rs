@@ -5,6 +5,7 @@
 //! still ahead (then it is put back), so that a read with a timeout costs no timer operation. An
 //! entry names a slot and not its generation: the next connection there is only looked at early.
 
+use super::connection::NEVER;
 use crate::clock::Moment;
 
 /// Milliseconds of a bucket: no timeout is late by more, none early.
@@ -23,7 +24,7 @@ pub(super) struct Timers {
     done: u64,
     entries: usize,
     /// When the next entry comes up: asked before every wait, so it is kept.
-    next: Option<Moment>,
+    next: Moment,
 }
 
 impl Timers {
@@ -33,7 +34,7 @@ impl Timers {
             occupied: vec![0; BUCKETS / 64].into(),
             done: 0,
             entries: 0,
-            next: None,
+            next: NEVER,
         }
     }
 
@@ -47,19 +48,20 @@ impl Timers {
         self.occupied[index / 64] |= 1 << (index % 64);
         self.entries += 1;
         let at = Moment::from_millis(bucket_time * GRAIN_MS);
-        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        self.next = self.next.min(at);
         at
     }
 
-    /// When the next entry comes up.
-    pub(super) fn next(&self) -> Option<Moment> {
+    /// When the next entry comes up, if ever.
+    #[inline]
+    pub(super) fn next(&self) -> Moment {
         self.next
     }
 
     /// Looks for the first bucket that is not empty.
-    fn find_next(&self) -> Option<Moment> {
+    fn find_next(&self) -> Moment {
         if self.entries == 0 {
-            return None;
+            return NEVER;
         }
         let first = (self.done + 1) as usize % BUCKETS;
         let words = self.occupied.len();
@@ -73,19 +75,18 @@ impl Timers {
             };
             let bits = self.occupied[word] & mask;
             (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
-        })?;
-        let ahead = (found + BUCKETS - first) % BUCKETS;
-        Some(Moment::from_millis((self.done + 1 + ahead as u64) * GRAIN_MS))
+        });
+        found.map_or(NEVER, |found| {
+            let ahead = (found + BUCKETS - first) % BUCKETS;
+            Moment::from_millis((self.done + 1 + ahead as u64) * GRAIN_MS)
+        })
     }
 
     /// Moves everything that has come up by `now` to `due`.
     pub(super) fn expire(&mut self, now: Moment, due: &mut Vec<u32>) {
         let until = now.as_millis() / GRAIN_MS;
-        while let Some(next) = self.next {
-            let bucket_time = next.as_millis() / GRAIN_MS;
-            if bucket_time > until {
-                break;
-            }
+        while self.next <= now {
+            let bucket_time = self.next.as_millis() / GRAIN_MS;
             let index = bucket_time as usize % BUCKETS;
             let bucket = &mut self.buckets[index];
             self.entries -= bucket.len();
@@ -113,7 +114,7 @@ mod tests {
         let mut timers = Timers::new();
         let looked = timers.schedule(1, Moment::from_millis(u64::MAX / 2));
         assert_eq!(looked.as_millis(), (BUCKETS as u64 - 1) * GRAIN_MS);
-        assert_eq!(timers.next(), Some(looked));
+        assert_eq!(timers.next(), looked);
     }
 
     proptest! {
@@ -128,7 +129,7 @@ mod tests {
                 prop_assert!(looked.as_millis() < now + delay + 2 * GRAIN_MS);
                 model.insert((looked.as_millis(), index as u32), ());
                 let first = model.keys().next().map(|(at, _)| Moment::from_millis(*at));
-                prop_assert_eq!(timers.next(), first);
+                prop_assert_eq!(timers.next(), first.unwrap_or(NEVER));
                 now += pass;
                 let mut due = Vec::new();
                 timers.expire(Moment::from_millis(now), &mut due);

@@ -309,10 +309,10 @@ impl Drop for Port {
             state.take_back(&self.core);
             return;
         }
-        if state.talk.inbox.messages() > 0 || state.talk.excess_bytes > 0 {
+        if state.talk.inbox.messages() > 0 || state.talk.strain.is_some() {
             state.talk.inbox = Inbox::new();
-            state.talk.lent_bytes = 0;
-            state.account(&self.core);
+            // Nor has it anything in hands.
+            state.has_written(&self.core);
         }
         self.core.seats.handle_unhandled(state.id, matches!(state.phase, Phase::Gone));
     }
@@ -340,7 +340,7 @@ impl Read<'_> {
         if state.flags.among(ASKED) != AT_END {
             return None;
         }
-        let talk = state.talk.busy().filter(|talk| talk.excess_bytes == 0)?;
+        let talk = state.talk.busy().filter(|talk| talk.strain.is_none())?;
         talk.inbox.take_whole(self.len)
     }
 }

@@ -149,7 +149,9 @@ impl Connection {
 
     /// The handler has read a message, or has answered the last one.
     pub(super) fn note_in_hand(&mut self, in_hand: bool) {
-        if let Some(pending) = &mut self.talk.verdict {
+        if self.flags.has(Flag::Ending)
+            && let Some(pending) = &mut self.talk.verdict
+        {
             pending.in_hand = in_hand;
         }
     }

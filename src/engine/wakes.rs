@@ -70,7 +70,7 @@ impl Core {
     pub(super) fn wake_holder(&self, slot: SlotId, waiting: Option<Waiting>) {
         if let Some(waiting) = waiting {
             self.shared.borrow_mut().woken.push(Woken { slot, waiting });
-            self.unusual.set(true);
+            self.chores.set(true);
         }
     }
 }

@@ -132,17 +132,17 @@ impl Session {
         let all_bytes = input.len();
         let mut rest = input;
         while !rest.is_empty() && !self.ended && !events.is_full() {
-            let consumed = if self.is_between_messages() {
-                self.handle_whole_messages(rest, limits, events)
-            } else {
-                Ok(0)
+            let mut refused = Ok(());
+            let whole = self.take_whole_messages(rest, limits, |kind, bytes| {
+                refused = events.message(kind, bytes);
+                refused.is_ok() && !events.is_full()
+            });
+            let taken = match refused {
+                Ok(()) if whole == 0 => self.handle_part(rest, limits, events),
+                refused => refused.map_or_else(|refused| Err(refused.into()), |()| Ok(whole)),
             };
-            let consumed = match consumed {
-                Ok(0) => self.handle_part(rest, limits, events),
-                some => some,
-            };
-            match consumed {
-                Ok(consumed) => rest = &mut rest[consumed..],
+            match taken {
+                Ok(taken) => rest = &mut rest[taken..],
                 Err(error) => {
                     self.end();
                     return Err(error);

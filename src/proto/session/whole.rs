@@ -1,7 +1,8 @@
 //! The short way of messages that come in one frame and one input, as most do.
 
-use super::{BLOCK_BYTES, Events, MessageKind, ProtocolError, Session, SessionLimits};
-use crate::proto::mask::unmask_seeing_ascii;
+use super::{BLOCK_BYTES, MessageKind, Session, SessionLimits};
+use crate::proto::mask::{unmask, unmask_seeing_ascii};
+use crate::proto::utf8::Utf8Validator;
 
 /// First bytes of a frame that is a message: FIN, no reserved bit, Text or Binary.
 const WHOLE_TEXT: u8 = 0x81;
@@ -12,51 +13,46 @@ const MASKED: u8 = 0x80;
 
 impl Session {
     /// Takes whole messages of up to 16 KiB from the beginning of `input`, one frame each, for as
-    /// long as they follow each other and the sink is not full, and says how many bytes they were.
-    /// Stops in front of anything else, a mistake included: [`Session::handle_part`] knows all that
-    /// can come.
-    ///
-    /// To be called between two messages only.
+    /// long as they follow each other and `message`, which gets them, says so; and says how many
+    /// bytes they were. Stops in front of anything else, a mistake included, and takes nothing where
+    /// a message or a frame has begun: [`Session::handle_input`] knows all that can come.
     #[inline(always)]
-    pub(super) fn handle_whole_messages(
+    pub fn take_whole_messages(
         &mut self,
         input: &mut [u8],
         limits: &SessionLimits,
-        events: &mut impl Events,
-    ) -> Result<usize, ProtocolError> {
+        mut message: impl FnMut(MessageKind, &[u8]) -> bool,
+    ) -> usize {
+        if !self.is_idle() {
+            return 0;
+        }
         let payload_bytes_max =
             usize::try_from(limits.message_bytes_max).map_or(BLOCK_BYTES, |m| m.min(BLOCK_BYTES));
         let all_bytes = input.len();
         let (mut rest, mut rest_bytes) = (input, all_bytes);
-        while let Some(message) = split_whole(rest, payload_bytes_max) {
-            let Whole { kind, key, payload, after } = message;
+        while let Some(whole) = split_whole(rest, payload_bytes_max) {
+            let Whole { kind, key, payload, after } = whole;
             let ascii = unmask_seeing_ascii(payload, key, 0);
-            if kind == MessageKind::Text && !ascii {
-                self.check_whole(kind, payload, events)?;
+            if kind == MessageKind::Text && !ascii && !is_text(payload) {
+                // As it came, for who says what is wrong with it.
+                unmask(payload, key, 0);
+                break;
             }
-            events.message(kind, payload)?;
+            let goes_on = message(kind, payload);
             (rest_bytes, rest) = (after.len(), after);
-            if events.is_full() {
+            if !goes_on {
                 break;
             }
         }
-        Ok(all_bytes - rest_bytes)
+        all_bytes - rest_bytes
     }
+}
 
-    /// The same events as the long way has, also before an error.
-    #[cold]
-    fn check_whole(
-        &mut self,
-        kind: MessageKind,
-        payload: &[u8],
-        events: &mut impl Events,
-    ) -> Result<(), ProtocolError> {
-        let checked = self.utf8.push(payload).and_then(|()| self.utf8.finish());
-        checked.map_err(|error| {
-            events.message_begin(kind);
-            error.into()
-        })
-    }
+/// Whether a whole message is UTF-8.
+#[cold]
+fn is_text(payload: &[u8]) -> bool {
+    let mut utf8 = Utf8Validator::new();
+    utf8.push(payload).and_then(|()| utf8.finish()).is_ok()
 }
 
 /// A message at the beginning of an input.
