@@ -4,8 +4,8 @@
 //! front of its bytes, so that moving one through a future is moving a pointer: with them inside,
 //! a third of the CPU time of a small echo went into waiting for its words to be put together
 //! again. A fresh 1 MiB `Vec` per message doubled the cost of an echo (page faults), so memory of
-//! 4 KiB and more goes back to a store of the thread instead of to the allocator; below that the
-//! allocator is as quick.
+//! 4 KiB and more goes back to a store of the thread that has made it instead of to the allocator;
+//! below that the allocator is as quick.
 
 pub(super) mod store;
 
@@ -32,10 +32,12 @@ struct Head {
     end: usize,
     /// What the owner wants to remember of the bytes.
     mark: u8,
+    /// The store that has made it, if one did.
+    home: u16,
 }
 
 /// The head of all buffers without memory. Nobody writes to it.
-static EMPTY: Head = Head { capacity: 0, start: 0, end: 0, mark: 0 };
+static EMPTY: Head = Head { capacity: 0, start: 0, end: 0, mark: 0, home: store::NOBODY };
 
 /// Owned bytes. Derefs to them; dropping it gives the memory back.
 pub struct Buffer(NonNull<Head>);
@@ -55,7 +57,7 @@ impl Buffer {
     #[inline]
     pub fn with_capacity(capacity: usize) -> Self {
         if capacity < 1 << store::CLASS_MIN {
-            Self::allocate(capacity)
+            Self::allocate(capacity, store::NOBODY)
         } else {
             store::take(capacity)
         }
@@ -93,9 +95,9 @@ impl Buffer {
         buffer
     }
 
-    /// Memory of the allocator. Freed in `drop`, if no store keeps it.
+    /// Memory of the allocator, made by this store. Freed in `drop`, if no store keeps it.
     #[inline(always)]
-    fn allocate(capacity: usize) -> Self {
+    fn allocate(capacity: usize, home: u16) -> Self {
         // 0 is for `EMPTY`.
         let capacity = capacity.max(1);
         let layout = layout(capacity);
@@ -103,7 +105,7 @@ impl Buffer {
         let memory = unsafe { alloc(layout) };
         let Some(head) = NonNull::new(memory.cast::<Head>()) else { handle_alloc_error(layout) };
         // SAFETY: the memory is as large and as aligned as a `Head` and more, and ours alone.
-        unsafe { head.write(Head { capacity, start: 0, end: 0, mark: 0 }) };
+        unsafe { head.write(Head { capacity, start: 0, end: 0, mark: 0, home }) };
         Self(head)
     }
 

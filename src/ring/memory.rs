@@ -5,7 +5,7 @@
 
 use super::buffer::store;
 
-/// From now on this thread keeps the memory of large buffers that it drops.
+/// From now on this thread keeps the memory of large buffers that it has made and drops.
 pub fn keep_buffers() {
     store::keep();
 }

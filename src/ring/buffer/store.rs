@@ -1,7 +1,12 @@
 //! Large memory between two uses, kept by each thread for itself.
+//!
+//! A thread keeps what it has made, and nothing that came to it from another: where messages go from
+//! one thread to the next, one would pile up what it never needs, while the other goes on making it.
+//! So a store holds at most what its thread had in use at one time.
 
 use super::Buffer;
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Smallest and largest capacity that the store keeps, as powers of two: 4 KiB to 16 MiB, and
 /// [`SLACK_BYTES`] more each.
@@ -22,6 +27,13 @@ const STORE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Buffers that the store of one thread keeps at most in one class.
 const STORE_ITEMS_MAX: usize = 1_024;
 
+/// The home of what no store has made.
+pub(super) const NOBODY: u16 = 0;
+
+/// The newest of the stores that keep something. Where two have the same number, after 65,535 of
+/// them, each keeps what the other has made.
+static NEWEST: AtomicU16 = AtomicU16::new(NOBODY);
+
 thread_local! {
     static STORE: RefCell<Store> = const { RefCell::new(Store::new()) };
 }
@@ -30,37 +42,38 @@ thread_local! {
 struct Store {
     classes: [Vec<Buffer>; CLASSES],
     bytes: usize,
-    /// 0 unless the thread keeps anything.
-    bytes_max: usize,
+    /// Its number; [`NOBODY`] unless the thread keeps anything.
+    home: u16,
 }
 
 impl Store {
     const fn new() -> Self {
-        Self { classes: [const { Vec::new() }; CLASSES], bytes: 0, bytes_max: 0 }
+        Self { classes: [const { Vec::new() }; CLASSES], bytes: 0, home: NOBODY }
     }
 
     fn take(&mut self, capacity: usize) -> Buffer {
         let power = capacity.saturating_sub(SLACK_BYTES).next_power_of_two();
         let class = power.trailing_zeros().max(CLASS_MIN);
         if class > CLASS_MAX {
-            return Buffer::allocate(capacity);
+            return Buffer::allocate(capacity, NOBODY);
         }
         match self.classes[(class - CLASS_MIN) as usize].pop() {
             Some(buffer) => {
                 self.bytes -= buffer.capacity();
                 buffer
             }
-            None => Buffer::allocate((1 << class) + SLACK_BYTES),
+            None => Buffer::allocate((1 << class) + SLACK_BYTES, self.home),
         }
     }
 
     /// Keeps the memory of a buffer that is being dropped. `false` if there is no place for it.
     fn give(&mut self, buffer: &mut Buffer) -> bool {
-        let capacity = buffer.capacity();
-        let class = (capacity - SLACK_BYTES).ilog2();
-        if class > CLASS_MAX || self.bytes + capacity > self.bytes_max {
+        let (capacity, home) = (buffer.capacity(), buffer.head().home);
+        if home != self.home || home == NOBODY || self.bytes + capacity > STORE_BYTES_MAX {
             return false;
         }
+        // Made by `take`, so there is a class for it.
+        let class = (capacity - SLACK_BYTES).ilog2();
         let store = &mut self.classes[(class - CLASS_MIN) as usize];
         if store.len() == STORE_ITEMS_MAX {
             return false;
@@ -73,9 +86,14 @@ impl Store {
     }
 }
 
-/// From now on the thread keeps memory.
+/// From now on the thread keeps what it makes.
 pub(in crate::ring) fn keep() {
-    STORE.with_borrow_mut(|store| store.bytes_max = STORE_BYTES_MAX);
+    let next = NEWEST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    STORE.with_borrow_mut(|store| {
+        if store.home == NOBODY {
+            store.home = next.max(1);
+        }
+    });
 }
 
 /// Bytes that the thread keeps.
@@ -136,6 +154,25 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn what_another_thread_has_made_is_not_kept() {
+        keep();
+        let make = || (0..100).map(|_| Buffer::with_capacity(60_000)).collect::<Vec<_>>();
+        let foreign = std::thread::spawn(move || {
+            keep();
+            make()
+        });
+        let foreign = [foreign.join().unwrap(), std::thread::spawn(make).join().unwrap()];
+        let before = kept_bytes();
+        drop(foreign);
+        assert_eq!(kept_bytes(), before);
+        drop(make());
+        assert!(kept_bytes() > before);
+        // What is used again stays at home.
+        drop(make());
+        assert!(kept_bytes() < before + 150 * 65_600);
     }
 
     #[test]
