@@ -82,7 +82,7 @@ impl<R: Ring> Shard<R> {
                     return;
                 }
                 Command::Status { reply } => reply.send(self.report()),
-                Command::Memory { shed_bytes } => self.handle_memory(shed_bytes),
+                Command::Memory => self.handle_memory(),
                 Command::Open { .. } | Command::Write(_) | Command::Scan { .. } => {}
             }
         }

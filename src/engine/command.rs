@@ -127,10 +127,8 @@ pub(super) enum Command {
     Status {
         reply: Reply<ShardReport>,
     },
-    /// The process comes near its limit of memory, or no more; so many bytes are to go.
-    Memory {
-        shed_bytes: u64,
-    },
+    /// The process comes near its limit of memory, or no more.
+    Memory,
 }
 
 /// A message to a socket, by its id.

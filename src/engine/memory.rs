@@ -8,8 +8,10 @@
 //!  100 %           those who hold most are cut until 95 % are left
 //! ```
 //!
-//! A task looks at the process many times a second, if there is a limit; the shards act on what it
-//! says. [`Governor`] gives back what a shard keeps after a peak, limit or not.
+//! If there is a limit, a task looks at the process many times a second and tells the shards; so does
+//! each shard between two batches, the more often the less is free: a busy machine may keep the task
+//! waiting, and nobody takes anything in without a batch. Each shard cuts for its part of what is too
+//! much. [`Governor`] gives back what a shard keeps after a peak, limit or not.
 
 use super::command::Command;
 use super::connection::{Connection, NEVER};
@@ -19,6 +21,7 @@ use super::reach::Reach;
 use super::shard::Shard;
 use crate::clock::Moment;
 use crate::ring::{Ring, memory};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -55,7 +58,8 @@ impl MemoryLevel {
 pub(super) struct Memory {
     bytes_max: u64,
     level: AtomicU8,
-    resident_bytes: AtomicU64,
+    /// What was cut since somebody asked.
+    cut_bytes: AtomicU64,
 }
 
 /// How the memory of the process is.
@@ -118,13 +122,32 @@ impl Memory {
         }
     }
 
-    /// Looks at the process. Comes back: what it is over the mark down to which it is to shrink.
-    fn look(&self) -> u64 {
-        let used = resident_bytes();
-        self.resident_bytes.store(used, Ordering::Relaxed);
-        self.level.store(MemoryLevel::of(used, self.bytes_max) as u8, Ordering::Relaxed);
-        used.saturating_sub(self.bytes_max / 100 * 95)
+    /// Looks at the process.
+    fn look(&self) -> Look {
+        let used_bytes = resident_bytes();
+        let level = MemoryLevel::of(used_bytes, self.bytes_max);
+        self.level.store(level as u8, Ordering::Relaxed);
+        Look { used_bytes, level }
     }
+
+    /// What is over the mark down to which the process is to shrink, if it has reached its limit.
+    fn over_bytes(&self, look: Look) -> u64 {
+        let over_bytes = look.used_bytes.saturating_sub(self.bytes_max / 100 * 95);
+        if look.level == MemoryLevel::Over { over_bytes } else { 0 }
+    }
+
+    /// How long what is free is enough, however fast a shard takes it.
+    fn enough_for(&self, look: Look) -> Duration {
+        let millis = self.bytes_max.saturating_sub(look.used_bytes) / TAKEN_BYTES_PER_MS;
+        Duration::from_millis(millis).clamp(Duration::from_millis(1), WATCH_INTERVAL)
+    }
+}
+
+/// What a look has found.
+#[derive(Clone, Copy)]
+struct Look {
+    used_bytes: u64,
+    level: MemoryLevel,
 }
 
 /// Resident memory without what is shared with others; 0 where the system does not tell.
@@ -136,31 +159,35 @@ fn resident_bytes() -> u64 {
     own * rustix::param::page_size() as u64
 }
 
-/// How often the process is looked at. A crowd on a fast network takes some MiB meanwhile; a look
-/// costs some microseconds.
+/// How often the process is looked at, whoever is busy or not. A look costs some microseconds.
 const WATCH_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Looks until what was cut is free for certain.
-const LOOKS_PER_CUT: usize = 32;
+/// What a shard takes in a millisecond at most, from peers on the same machine: twice what it has to
+/// receive into.
+const TAKEN_BYTES_PER_MS: u64 = 4 << 20;
+
+/// Time until what was cut is free for certain.
+const CUT_TIME: Duration = Duration::from_millis(800);
 
 /// Looks between two lines of the log, and between two times at which shards give back what they
 /// keep while memory is tight.
 const LOOKS_PER_REPORT: u32 = 10;
 
-/// What was cut lately, by looks: it may not be free yet, and is not to be cut for again.
+/// What a shard has cut lately: it may not be free yet, and is not to be cut for again.
 #[derive(Default)]
-struct Cuts {
-    bytes: [u64; LOOKS_PER_CUT],
-    next: usize,
-}
+struct Cuts(VecDeque<(Moment, u64)>);
 
 impl Cuts {
-    /// What is to be cut now if the process is over the mark by so much.
-    fn due(&mut self, over_bytes: u64) -> u64 {
-        self.bytes[self.next] = 0;
-        let due = over_bytes.saturating_sub(self.bytes.iter().sum());
-        self.bytes[self.next] = due;
-        self.next = (self.next + 1) % LOOKS_PER_CUT;
+    /// What is to be cut now if the shard is over its mark by so much. Asked once a millisecond at
+    /// most.
+    fn due(&mut self, now: Moment, over_bytes: u64) -> u64 {
+        while self.0.front().is_some_and(|(at, _)| now.since(*at) >= CUT_TIME) {
+            self.0.pop_front();
+        }
+        let due = over_bytes.saturating_sub(self.0.iter().map(|(_, bytes)| bytes).sum());
+        if due > 0 {
+            self.0.push_back((now, due));
+        }
         due
     }
 }
@@ -175,13 +202,11 @@ pub(super) fn start_watch(runtime: &tokio::runtime::Runtime, reach: &Arc<Reach>)
 /// Tells the shards how near the process is to its limit, for ever.
 async fn watch(reach: Arc<Reach>) {
     let memory = Arc::clone(&reach.memory);
-    let shards = reach.remotes.len().max(1) as u64;
     let (mut before, mut told) = (MemoryLevel::Calm, MemoryLevel::Calm);
-    let (mut cuts, mut cut_bytes, mut looks) = (Cuts::default(), 0, 0_u32);
+    let mut looks = 0_u32;
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
-        let over_bytes = memory.look();
-        let level = memory.level();
+        let level = memory.look().level;
         looks = looks.wrapping_add(1);
         // Now and then only: the log is not to be filled by a level that goes up and down.
         let now_and_then = looks.is_multiple_of(LOOKS_PER_REPORT);
@@ -189,18 +214,15 @@ async fn watch(reach: Arc<Reach>) {
             tracing::warn!(?level, bytes_max = memory.bytes_max, "memory");
             told = level;
         }
-        let over_bytes = if level == MemoryLevel::Over { over_bytes } else { 0 };
-        let due_bytes = cuts.due(over_bytes);
-        cut_bytes += due_bytes;
-        if now_and_then && cut_bytes > 0 {
-            tracing::warn!(bytes = cut_bytes, "memory: cut those who hold most");
-            cut_bytes = 0;
+        if now_and_then {
+            let bytes = memory.cut_bytes.swap(0, Ordering::Relaxed);
+            if bytes > 0 {
+                tracing::warn!(bytes, "memory: cut those who hold most");
+            }
         }
         let returns = level >= MemoryLevel::Tight && now_and_then;
         if level != before || level == MemoryLevel::Over || returns {
-            for remote in &reach.remotes {
-                remote.send(Command::Memory { shed_bytes: due_bytes / shards });
-            }
+            reach.remotes.iter().for_each(|remote| remote.send(Command::Memory));
         }
         before = level;
     }
@@ -223,23 +245,34 @@ const BUSY_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Gives back what a shard keeps for its next use, half of it with every look while nothing needs
 /// it. Each batch after a pause brings on a look, and as many more as find something; an idle shard
-/// that keeps nothing is not woken.
+/// that keeps nothing is not woken. Where the process has a limit, it also says when to look at that.
 pub(super) struct Governor {
     next: Moment,
     /// Bytes moved until the last look.
     moved: u64,
     /// Bytes given back so far.
     pub(super) returned_bytes: u64,
+    /// When to look at the limit. Never: after the next batch, as above.
+    limit_next: Moment,
+    limit_moved: u64,
+    cuts: Cuts,
 }
 
 impl Governor {
     pub(super) fn new() -> Self {
-        Self { next: NEVER, moved: 0, returned_bytes: 0 }
+        Self {
+            next: NEVER,
+            moved: 0,
+            returned_bytes: 0,
+            limit_next: NEVER,
+            limit_moved: 0,
+            cuts: Cuts::default(),
+        }
     }
 
     /// When the shard is to look, whatever happens. Never: after the next batch.
     pub(super) fn deadline(&self) -> Moment {
-        self.next
+        self.next.min(self.limit_next)
     }
 
     /// Looks if it is time, or says when to look. `moved`: bytes in and out so far.
@@ -259,6 +292,16 @@ impl Governor {
         self.next = if goes_on { now + LOOK_INTERVAL } else { NEVER };
     }
 
+    fn is_limit_due(&self, now: Moment) -> bool {
+        self.limit_next <= now || self.limit_next == NEVER
+    }
+
+    /// The limit was looked at, and is to be again after so long, if anything moves.
+    fn has_seen_limit(&mut self, now: Moment, moved: u64, enough_for: Duration) {
+        let moves = std::mem::replace(&mut self.limit_moved, moved) != moved;
+        self.limit_next = if moves { now + enough_for } else { NEVER };
+    }
+
     fn release_to(&mut self, bytes: usize, collects: bool) {
         self.returned_bytes += memory::release_to(bytes) as u64;
         if collects {
@@ -268,24 +311,49 @@ impl Governor {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Looks after what it keeps, if it is time.
+    /// Looks after what it keeps, and at the limit, if it is time.
     pub(super) fn look_after_memory(&mut self, now: Moment) {
         let counters = &self.core.counters;
-        self.governor.look(now, counters.bytes_in.get().wrapping_add(counters.bytes_out.get()));
-        if self.governor.deadline() == NEVER {
+        let moved = counters.bytes_in.get().wrapping_add(counters.bytes_out.get());
+        self.governor.look(now, moved);
+        let limited = self.core.memory.is_limited();
+        if limited && self.governor.is_limit_due(now) {
+            self.look_at_limit(now, moved);
+        }
+        if self.governor.next == NEVER || limited && self.governor.limit_next == NEVER {
             // The next batch comes after a pause.
             self.core.chores.set(true);
         }
     }
 
-    /// The process comes near its limit, or no more; so many bytes of this shard's are to go.
-    pub(super) fn handle_memory(&mut self, shed_bytes: u64) {
+    fn look_at_limit(&mut self, now: Moment, moved: u64) {
+        let before = self.core.memory.level();
+        let look = self.core.memory.look();
+        if look.level > before || look.level == MemoryLevel::Over {
+            self.keep_limit(look);
+        }
+        self.governor.has_seen_limit(now, moved, self.core.memory.enough_for(look));
+    }
+
+    /// The process comes near its limit, or no more.
+    pub(super) fn handle_memory(&mut self) {
+        let look = self.core.memory.look();
         self.governor.release_to(0, true);
         // Whether there is room may have changed.
         self.core.account.tell();
         self.core.chores.set(true);
-        if shed_bytes > 0 {
-            self.shed(usize::try_from(shed_bytes).unwrap_or(usize::MAX));
+        self.keep_limit(look);
+    }
+
+    /// Gives back what it keeps, and cuts for its part of what the process has too much.
+    fn keep_limit(&mut self, look: Look) {
+        let memory = &self.core.memory;
+        let over_bytes = memory.over_bytes(look) / self.core.shards.max(1) as u64;
+        let due_bytes = self.governor.cuts.due(self.core.now.get(), over_bytes);
+        memory.cut_bytes.fetch_add(due_bytes, Ordering::Relaxed);
+        self.governor.release_to(0, due_bytes > 0);
+        if due_bytes > 0 {
+            self.shed(usize::try_from(due_bytes).unwrap_or(usize::MAX));
         }
     }
 
@@ -337,12 +405,40 @@ mod tests {
     #[test]
     fn what_was_cut_is_not_cut_for_again_until_it_should_be_free() {
         let mut cuts = Cuts::default();
-        assert_eq!([cuts.due(0), cuts.due(100), cuts.due(100), cuts.due(130)], [0, 100, 0, 30]);
-        for look in 0..LOOKS_PER_CUT - 3 {
-            assert_eq!(cuts.due(130), 0, "{look}");
+        let mut due = |millis, over| cuts.due(Moment::from_millis(millis), over);
+        assert_eq!([due(1, 0), due(2, 100), due(3, 100), due(10, 130)], [0, 100, 0, 30]);
+        for millis in 11..802 {
+            assert_eq!(due(millis, 130), 0, "{millis}");
         }
         // It had no effect.
-        assert_eq!([cuts.due(130), cuts.due(130), cuts.due(130)], [100, 0, 30]);
+        assert_eq!([due(802, 130), due(803, 130), due(810, 130)], [100, 0, 30]);
+    }
+
+    #[test]
+    fn who_has_nothing_to_do_does_not_look_at_the_limit() {
+        let mut governor = Governor::new();
+        let (mut now, enough_for) = (Moment::from_millis(1), Duration::from_millis(5));
+        for moved in [100, 200] {
+            assert!(governor.is_limit_due(now));
+            governor.has_seen_limit(now, moved, enough_for);
+            assert!(!governor.is_limit_due(now));
+            assert_eq!(governor.deadline(), now + enough_for);
+            now = governor.deadline();
+        }
+        governor.has_seen_limit(now, 200, enough_for);
+        assert_eq!(governor.deadline(), NEVER);
+        assert!(governor.is_limit_due(now));
+    }
+
+    #[test]
+    fn the_less_is_free_the_sooner_is_the_next_look() {
+        let memory = Memory::new(64 << 20);
+        let enough = |used_mib: u64| {
+            let used_bytes = used_mib << 20;
+            memory.enough_for(Look { used_bytes, level: MemoryLevel::of(used_bytes, 64 << 20) })
+        };
+        let millis = [0, 32, 44, 54, 63, 64, 80].map(|used_mib| enough(used_mib).as_millis());
+        assert_eq!(millis, [16, 8, 5, 2, 1, 1, 1]);
     }
 
     #[test]
@@ -359,7 +455,16 @@ mod tests {
             assert_eq!(MemoryLevel::of(used, 1_000), level, "{used}");
             assert_eq!(MemoryLevel::of(used, 0), MemoryLevel::Calm);
         }
-        assert!(resident_bytes() > 1 << 20);
+    }
+
+    #[test]
+    fn what_the_process_has_for_itself_is_seen() {
+        const HELD_BYTES: usize = 64 << 20;
+        // Written to, or the system would not give any.
+        let held = std::hint::black_box(vec![1_u8; HELD_BYTES]);
+        let with = resident_bytes();
+        drop(held);
+        assert!(with >= HELD_BYTES as u64, "{with}");
     }
 
     #[test]
