@@ -147,3 +147,99 @@ pub enum RevokeError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ListenAddress;
+    use crate::{Closing, Engine, Opening, Refusal, RouteOptions, WebSocket, WebSocketServer};
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::sync::{Mutex, Weak};
+    use std::time::{Duration, Instant};
+
+    /// Where a handler of a shared socket ends.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum At {
+        Pre,
+        Server,
+        /// Leaves the socket open.
+        Left,
+        /// Leaves it open, and panics when it hears that it is gone.
+        Farewell,
+        /// Still there when the socket is gone.
+        Post,
+    }
+
+    struct Ends(At, Arc<Mutex<Vec<Weak<Visit>>>>);
+
+    fn panics() {
+        std::panic::panic_any("on purpose");
+    }
+
+    impl WebSocketServer for Ends {
+        async fn on_pre_server(&mut self, opening: &mut Opening) -> Result<(), Refusal> {
+            opening.set_shared_connection(true);
+            let visit = opening.session().map(|session| Arc::downgrade(&session.visit));
+            self.1.lock().expect("no panic").extend(visit);
+            if self.0 == At::Pre {
+                panics();
+            }
+            Ok(())
+        }
+
+        async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error> {
+            match self.0 {
+                At::Server => panics(),
+                At::Post => while ws.read(100, Duration::from_secs(60)).await.is_ok() {},
+                _ => {}
+            }
+            Ok(())
+        }
+
+        async fn on_post_server(&mut self, _: &Closing) {
+            if matches!(self.0, At::Farewell | At::Post) {
+                panics();
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_shared_socket_whose_handler_has_ended_however_it_did() {
+        let visits = Arc::new(Mutex::new(Vec::new()));
+        let mut builder = Engine::builder().listen("127.0.0.1:0".parse().expect("an address"));
+        let all = [At::Pre, At::Server, At::Left, At::Farewell, At::Post];
+        for at in all {
+            let visits = Arc::clone(&visits);
+            let make = move || Ends(at, Arc::clone(&visits));
+            let options = RouteOptions { session: true, ..RouteOptions::default() };
+            builder = builder.route_with(&format!("/{at:?}"), options, make);
+        }
+        let engine = builder.shards(1).start().expect("a kernel with io_uring");
+        let ListenAddress::Tcp(address) = engine.addresses()[0] else { unreachable!() };
+        for at in all {
+            let mut client = TcpStream::connect(address).expect("it listens");
+            let request = format!(
+                "GET /{at:?} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
+                 Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                 Sec-WebSocket-Version: 13\r\n\r\n"
+            );
+            client.write_all(request.as_bytes()).expect("it reads");
+            let status = &mut [0; 12];
+            client.read_exact(status).expect("an answer");
+            let wanted = if at == At::Pre { "500" } else { "101" };
+            assert!(status.ends_with(wanted.as_bytes()), "{at:?}");
+        }
+        let until = Instant::now() + Duration::from_secs(30);
+        let visits = visits.lock().expect("no panic");
+        assert_eq!(visits.len(), all.len());
+        for (at, visit) in all.iter().zip(visits.iter()) {
+            while visit.strong_count() > 0 {
+                assert!(Instant::now() < until, "{at:?}: its session is kept for ever");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        engine.handle().drain();
+        engine.join();
+    }
+}

@@ -91,7 +91,7 @@ impl Seats {
         }
     }
 
-    /// The handler has ended.
+    /// The handler has ended, however it did.
     pub(super) fn handle_unhandled(&self, id: SlotId, gone: bool) {
         let mut seats = self.0.borrow_mut();
         if seats.is_empty() {

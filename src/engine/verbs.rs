@@ -301,20 +301,20 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         let mut state = self.state();
-        if state.flags.has(Flag::Shared) && !matches!(state.phase, Phase::Gone) {
+        let gone = matches!(state.phase, Phase::Gone);
+        self.core.seats.handle_unhandled(state.id, gone);
+        if state.flags.has(Flag::Shared) && !gone {
             if let Some(shared) = self.core.shared.borrow_mut().find_mut(state.id.slot) {
                 shared.flags.serving = false;
             }
             // What it had in hands is gone with it.
-            state.take_back(&self.core);
-            return;
+            return state.take_back(&self.core);
         }
         if state.talk.inbox.messages() > 0 || state.talk.strain.is_some() {
             state.talk.inbox = Inbox::new();
             // Nor has it anything in hands.
             state.has_written(&self.core);
         }
-        self.core.seats.handle_unhandled(state.id, matches!(state.phase, Phase::Gone));
     }
 }
 
