@@ -122,7 +122,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "timeouts.stall_ms",
         Kind::Integer(1, DAY_MS),
-        "Milliseconds in which the peer takes something of what was sent (over TCP: TCP_USER_TIMEOUT). Passed: cut.",
+        "Milliseconds in which the peer takes something of what was sent. Passed: cut.",
     ),
     key(
         "timeouts.message_ms",

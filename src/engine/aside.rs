@@ -43,6 +43,21 @@ pub(super) struct Aside {
     pub(super) unsent_bytes: u64,
 }
 
+impl Aside {
+    /// Whether nothing is in it of a connection that is open.
+    fn is_empty(&self) -> bool {
+        self.waker.is_none()
+            && self.opening.is_none()
+            && self.ended.is_none()
+            && self.carried == Tally::default()
+            && self.progress == Progress::default()
+            && self.ends_by.is_none()
+            && self.hung_up.is_none()
+            && !self.reset
+            && self.unsent_bytes == 0
+    }
+}
+
 impl Connection {
     /// The aside, to put something into it.
     pub(super) fn aside_mut(&mut self) -> &mut Aside {
@@ -73,10 +88,15 @@ impl Connection {
         let Some(aside) = &mut self.aside else { return Vec::new() };
         let early = std::mem::take(&mut aside.early);
         aside.head = RequestReader::new();
-        if aside.waker.is_none() && aside.ended.is_none() && aside.carried == Tally::default() {
+        self.drop_empty_aside();
+        early
+    }
+
+    /// Gives the box back if nothing is in it; once the handshake is answered.
+    pub(super) fn drop_empty_aside(&mut self) {
+        if self.aside.as_ref().is_some_and(|aside| aside.is_empty()) {
             self.aside = None;
         }
-        early
     }
 }
 

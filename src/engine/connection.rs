@@ -145,7 +145,7 @@ impl Connection {
             self.account(core);
         }
         if self.aside.is_some() {
-            self.handle_send_answer();
+            self.handle_send_answer(core);
         }
         if self.flags.has(Flag::Writing)
             && !self.talk.outbox.is_full(core.settings.limits.outbox_high_water_bytes)

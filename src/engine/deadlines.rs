@@ -3,6 +3,7 @@
 use super::connection::{Connection, Counted, NEVER, Phase};
 use super::core::Core;
 use super::flags::Flag;
+use super::progress::Purpose;
 use crate::clock::Moment;
 use crate::proto::{CloseCode, Refusal, limits};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(super) struct HungUp {
     since: Moment,
     /// What had been done then.
     done: u32,
+    /// Whether the peer takes what is sent has been asked.
+    asked: bool,
 }
 
 /// Without Pings only those are asked who do not take what is sent.
@@ -71,19 +74,23 @@ impl Connection {
     /// Sends a Ping after silence, and gives up when nothing answers. Judged by received bytes, and
     /// by what the peer takes: while data are on their way to it, a Ping would only wait behind them.
     fn keep_alive(&mut self, core: &Core) {
-        let Some(due) = self.keep_alive_due(core) else { return };
-        let now = core.now.get();
-        if due > now {
+        if !matches!(self.phase, Phase::Open(_)) || self.is_ending() || self.is_asking() {
             return;
         }
-        if !self.flags.has(Flag::Pinged) {
+        let now = core.now.get();
+        let due = self.keep_alive_due(core).is_some_and(|due| due <= now);
+        let asked = self.flags.has(Flag::Pinged);
+        if !asked && self.look_at_sent(!due, core) || !due {
+            return;
+        }
+        if !asked {
             self.answer_by(now, core);
             self.ask_for_life(core);
         } else if core.held_up.get() == now {
             // Nobody could be heard for a while: what has come meanwhile is heard first.
             self.answer_by(now, core);
-        } else if !self.is_asking() {
-            self.ask(false, core);
+        } else {
+            self.ask(Purpose::Silence, core);
         }
     }
 
@@ -93,8 +100,18 @@ impl Connection {
         self.phase = Phase::Open(Moment::from_millis(heard).into());
     }
 
+    /// Whether the peer has ended what it has to say: it answers nothing any more, and its end has
+    /// times of its own.
+    pub(super) fn is_ending(&self) -> bool {
+        let hung_up = || self.aside.as_ref().is_some_and(|aside| aside.hung_up.is_some());
+        self.flags.has(Flag::Ending) || hung_up()
+    }
+
     fn keep_alive_due(&self, core: &Core) -> Option<Moment> {
         let Phase::Open(heard) = self.phase else { return None };
+        if self.is_ending() {
+            return None;
+        }
         let asked = self.flags.has(Flag::Pinged);
         if core.settings.timeouts.ping_interval.is_zero() && !asked && !self.talk.outbox.is_flying()
         {
@@ -125,7 +142,11 @@ impl Connection {
         let reading = self.reading.map_or(NEVER, |read| read.deadline());
         let keep_alive = self.keep_alive_due(core).unwrap_or(NEVER);
         let ending = self.verdict_due().min(self.message_due(core)).min(self.hang_up_due(core));
-        self.look_by(self.phase_deadline().min(reading).min(keep_alive).min(ending), core);
+        let sending = self.stall_due();
+        self.look_by(
+            self.phase_deadline().min(reading).min(keep_alive).min(ending).min(sending),
+            core,
+        );
     }
 
     /// A send begins on a connection at which nobody looks: somebody has to, should it not end.
@@ -146,14 +167,15 @@ impl Connection {
     /// in the time in which a silent peer is found, the connection ends.
     #[cold]
     pub(super) fn wait_for_reader(&mut self, core: &Core) {
-        let hung_up = HungUp { since: core.now.get(), done: self.done(core) };
+        let hung_up = HungUp { since: core.now.get(), done: self.done(core), asked: false };
         self.aside_mut().hung_up = Some(hung_up);
+        self.flags.clear(Flag::Pinged);
         self.look_by(self.hang_up_due(core), core);
     }
 
     /// Only an open connection waits for its reader; the others have deadlines of their own.
     fn hang_up_due(&self, core: &Core) -> Moment {
-        if !matches!(self.phase, Phase::Open(_)) {
+        if !matches!(self.phase, Phase::Open(_)) || self.is_asking() {
             return NEVER;
         }
         let Silence { before, answer } = silence(core);
@@ -165,11 +187,14 @@ impl Connection {
         if self.hang_up_due(core) > core.now.get() {
             return;
         }
-        let before = self.aside.as_ref().and_then(|aside| aside.hung_up);
-        if before.is_some_and(|before| before.done == self.done(core)) {
-            self.lose(core);
-        } else {
-            self.wait_for_reader(core);
+        let (done, flying) = (self.done(core), self.talk.outbox.is_flying());
+        match self.aside.as_mut().and_then(|aside| aside.hung_up.as_mut()) {
+            Some(before) if before.done == done && flying && !before.asked => {
+                before.asked = true;
+                self.ask(Purpose::Verdict, core);
+            }
+            Some(before) if before.done == done => self.lose(core),
+            _ => self.wait_for_reader(core),
         }
     }
 

@@ -215,7 +215,6 @@ fn make_origins_canonical(settings: &mut Settings, routes: &mut Routes) -> Resul
 fn bind(settings: &mut Settings, shards: usize) -> Result<Vec<Vec<Listener>>, BindError> {
     let send_buffer_bytes = settings.limits.socket_send_buffer_bytes;
     let bound = listener::bind(&settings.listen, shards, send_buffer_bytes)?;
-    listener::give_up_after(&bound, settings.timeouts.stall)?;
     settings.listen = bound[0].iter().map(|listener| listener.address.clone()).collect();
     Ok(bound)
 }

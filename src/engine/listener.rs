@@ -168,22 +168,6 @@ pub fn bind(
     Ok(of_shards)
 }
 
-/// Sets the time for sent bytes to be acknowledged before the kernel gives a connection up
-/// (`TCP_USER_TIMEOUT`, tcp(7)), which accepted sockets inherit. Over Unix sockets the engine keeps it.
-///
-/// # Errors
-/// The address whose socket the kernel refuses it for.
-pub fn give_up_after(of_shards: &[Vec<Listener>], stall: Duration) -> Result<(), BindError> {
-    let millis = u32::try_from(stall.as_millis()).unwrap_or(u32::MAX);
-    for listener in of_shards.iter().flatten() {
-        if let ListenAddress::Tcp(_) = listener.address {
-            sockopt::set_tcp_user_timeout(&listener.socket, millis)
-                .map_err(|errno| BindError::new(&listener.address, errno))?;
-        }
-    }
-    Ok(())
-}
-
 /// Tries until `until` to have an address that is in use.
 fn patiently<T>(
     until: Instant,

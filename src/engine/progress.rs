@@ -1,13 +1,17 @@
-//! Whether the peer takes what is sent: asked where a connection would be cut for silence, and at no
-//! other time.
+//! Whether the peer takes what is sent: asked where a connection would be cut, and where time has come
+//! anyway while a send does not end or much was sent; at no other time.
 //!
 //! Two answers are put together. A send in flight is cancelled, which tells how much of it the
 //! kernel has taken, and goes on with the rest; and the kernel says how much of what it has taken the
 //! peer's system has not acknowledged. The difference is what the peer has taken: the kernel itself
 //! takes more in steps of a megabyte. Whoever took something since the last question has made
-//! progress.
+//! progress. Over a Unix socket the kernel cannot say, and the end of the send is all there is.
+//!
+//! TCP has a time of its own for this (`TCP_USER_TIMEOUT`), which is not set: while the peer's window
+//! closes again and again, Linux counts it from the first probe of the window until all of the next
+//! 64 KiB fit into it, and cuts a peer with a small receive buffer that never stops reading.
 
-use super::connection::{Connection, Counted, Phase};
+use super::connection::{Connection, Counted, NEVER, Phase};
 use super::core::Core;
 use super::flags::Flag;
 use super::outbox::Payload;
@@ -18,22 +22,36 @@ use std::time::Duration;
 /// Bytes that may be unacknowledged because the question itself is: a Ping and a Close.
 const QUESTION_BYTES_MAX: u32 = 256;
 
+/// Who is heard of is asked about what the kernel has only if more than this was sent in all.
+const SENT_BYTES_MIN: u32 = 64 * 1024;
+
 /// What is known, and what is being asked.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub(super) struct Progress {
     asking: Asking,
+    /// Something was left when that was looked at last.
+    stalled: Option<Stalled>,
     /// What the last question has found.
     seen: Option<Seen>,
     /// No Ping was sent, because data are in its way: these are to get through instead.
     blocked: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     /// The low bits of the bytes sent so far.
     sent: u32,
     /// Bytes of them that were not acknowledged, if the kernel was asked and could tell.
     left: Option<u32>,
+}
+
+/// The peer has not taken all that was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stalled {
+    /// The low bits of the bytes that it had taken.
+    taken: u32,
+    /// By then it is to have taken more.
+    until: Moment,
 }
 
 /// Whether more was sent meanwhile than a Ping or a Close.
@@ -47,15 +65,37 @@ enum Asking {
     /// None is asked.
     #[default]
     Nothing,
-    /// To be asked when the connection is settled. The first of two only begins the time in which
-    /// something has to get through.
-    Wanted { first: bool },
+    /// To be asked when the connection is settled.
+    Wanted(Purpose),
     /// The send in flight is being cancelled.
-    Send { first: bool },
+    Send(Purpose),
     /// It has ended, and the kernel is to be asked.
-    Sent { first: bool },
+    Sent(Purpose),
     /// The kernel is being asked.
-    Kernel { first: bool },
+    Kernel(Purpose),
+}
+
+/// What a question is for. Its answer is used for nothing else: the connection may have gone on
+/// meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It begins the time in which something has to get through to a peer that is silent.
+    Asked,
+    /// That time is over.
+    Silence,
+    /// The peer is heard of, but may not take what it is sent.
+    Stall,
+    /// The peer has ended what it has to say, and its handler goes on.
+    Verdict,
+    /// The time for the end of the connection is over.
+    End,
+}
+
+impl Purpose {
+    /// Whether it matters how far the send in flight has come, whatever else is so.
+    fn is_about_the_send(self) -> bool {
+        matches!(self, Self::Stall | Self::Verdict)
+    }
 }
 
 /// What the ring is to do for a question.
@@ -75,7 +115,7 @@ impl Connection {
         if over.is_some_and(|over| over <= core.now.get()) {
             self.lose(core);
         } else {
-            self.ask(false, core);
+            self.ask(Purpose::End, core);
         }
     }
 
@@ -84,16 +124,53 @@ impl Connection {
     pub(super) fn ask_for_life(&mut self, core: &Core) {
         self.flags.set(Flag::Pinged);
         if self.talk.outbox.is_flying() {
-            self.aside_mut().progress = Progress { blocked: true, ..Progress::default() };
-            self.ask(true, core);
+            let progress = &mut self.aside_mut().progress;
+            (progress.blocked, progress.seen) = (true, None);
+            self.ask(Purpose::Asked, core);
         } else {
             self.ping(core);
         }
     }
 
+    /// Time has come to look at a connection, and nothing is wrong with it but that the peer may not
+    /// take what it is sent. `heard`: of the peer, lately; otherwise it is asked for a sign of life.
+    /// `true`: it is asked about this.
+    pub(super) fn look_at_sent(&mut self, heard: bool, core: &Core) -> bool {
+        let (now, sent) = (core.now.get(), self.low(Counted::BytesOut));
+        let much =
+            heard && (sent > SENT_BYTES_MIN || core.settings.timeouts.ping_interval.is_zero());
+        let looked_at = self.talk.outbox.is_flying() || much;
+        let stalled = self.aside.as_mut().map(|aside| &mut aside.progress.stalled);
+        match stalled {
+            Some(stalled) if !looked_at => *stalled = None,
+            Some(Some(stalled)) if stalled.until > now => return false,
+            Some(Some(stalled)) if core.held_up.get() == now => {
+                // It may have taken something that nobody could see.
+                stalled.until = now + core.settings.timeouts.stall;
+                return false;
+            }
+            _ if looked_at => self.ask(Purpose::Stall, core),
+            _ => {}
+        }
+        looked_at
+    }
+
+    /// When somebody who has not taken all that was sent is to have taken more.
+    pub(super) fn stall_due(&self) -> Moment {
+        let Phase::Open(_) = self.phase else { return NEVER };
+        if self.flags.has(Flag::Pinged) || self.is_ending() || self.is_asking() {
+            return NEVER;
+        }
+        let stalled = self.aside.as_ref().and_then(|aside| aside.progress.stalled);
+        stalled.map_or(NEVER, |stalled| stalled.until)
+    }
+
     fn ping(&mut self, core: &Core) {
         if let Some(aside) = &mut self.aside {
-            aside.progress = Progress::default();
+            aside.progress.blocked = false;
+            // What is in the way of this Ping was in that of the last.
+            let in_the_way = |seen: &Seen| seen.left.is_some_and(|left| left > QUESTION_BYTES_MAX);
+            aside.progress.seen = aside.progress.seen.filter(in_the_way);
         }
         if core.settings.timeouts.ping_interval.is_zero() {
             // Nothing is on its way, and nothing asks for an answer.
@@ -105,9 +182,12 @@ impl Connection {
         self.mark_dirty(core);
     }
 
-    /// Asks whether the peer takes what is sent.
-    pub(super) fn ask(&mut self, first: bool, core: &Core) {
-        self.aside_mut().progress.asking = Asking::Wanted { first };
+    /// Asks whether the peer takes what is sent, unless that is being asked.
+    pub(super) fn ask(&mut self, purpose: Purpose, core: &Core) {
+        let asking = &mut self.aside_mut().progress.asking;
+        if *asking == Asking::Nothing {
+            *asking = Asking::Wanted(purpose);
+        }
         self.mark_dirty(core);
     }
 
@@ -122,11 +202,13 @@ impl Connection {
         let flying = self.talk.outbox.is_flying();
         let progress = &mut self.aside.as_mut()?.progress;
         let (asking, question) = match progress.asking {
-            Asking::Wanted { first } if flying && (ending || progress.blocked) => {
-                (Asking::Send { first }, Question::CancelSend)
+            Asking::Wanted(purpose)
+                if flying && (ending || progress.blocked || purpose.is_about_the_send()) =>
+            {
+                (Asking::Send(purpose), Question::CancelSend)
             }
-            Asking::Wanted { first } | Asking::Sent { first } => {
-                (Asking::Kernel { first }, Question::Unacknowledged)
+            Asking::Wanted(purpose) | Asking::Sent(purpose) => {
+                (Asking::Kernel(purpose), Question::Unacknowledged)
             }
             _ => return None,
         };
@@ -135,23 +217,24 @@ impl Connection {
     }
 
     /// A send has ended, cancelled or not: now it is known how much of it the kernel has taken.
-    pub(super) fn handle_send_answer(&mut self) {
+    pub(super) fn handle_send_answer(&mut self, core: &Core) {
         if let Some(aside) = &mut self.aside
-            && let Asking::Send { first } = aside.progress.asking
+            && let Asking::Send(purpose) = aside.progress.asking
         {
-            aside.progress.asking = Asking::Sent { first };
+            aside.progress.asking = Asking::Sent(purpose);
+            self.mark_dirty(core);
         }
     }
 
     /// The kernel has said what is not acknowledged, if it can.
     pub(super) fn handle_unacknowledged(&mut self, bytes: Option<u32>, core: &Core) {
         let Some(aside) = &self.aside else { return };
-        if let Asking::Kernel { first } = aside.progress.asking {
-            self.handle_answer(first, bytes, core);
+        if let Asking::Kernel(purpose) = aside.progress.asking {
+            self.handle_answer(purpose, bytes, core);
         }
     }
 
-    fn handle_answer(&mut self, first: bool, left: Option<u32>, core: &Core) {
+    fn handle_answer(&mut self, purpose: Purpose, left: Option<u32>, core: &Core) {
         let sent = self.low(Counted::BytesOut);
         let closing = !matches!(self.phase, Phase::Open(_));
         let progress = &mut self.aside_mut().progress;
@@ -160,28 +243,36 @@ impl Connection {
         let counts = progress.blocked || closing;
         let little = if counts { 0 } else { QUESTION_BYTES_MAX };
         let before = progress.seen.replace(Seen { sent, left });
+        // Whether something was acknowledged meanwhile.
+        let taken = |sent_before: u32, left_before: u32, left: u32| {
+            let more = sent.wrapping_sub(sent_before);
+            i64::from(more) + i64::from(left_before) > i64::from(left)
+        };
         let moved = match (before, left) {
             (Some(Seen { sent: sent_before, left: Some(left_before) }), Some(left)) if counts => {
-                // Bytes that were acknowledged meanwhile.
-                let more = sent.wrapping_sub(sent_before);
-                i64::from(more) + i64::from(left_before) > i64::from(left)
+                taken(sent_before, left_before, left)
             }
-            (Some(Seen { left: Some(left_before), .. }), Some(left)) => left < left_before,
+            // Behind much the Ping is on its way, and the peer is there if that goes on.
+            (Some(Seen { sent: sent_before, left: Some(left_before) }), Some(left)) => {
+                left < left_before || left > little && taken(sent_before, left_before, left)
+            }
             // It is not known since when it waits: the peer has the time until the next question.
             (_, Some(left)) if left > little => true,
             // More than the Close that it is to answer.
             (before, _) => counts && before.is_some_and(|before| has_more(before.sent, sent)),
         };
-        match self.phase {
+        match (self.phase, purpose) {
             // It was in flight by chance, and the way is free.
-            Phase::Open(_)
-                if first && self.flags.has(Flag::Pinged) && self.talk.outbox.is_idle() =>
+            (Phase::Open(_), Purpose::Asked)
+                if self.flags.has(Flag::Pinged) && self.talk.outbox.is_idle() =>
             {
                 self.ping(core);
             }
-            Phase::Open(_) if !first => self.judge_silence(moved, left, core),
-            Phase::Closing(_) | Phase::Lingering(_) if !self.flags.has(Flag::Dead) => {
-                self.judge_closing(moved, left, core);
+            (Phase::Open(_), Purpose::Silence) => self.judge_silence(moved, left, core),
+            (Phase::Open(_), Purpose::Stall) => self.judge_stall(left, core),
+            (Phase::Closing(_) | Phase::Lingering(_), _) if !self.flags.has(Flag::Dead) => {
+                // What was asked before the end began says nothing about it: its time begins now.
+                self.judge_closing(moved || purpose != Purpose::End, left, core);
             }
             _ => {}
         }
@@ -223,6 +314,22 @@ impl Connection {
             self.phase = Phase::Open(core.now.get().into());
             self.reschedule(core);
         } else {
+            self.add_unsent(left.map_or(0, u64::from));
+            self.cut(core);
+        }
+    }
+
+    /// Whether the peer has taken more than when this was looked at before.
+    fn judge_stall(&mut self, left: Option<u32>, core: &Core) {
+        if self.talk.outbox.is_idle() && left.unwrap_or(0) == 0 {
+            // It has all of it.
+            self.aside_mut().progress = Progress::default();
+            return self.drop_empty_aside();
+        }
+        let taken = self.taken_bytes();
+        let until = core.now.get() + core.settings.timeouts.stall;
+        let before = self.aside_mut().progress.stalled.replace(Stalled { taken, until });
+        if before.is_some_and(|before| before.taken == taken) {
             self.add_unsent(left.map_or(0, u64::from));
             self.cut(core);
         }

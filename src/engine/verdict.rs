@@ -10,6 +10,7 @@ use super::connection::{Closer, Connection, Counted, Ended, Phase};
 use super::core::Core;
 use super::flags::Flag;
 use super::outbox::Payload;
+use super::progress::Purpose;
 use super::verbs::WriteFailure;
 use crate::clock::{Moment, ShortMoment};
 use crate::proto::frame::Opcode;
@@ -58,6 +59,8 @@ impl Connection {
         let pending = Pending { verdict, until: until.into(), limit, done, in_hand, asked: false };
         self.talk.verdict = Some(pending);
         self.flags.set(Flag::Ending);
+        // It was heard of, and from now on this is what is looked at.
+        self.flags.clear(Flag::Pinged);
         self.mark_dirty(core);
     }
 
@@ -117,7 +120,7 @@ impl Connection {
         if pending.done == done && flying && !asked && !over {
             // A send tells at its end how far it has come, or when it is asked.
             pending.asked = true;
-            self.ask(true, core);
+            self.ask(Purpose::Verdict, core);
             return false;
         }
         let goes_on = pending.done != done && !over;

@@ -121,8 +121,7 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(25);
 pub const PONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time in which the peer takes something of what was sent: as long as silence the other way lasts,
-/// [`PING_INTERVAL`] and [`PONG_TIMEOUT`]. Over TCP the kernel keeps it (`TCP_USER_TIMEOUT`,
-/// tcp(7)). Passed: cut.
+/// [`PING_INTERVAL`] and [`PONG_TIMEOUT`]. Passed: cut.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Time in which a message that has begun ends, or grows by [`MESSAGE_GROWTH_BYTES_MIN`]: a byte now

@@ -56,9 +56,6 @@ pub struct SimOptions {
     pub window_bytes: usize,
     /// The send buffer of a connection.
     pub send_buffer_bytes: usize,
-    /// Time after which a connection breaks whose peer takes nothing of what was sent
-    /// (`TCP_USER_TIMEOUT`, tcp(7)).
-    pub user_timeout_ms: u64,
     /// A violation panics; otherwise it is recorded.
     pub strict: bool,
     /// What goes wrong.
@@ -79,7 +76,6 @@ impl Default for SimOptions {
             send_waitall: true,
             window_bytes: 64 * 1024,
             send_buffer_bytes: 64 * 1024,
-            user_timeout_ms: 30_000,
             strict: true,
             faults: Faults::none(),
         }
@@ -101,7 +97,6 @@ impl SimOptions {
             send_waitall: dice.chance(700),
             window_bytes: dice.pick(&[2_048, 16 * 1024, 128 * 1024]),
             send_buffer_bytes: dice.pick(&[1_024, 16 * 1024, 256 * 1024]),
-            user_timeout_ms: 30_000,
             strict: true,
             faults: Faults::from_dice(&mut dice),
         }

@@ -1,11 +1,11 @@
 //! How conversations go on and end where time is all that happens: one peer, and a clock that leaps.
 
 use crate::frames::{frame, server_frame};
-use crate::wire::{BINARY, CLOSE, FIN, TEXT};
+use crate::wire::{BINARY, CLOSE, FIN, PING, PONG, TEXT};
 use ringwire::clock::Moment;
 use ringwire::engine::SimulatedEngine;
-use ringwire::ring::sim::{PeerId, SimNet, SimOptions, SimRing};
-use ringwire::{Engine, Error, Opening, Refusal, WebSocket, WebSocketServer};
+use ringwire::ring::sim::{PeerId, PeerRate, SimNet, SimOptions, SimRing};
+use ringwire::{Engine, Error, Opening, Refusal, Settings, WebSocket, WebSocketServer};
 use std::time::Duration;
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: sim.example\r\nUpgrade: websocket\r\n\
@@ -21,6 +21,12 @@ enum Part {
     Leaves(u32),
     /// Never decides about the request.
     Hesitates,
+    /// Says so many bytes, and reads until the end.
+    Says(usize),
+    /// Reads nothing and waits for ever.
+    Idles,
+    /// Reads one message, says so many bytes in pieces of 20,000, and reads on.
+    Answers(usize),
 }
 
 impl WebSocketServer for Part {
@@ -40,6 +46,18 @@ impl WebSocketServer for Part {
                 }
             }
             Self::Hesitates => {}
+            Self::Says(bytes) => {
+                ws.write(vec![7; bytes]).await?;
+                while ws.read(usize::MAX, LONG).await.is_ok() {}
+            }
+            Self::Idles => std::future::pending::<()>().await,
+            Self::Answers(bytes) => {
+                ws.read(usize::MAX, LONG).await?;
+                for _ in 0..bytes / 20_000 {
+                    ws.write(vec![7; 20_000]).await?;
+                }
+                while ws.read(usize::MAX, LONG).await.is_ok() {}
+            }
         }
         Ok(())
     }
@@ -56,7 +74,11 @@ struct Bench {
 impl Bench {
     /// The peer asks for an upgrade and says `more`.
     fn new(part: Part, more: &[u8]) -> Self {
-        let mut ring = SimRing::new(1, SimOptions::default());
+        Self::with(part, Settings::default(), SimOptions::default(), more)
+    }
+
+    fn with(part: Part, settings: Settings, options: SimOptions, more: &[u8]) -> Self {
+        let mut ring = SimRing::new(1, options);
         // The bell rings every second, so that an engine that sleeps comes back.
         let (bell, mut next_ms) = (ring.doorbell(), 0);
         ring.set_driver(move |net| {
@@ -67,7 +89,7 @@ impl Bench {
             Some(Moment::from_millis(next_ms))
         });
         let net = ring.net();
-        let engine = Engine::builder().route("/", move || part).simulate(ring);
+        let engine = Engine::builder().settings(settings).route("/", move || part).simulate(ring);
         let peer = net.connect(0);
         net.peer_write(peer, &[UPGRADE.as_bytes(), more].concat());
         Self { engine, net, peer, said: Vec::new(), turns: 0 }
@@ -126,4 +148,131 @@ fn who_has_hung_up_before_it_is_answered_costs_nothing_meanwhile() {
     bench.run_to_ms(130_000);
     // One a second is the test's.
     assert!(bench.turns - before < 300, "{} batches", bench.turns - before);
+}
+
+/// As over a Unix socket, where the kernel cannot say what is acknowledged; and as over TCP.
+fn kernels() -> [SimOptions; 2] {
+    [1_000, 0].map(|permille| {
+        let mut options = SimOptions::default();
+        options.faults.unacknowledged_unknown = permille;
+        options
+    })
+}
+
+fn without_pings() -> Settings {
+    let mut settings = Settings::default();
+    settings.timeouts.ping_interval = Duration::ZERO;
+    settings
+}
+
+/// What it says moves nothing that it is sent.
+#[test]
+fn a_peer_that_talks_and_takes_nothing_is_cut() {
+    for (options, settings) in kernels().into_iter().flat_map(|options| {
+        [Settings::default(), without_pings()].map(|settings| (options.clone(), settings))
+    }) {
+        let mut bench = Bench::with(Part::Says(1_000_000), settings, options, b"");
+        bench.net.peer_set_rate(bench.peer, PeerRate::Stalled);
+        for second in (0..200).step_by(3) {
+            bench.net.peer_write(bench.peer, &frame(FIN | TEXT, b"and so on"));
+            bench.run_to_ms(second * 1_000);
+        }
+        assert_eq!(bench.engine.population(), (0, 0), "it is still there");
+        assert_eq!(bench.engine.totals().truncated, 1);
+    }
+}
+
+/// What is with the kernel alone counts as well where the kernel can tell.
+#[test]
+fn a_peer_that_talks_and_takes_nothing_of_what_the_kernel_has_is_cut() {
+    let options = SimOptions { send_buffer_bytes: 1 << 20, ..SimOptions::default() };
+    let mut bench = Bench::with(Part::Says(300_000), Settings::default(), options, b"");
+    bench.net.peer_set_rate(bench.peer, PeerRate::Stalled);
+    for second in (0..200).step_by(3) {
+        bench.net.peer_write(bench.peer, &frame(FIN | TEXT, b"and so on"));
+        bench.run_to_ms(second * 1_000);
+    }
+    assert_eq!(bench.engine.population(), (0, 0), "it is still there");
+    assert_eq!(bench.engine.totals().truncated, 1);
+}
+
+/// Slower than any buffer of the way, for an hour.
+#[test]
+fn a_peer_that_takes_little_by_little_is_not_cut_whether_it_talks_or_not() {
+    for (pongs, options) in [(true, 0), (true, 1), (false, 0), (false, 1)] {
+        let options = kernels()[options].clone();
+        let mut bench = Bench::with(Part::Says(7_000_000), Settings::default(), options, b"");
+        bench.net.peer_set_rate(bench.peer, PeerRate::BytesPerMs(2));
+        for second in (0..3_400).step_by(9) {
+            if pongs {
+                bench.net.peer_write(bench.peer, &frame(FIN | PONG, b""));
+            }
+            bench.run_to_ms(second * 1_000);
+        }
+        assert!(bench.said.len() > 6_000_000, "{} bytes", bench.said.len());
+        assert_eq!(bench.engine.population().0, 1, "it was cut");
+    }
+}
+
+/// Asked without a Ping, a peer that has taken all of it since owes nothing.
+#[test]
+fn a_quiet_peer_that_was_slow_once_is_not_cut_where_there_are_no_pings() {
+    for options in kernels() {
+        for slow_ms in [18_000, 20_000, 30_000, 34_000] {
+            let part = Part::Says(300_000);
+            let mut bench = Bench::with(part, without_pings(), options.clone(), b"");
+            bench.net.peer_set_rate(bench.peer, PeerRate::Stalled);
+            bench.run_to_ms(slow_ms);
+            bench.net.peer_set_rate(bench.peer, PeerRate::Instant);
+            bench.run_to_ms(10_000_000);
+            assert_eq!(bench.engine.population().0, 1, "cut after {slow_ms} ms");
+            assert!(bench.said.len() > 300_000);
+        }
+    }
+}
+
+/// It can answer no Ping any more, and is slow; what it said may be read or not.
+#[test]
+fn a_peer_that_takes_slowly_behind_its_fin_gets_all_of_it() {
+    for unread in [0, 300] {
+        let said =
+            [frame(FIN | TEXT, b"tell me"), frame(FIN | TEXT, &[b'x'; 1_000]).repeat(unread)];
+        let options = SimOptions { send_buffer_bytes: 1 << 20, ..SimOptions::default() };
+        let part = Part::Answers(400_000);
+        let mut bench = Bench::with(part, Settings::default(), options, &said.concat());
+        bench.net.peer_set_rate(bench.peer, PeerRate::BytesPerMs(4));
+        bench.run_to_ms(10);
+        bench.net.peer_shutdown(bench.peer);
+        bench.run_to_ms(115_000);
+        let frames = bench.frames();
+        let answers = frames.iter().filter(|(first, _)| *first == FIN | BINARY).count();
+        assert_eq!(answers, 20, "{unread} unread");
+        assert!(frames.iter().all(|(first, _)| *first != FIN | PING), "it was asked");
+        assert_eq!(bench.engine.population(), (0, 0), "{unread} unread");
+        assert_eq!(bench.engine.totals().truncated, 0);
+    }
+}
+
+/// A Close behind what nobody reads is not seen; the connection ends all the same.
+#[test]
+fn a_full_inbox_that_nobody_reads_does_not_outlive_its_peer() {
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Then {
+        Fin,
+        Reset,
+        Vanishes,
+    }
+    for then in [Then::Fin, Then::Reset, Then::Vanishes] {
+        let said = [frame(FIN | TEXT, &[b'x'; 1_000]).repeat(300), frame(FIN | CLOSE, b"")];
+        let mut bench = Bench::new(Part::Idles, &said.concat());
+        bench.run_to_ms(40_000);
+        assert_eq!(bench.engine.population(), (1, 1));
+        match then {
+            Then::Fin => bench.net.peer_shutdown(bench.peer),
+            Then::Reset => bench.net.peer_reset(bench.peer),
+            Then::Vanishes => bench.net.peer_set_rate(bench.peer, PeerRate::Stalled),
+        }
+        bench.run_to_ms(160_000);
+        assert_eq!(bench.engine.population().0, 0, "{then:?}");
+    }
 }

@@ -90,7 +90,6 @@ fn an_address_that_becomes_free_in_time_is_had() {
 fn accepted_sockets_inherit_the_options() {
     for shards in [1, 2] {
         let listeners = bind(&[tcp("127.0.0.1:0")], shards, 0).expect("a free port");
-        give_up_after(&listeners, Duration::from_secs(7)).expect("sockets");
         let address = port_of(&listeners[0][0]);
         // Each connect goes to one of the shards; the peer's own options stay as they were.
         let client = TcpStream::connect(address).expect("somebody listens");
@@ -104,7 +103,8 @@ fn accepted_sockets_inherit_the_options() {
         assert_eq!(sockopt::socket_keepalive(&accepted), Ok(true));
         assert_eq!(sockopt::tcp_keepidle(&accepted), Ok(KEEPALIVE_IDLE));
         assert_eq!(sockopt::tcp_keepintvl(&accepted), Ok(KEEPALIVE_INTERVAL));
-        assert_eq!(sockopt::tcp_user_timeout(&accepted), Ok(7_000));
+        // It would cut who reads slowly out of a small buffer.
+        assert_eq!(sockopt::tcp_user_timeout(&accepted), Ok(0));
     }
 }
 

@@ -147,7 +147,6 @@ impl Kernel {
     pub(super) fn peer_takes(&mut self, socket: usize, rate: PeerRate) {
         let place = &mut self.sockets[socket];
         place.rate = rate;
-        place.taken_ms = self.now_ms;
         self.wake_drain(socket);
         self.wake_send(socket);
     }

@@ -136,8 +136,6 @@ pub(super) enum Event {
     Hangup(usize),
     /// The peer takes what was sent.
     Drain(usize),
-    /// Look whether the peer has taken anything.
-    Watch(usize),
     /// Post the completion of an operation that is done.
     Post(u64),
     /// A cancel reaches an operation.
@@ -243,7 +241,6 @@ impl Kernel {
                 Event::Send(socket) => self.check_send(socket),
                 Event::Hangup(socket) => self.check_hangup(socket),
                 Event::Drain(socket) => self.drain(socket),
-                Event::Watch(socket) => self.watch(socket),
                 Event::Post(operation) => {
                     let decided = self.operations.get_mut(&operation).map(|op| op.decided.take());
                     let result = decided.flatten().expect("a delayed completion has a result");

@@ -85,13 +85,7 @@ impl Kernel {
                 let delay_ms = self.dice.between(1, 16) as u64;
                 self.later(delay_ms, Event::Drain(socket));
             }
-            PeerRate::BytesPerMs(_) => {}
-            PeerRate::Stalled if !place.watching => {
-                place.watching = true;
-                place.taken_ms = self.now_ms;
-                self.later(self.options.user_timeout_ms, Event::Watch(socket));
-            }
-            PeerRate::Stalled => {}
+            PeerRate::BytesPerMs(_) | PeerRate::Stalled => {}
         }
     }
 
@@ -100,26 +94,9 @@ impl Kernel {
         let place = &mut self.sockets[socket];
         place.draining = false;
         if let PeerRate::BytesPerMs(bytes) = place.rate {
-            place.taken_ms = self.now_ms;
             place.drain(bytes as usize * lump_ms);
         }
         self.wake_drain(socket);
         self.wake_send(socket);
-    }
-
-    /// Breaks the connection of a peer that has taken nothing for too long.
-    pub(super) fn watch(&mut self, socket: usize) {
-        let place = &mut self.sockets[socket];
-        place.watching = false;
-        if place.rate != PeerRate::Stalled || place.sending.is_empty() || place.dead {
-            return;
-        }
-        let due_ms = place.taken_ms + self.options.user_timeout_ms;
-        if due_ms <= self.now_ms {
-            self.break_with(socket, Errno::TIMEDOUT);
-        } else {
-            place.watching = true;
-            self.later(due_ms - self.now_ms, Event::Watch(socket));
-        }
     }
 }

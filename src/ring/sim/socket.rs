@@ -30,8 +30,6 @@ pub(super) struct Socket {
     pub(super) sending: VecDeque<u8>,
     pub(super) send_buffer_bytes: usize,
     pub(super) rate: PeerRate,
-    /// When the peer last took something, or the send buffer was empty.
-    pub(super) taken_ms: u64,
     /// What the peer's side has taken.
     pub(super) delivered: Vec<u8>,
     /// The server's FIN has reached the peer.
@@ -61,7 +59,6 @@ pub(super) struct Socket {
     pub(super) checking_send: bool,
     pub(super) checking_hangup: bool,
     pub(super) draining: bool,
-    pub(super) watching: bool,
 }
 
 impl Socket {

@@ -41,23 +41,6 @@ fn a_send_goes_on_when_the_peer_takes_again() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_given_up() {
-    let options = SimOptions { send_buffer_bytes: 1_000, ..SimOptions::default() };
-    let (mut ring, net, peer) = connected(23, options);
-    send(&mut ring, &[1; 5_000]);
-    net.peer_set_rate(peer, PeerRate::BytesPerMs(1));
-    let until = ring.now() + std::time::Duration::from_millis(3_000);
-    ring.submit_and_wait(Some(until)).unwrap();
-    assert!(ring.next_completion().is_none(), "slow is not dead");
-    net.peer_set_rate(peer, PeerRate::Stalled);
-    ring.submit_and_wait(None).unwrap();
-    let waited = ring.now().since(until);
-    assert_eq!(waited.as_millis(), 30_000);
-    assert!(matches!(ring.next_completion().unwrap().outcome, Outcome::Sent(1_000..5_000, _)));
-    assert_eq!(net.peer_state(peer).broken, Some(Errno::TIMEDOUT));
-}
-
-#[test]
 fn a_send_without_waitall_is_short() {
     let options =
         SimOptions { send_buffer_bytes: 1_000, send_waitall: false, ..SimOptions::default() };
