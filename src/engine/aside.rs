@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::deadlines::HungUp;
 use super::ended::{Ended, Tally};
 use super::progress::Progress;
+use super::rest::Rest;
 use super::verbs::Port;
 use crate::clock::Moment;
 use crate::proto::RequestReader;
@@ -33,6 +34,8 @@ pub(super) struct Aside {
     pub(super) carried: Tally,
     /// Whether the peer takes what is sent, where that has been asked.
     pub(super) progress: Progress,
+    /// What the kernel still has at the end, once that is all that is waited for.
+    pub(super) rest: Option<Rest>,
     /// When the end of the connection is to be over, once it has begun.
     pub(super) ends_by: Option<Moment>,
     /// Since when it is known, without reading, that the peer has sent FIN.

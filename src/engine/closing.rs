@@ -36,7 +36,10 @@ impl Connection {
             self.end_by_verdict(core);
         }
         self.end(Ended::lost(), core);
-        self.flags.set(Flag::Dead);
+        if !self.flags.has(Flag::Dead) {
+            self.flags.set(Flag::Dead);
+            self.add_unsent(self.rest_bytes());
+        }
         self.drop_outbox();
         self.mark_dirty(core);
     }

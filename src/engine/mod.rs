@@ -54,6 +54,7 @@ mod registry;
 mod remains;
 mod remote;
 mod resources;
+mod rest;
 mod room;
 mod routes;
 mod scan;

@@ -22,8 +22,9 @@ use std::time::Duration;
 /// Bytes that may be unacknowledged because the question itself is: a Ping and a Close.
 const QUESTION_BYTES_MAX: u32 = 256;
 
-/// Who is heard of is asked about what the kernel has only if more than this was sent in all.
-const SENT_BYTES_MIN: u32 = 64 * 1024;
+/// Who is heard of, or could be closed, is asked about what the kernel has only if more than this was
+/// sent in all.
+pub(super) const SENT_BYTES_MIN: u32 = 64 * 1024;
 
 /// What is known, and what is being asked.
 #[derive(Default, PartialEq, Eq)]
@@ -270,6 +271,7 @@ impl Connection {
             }
             (Phase::Open(_), Purpose::Silence) => self.judge_silence(moved, left, core),
             (Phase::Open(_), Purpose::Stall) => self.judge_stall(left, core),
+            (Phase::Lingering(_), _) if self.has_rest() => self.judge_rest(moved, left, core),
             (Phase::Closing(_) | Phase::Lingering(_), _) if !self.flags.has(Flag::Dead) => {
                 // What was asked before the end began says nothing about it: its time begins now.
                 self.judge_closing(moved || purpose != Purpose::End, left, core);
@@ -333,6 +335,11 @@ impl Connection {
             self.add_unsent(left.map_or(0, u64::from));
             self.cut(core);
         }
+    }
+
+    /// Bytes that were not acknowledged when that was asked last.
+    pub(super) fn left_bytes(&self) -> u32 {
+        self.aside.as_ref().and_then(|aside| aside.progress.seen?.left).unwrap_or(0)
     }
 
     /// The low bits of how many bytes the peer has taken, as far as that is known.

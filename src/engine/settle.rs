@@ -9,6 +9,7 @@ use super::flags::{Flag, Flags};
 use super::pace::Rota;
 use super::progress::Question;
 use super::registry::{Held, Receive, Slot, SlotId, Teardown};
+use super::rest::Rest;
 use super::room::Room;
 use super::shard::Shard;
 use crate::ring::{Operation, Ring, Submission, Token};
@@ -67,7 +68,7 @@ impl<R: Ring> Shard<R> {
             held.pace.end_batch();
             return;
         }
-        submit.finish(held, connection);
+        submit.finish(held, connection, &self.core);
         connection.talk.rest();
         if connection.flags.has(Flag::Dead) {
             submit.tear_down(held, connection);
@@ -214,7 +215,7 @@ impl<R: Ring> Submit<'_, R> {
 
     /// Once everything is sent, declares the socket dead if the peer has said that it is done, and
     /// sends FIN otherwise.
-    fn finish(&mut self, held: &mut Held, connection: &mut Connection) {
+    fn finish(&mut self, held: &mut Held, connection: &mut Connection, core: &Core) {
         if !matches!(connection.phase, Phase::Lingering(_))
             || !connection.talk.outbox.is_idle()
             || held.sending
@@ -226,8 +227,13 @@ impl<R: Ring> Submit<'_, R> {
         // which sends FIN as well, loses none of its bytes; a shutdown would go through a worker
         // thread of the kernel.
         if connection.flags.has(Flag::EndOfStream) || connection.flags.has(Flag::CloseReceived) {
-            connection.flags.set(Flag::Dead);
-        } else if !held.finished {
+            match connection.look_at_rest(core) {
+                Rest::Nothing => return connection.flags.set(Flag::Dead),
+                Rest::Asked => return self.ask(held, connection),
+                Rest::Some { .. } => {}
+            }
+        }
+        if !held.finished {
             self.push(held, Operation::Shutdown, Submission::ShutdownWrite);
             held.finished = true;
         }

@@ -253,6 +253,36 @@ fn a_peer_that_takes_slowly_behind_its_fin_gets_all_of_it() {
     }
 }
 
+/// All of it is in the kernel when the peer has said that it is done.
+#[test]
+fn a_connection_is_closed_when_the_peer_has_what_it_was_sent_or_it_is_told() {
+    for (end, known) in [("fin", true), ("close", true), ("fin", false)] {
+        for resets in [false, true] {
+            let mut options = SimOptions { send_buffer_bytes: 1 << 20, ..SimOptions::default() };
+            options.faults.unacknowledged_unknown = if known { 0 } else { 1_000 };
+            let part = Part::Says(500_000);
+            let mut bench = Bench::with(part, Settings::default(), options, b"");
+            bench.net.peer_set_rate(bench.peer, PeerRate::BytesPerMs(10));
+            bench.run_to_ms(1_000);
+            match end {
+                "fin" => bench.net.peer_shutdown(bench.peer),
+                _ => drop(bench.net.peer_write(bench.peer, &frame(FIN | CLOSE, b""))),
+            }
+            bench.run_to_ms(20_000);
+            assert!(bench.said.len() < 300_000, "it was to be slow");
+            assert_eq!(bench.engine.population().0, u32::from(known), "closed too soon");
+            if resets {
+                bench.net.peer_reset(bench.peer);
+            }
+            bench.run_to_ms(80_000);
+            assert_eq!(bench.engine.population(), (0, 0), "{end}: it stays");
+            let cut = u64::from(known && resets);
+            assert_eq!(bench.engine.totals().truncated, cut, "{end} {known} {resets}");
+            assert!(resets || bench.said.len() > 500_000);
+        }
+    }
+}
+
 /// A Close behind what nobody reads is not seen; the connection ends all the same.
 #[test]
 fn a_full_inbox_that_nobody_reads_does_not_outlive_its_peer() {

@@ -166,7 +166,8 @@ impl Kernel {
             }
             (Request::Unacknowledged, Some(socket)) => {
                 let known = !self.dice.chance(self.faults.unacknowledged_unknown);
-                let bytes = u32::try_from(self.sockets[socket].sending.len()).ok();
+                let place = &self.sockets[socket];
+                let bytes = u32::try_from(place.sending.len() + place.lost_bytes).ok();
                 self.complete(id, Answer::Unacknowledged(bytes.filter(|_| known)));
             }
             (Request::ResetOnClose, Some(socket)) => {

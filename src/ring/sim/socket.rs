@@ -28,6 +28,8 @@ pub(super) struct Socket {
 
     /// The server's send buffer.
     pub(super) sending: VecDeque<u8>,
+    /// Bytes that were in it when the connection went: nobody will ever acknowledge them.
+    pub(super) lost_bytes: usize,
     pub(super) send_buffer_bytes: usize,
     pub(super) rate: PeerRate,
     /// What the peer's side has taken.
@@ -106,6 +108,7 @@ impl Socket {
             self.dead = true;
             self.error = Some(errno);
             self.written.clear();
+            self.lost_bytes = self.sending.len();
             self.sending.clear();
         }
     }
