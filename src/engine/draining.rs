@@ -106,8 +106,6 @@ impl<R: Ring> Shard<R> {
             }
         }
         self.drain = Some(drain);
-        // Each batch may be the last.
-        self.core.chores.set(true);
     }
 
     /// Tells some connections that the server is going away.

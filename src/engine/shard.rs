@@ -198,6 +198,10 @@ impl<R: Ring> Shard<R> {
             self.read_to_write.record(self.ring.now_ns().saturating_sub(from_ns));
         }
         self.drained = self.is_drained();
+        if self.drain.is_some() {
+            // Each batch may be the last.
+            self.core.chores.set(true);
+        }
         self.chores_due = self.next_chore(now);
     }
 

@@ -33,7 +33,7 @@ impl<R: Ring> Shard<R> {
         if let Some(drain) = &self.drain {
             next = next.min(drain.next());
         }
-        if !self.core.later.is_empty() {
+        if !self.core.later.is_empty() || self.core.account.has_news() {
             next = now;
         }
         next.min(self.core.shared.borrow().remains.due())

@@ -30,6 +30,8 @@ pub struct Report {
     pub virtual_ms: u64,
     pub deaths: u64,
     pub leases: u64,
+    /// Runs whose drain was at its last limit before everything was quiet.
+    pub cut_short: u64,
     pub totals: Totals,
 }
 
@@ -41,6 +43,7 @@ impl Report {
         self.virtual_ms += other.virtual_ms;
         self.deaths += other.deaths;
         self.leases += other.leases;
+        self.cut_short += other.cut_short;
         self.totals += other.totals;
     }
 }
@@ -71,7 +74,10 @@ pub fn run(seed: u64) -> Report {
     let drained = run.until_all_are_over(drains_at_ms);
     run.net.stop_faults();
     run.settle(drained);
-    run.check();
+    let cut_short = run.is_cut_short();
+    if !cut_short {
+        run.check();
+    }
     let echoes = run.clients.borrow().iter().map(Client::echoes).sum();
     let mut report = Report {
         trace: run.net.trace_hash(),
@@ -81,6 +87,7 @@ pub fn run(seed: u64) -> Report {
         virtual_ms: run.net.now().as_millis(),
         deaths: 0,
         leases: 0,
+        cut_short: cut_short.into(),
         totals: run.engine.totals(),
     };
     (report.deaths, report.leases) = run.end().counts();
@@ -220,14 +227,15 @@ impl Run {
         while self.turn() {}
     }
 
+    /// Whether the drain's last limit has passed before everything was quiet: the thread stalled.
+    fn is_cut_short(&self) -> bool {
+        self.net.now() >= self.drain_limit
+    }
+
     /// Everything is zero.
     fn check(&mut self) {
         let seed = self.seed;
         let totals = self.engine.totals();
-        if self.net.now() >= self.drain_limit {
-            // The drain's last limit passed before everything was quiet: the thread stalled.
-            return;
-        }
         assert_eq!(self.engine.population(), (0, 0), "seed {seed}");
         for client in self.clients.borrow_mut().iter_mut() {
             client.step(&self.net);
