@@ -57,7 +57,7 @@ impl Default for Wheel {
 impl Wheel {
     /// Adds an entry.
     pub fn schedule(&mut self, slot: u32, at: Moment) -> Moment {
-        self.timers.schedule(slot, at)
+        self.timers.schedule(slot, at, Moment::default())
     }
 
     /// When the first entry comes up, if ever.

@@ -239,7 +239,8 @@ impl Connection {
     #[inline]
     pub(super) fn look_by(&mut self, next: Moment, core: &Core) {
         if next < self.scheduled.moment() && !matches!(self.phase, Phase::Gone) {
-            self.scheduled = core.timers.borrow_mut().schedule(self.id.slot, next).into();
+            self.scheduled =
+                core.timers.borrow_mut().schedule(self.id.slot, next, core.now.get()).into();
         }
     }
 }
