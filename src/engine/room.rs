@@ -120,8 +120,11 @@ impl Connection {
             if taken > 0 && self.is_open() {
                 self.phase = Phase::Open(core.now.get().into());
             }
-            if !rest.is_empty() {
-                self.talk.strain_mut().unseen = rest;
+            let strain = self.talk.strain_mut();
+            if rest.is_empty() {
+                strain.stuck_since = None;
+            } else {
+                strain.unseen = rest;
                 self.flags.set(Flag::Paused);
             }
         }
@@ -173,13 +176,13 @@ impl Connection {
         let waits = self.reading.is_some() && !self.talk.unseen().is_empty() && self.is_open();
         if waits && until > core.now.get() {
             self.look_by(until, core);
-        } else if waits {
-            self.talk.inbox.abandon();
-            self.fail(CloseCode::TRY_AGAIN_LATER, "no room", core);
-            self.account(core);
         } else {
             self.talk.strain_mut().stuck_since = None;
-            self.talk.ease();
+            if waits {
+                self.talk.inbox.abandon();
+                self.fail(CloseCode::TRY_AGAIN_LATER, "no room", core);
+            }
+            self.account(core);
         }
     }
 
