@@ -22,8 +22,10 @@ use super::shard::Shard;
 use crate::clock::Moment;
 use crate::ring::{Ring, memory};
 use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How near the process is to its limit.
@@ -57,7 +59,13 @@ impl MemoryLevel {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     bytes_max: u64,
+    /// What the system tells of the process; kept open, for it is needed most where nothing can be
+    /// opened.
+    statm: Option<File>,
+    used_bytes: AtomicU64,
     level: AtomicU8,
+    /// How often the level has become another one.
+    changes: AtomicU32,
     /// What was cut since somebody asked.
     cut_bytes: AtomicU64,
 }
@@ -90,7 +98,7 @@ pub struct ShardMemory {
 
 impl Memory {
     pub(super) fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, ..Self::default() }
+        Self { bytes_max, statm: File::open("/proc/self/statm").ok(), ..Self::default() }
     }
 
     /// Whether there is a limit.
@@ -116,7 +124,7 @@ impl Memory {
 
     pub(super) fn status(&self) -> MemoryStatus {
         MemoryStatus {
-            resident_bytes: resident_bytes(),
+            resident_bytes: self.resident_bytes(),
             bytes_max: self.bytes_max,
             level: self.level(),
         }
@@ -124,10 +132,22 @@ impl Memory {
 
     /// Looks at the process.
     fn look(&self) -> Look {
-        let used_bytes = resident_bytes();
+        let used_bytes = self.resident_bytes();
         let level = MemoryLevel::of(used_bytes, self.bytes_max);
-        self.level.store(level as u8, Ordering::Relaxed);
+        if self.level.swap(level as u8, Ordering::Relaxed) != level as u8 {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
         Look { used_bytes, level }
+    }
+
+    /// Resident memory without what is shared with others; what it was last where the system does
+    /// not tell.
+    fn resident_bytes(&self) -> u64 {
+        let Some(used_bytes) = self.statm.as_ref().and_then(read_statm) else {
+            return self.used_bytes.load(Ordering::Relaxed);
+        };
+        self.used_bytes.store(used_bytes, Ordering::Relaxed);
+        used_bytes
     }
 
     /// What is over the mark down to which the process is to shrink, if it has reached its limit.
@@ -150,13 +170,14 @@ struct Look {
     level: MemoryLevel,
 }
 
-/// Resident memory without what is shared with others; 0 where the system does not tell.
-fn resident_bytes() -> u64 {
+fn read_statm(statm: &File) -> Option<u64> {
+    let mut text = [0; 256];
+    let length = statm.read_at(&mut text, 0).ok()?;
     // proc_pid_statm(5): pages in all, resident, of which shared.
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mut pages = statm.split(' ').skip(1).map_while(|pages| pages.parse::<u64>().ok());
-    let own = pages.next().unwrap_or(0).saturating_sub(pages.next().unwrap_or(0));
-    own * rustix::param::page_size() as u64
+    let text = str::from_utf8(&text[..length]).ok()?;
+    let mut pages = text.split(' ').skip(1).map_while(|pages| pages.parse::<u64>().ok());
+    let own = pages.next()?.saturating_sub(pages.next()?);
+    Some(own * rustix::param::page_size() as u64)
 }
 
 /// How often the process is looked at, whoever is busy or not. A look costs some microseconds.
@@ -202,7 +223,7 @@ pub(super) fn start_watch(runtime: &tokio::runtime::Runtime, reach: &Arc<Reach>)
 /// Tells the shards how near the process is to its limit, for ever.
 async fn watch(reach: Arc<Reach>) {
     let memory = Arc::clone(&reach.memory);
-    let (mut before, mut told) = (MemoryLevel::Calm, MemoryLevel::Calm);
+    let (mut changes, mut told) = (0, MemoryLevel::Calm);
     let mut looks = 0_u32;
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
@@ -221,10 +242,12 @@ async fn watch(reach: Arc<Reach>) {
             }
         }
         let returns = level >= MemoryLevel::Tight && now_and_then;
-        if level != before || level == MemoryLevel::Over || returns {
+        // Also if a shard has seen one that was over soon, and those who asked for room then wait.
+        let changes_before =
+            std::mem::replace(&mut changes, memory.changes.load(Ordering::Relaxed));
+        if changes != changes_before || level == MemoryLevel::Over || returns {
             reach.remotes.iter().for_each(|remote| remote.send(Command::Memory));
         }
-        before = level;
     }
 }
 
@@ -329,6 +352,11 @@ impl<R: Ring> Shard<R> {
     fn look_at_limit(&mut self, now: Moment, moved: u64) {
         let before = self.core.memory.level();
         let look = self.core.memory.look();
+        if look.level != before {
+            // Whether there is room has changed.
+            self.core.account.tell();
+            self.core.chores.set(true);
+        }
         if look.level > before || look.level == MemoryLevel::Over {
             self.keep_limit(look);
         }
@@ -350,10 +378,10 @@ impl<R: Ring> Shard<R> {
         let memory = &self.core.memory;
         let over_bytes = memory.over_bytes(look) / self.core.shards.max(1) as u64;
         let due_bytes = self.governor.cuts.due(self.core.now.get(), over_bytes);
-        memory.cut_bytes.fetch_add(due_bytes, Ordering::Relaxed);
         self.governor.release_to(0, due_bytes > 0);
         if due_bytes > 0 {
-            self.shed(usize::try_from(due_bytes).unwrap_or(usize::MAX));
+            let freed = self.shed(usize::try_from(due_bytes).unwrap_or(usize::MAX));
+            memory.cut_bytes.fetch_add(freed as u64, Ordering::Relaxed);
         }
     }
 
@@ -367,8 +395,8 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Cuts those who hold most.
-    fn shed(&mut self, bytes: usize) {
+    /// Cuts those who hold most. Says how much they held.
+    fn shed(&self, bytes: usize) -> usize {
         let core = &self.core;
         let mut slots = core.slots.borrow_mut();
         let holds = |c: &Connection| (c.held_bytes(core), c.id);
@@ -388,6 +416,7 @@ impl<R: Ring> Shard<R> {
             }
         }
         count_more(&core.counters.shed, cut);
+        freed
     }
 }
 
@@ -462,7 +491,7 @@ mod tests {
         const HELD_BYTES: usize = 64 << 20;
         // Written to, or the system would not give any.
         let held = std::hint::black_box(vec![1_u8; HELD_BYTES]);
-        let with = resident_bytes();
+        let with = Memory::new(0).resident_bytes();
         drop(held);
         assert!(with >= HELD_BYTES as u64, "{with}");
     }
