@@ -4,8 +4,10 @@
 use super::launch::StartError;
 use super::settings::Settings;
 use crate::ring::{Errno, probe};
+use rustix::thread::{Pid, gettid};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -42,23 +44,27 @@ pub(crate) fn try_resources(settings: &Settings) -> Result<(), StartError> {
 ///
 /// There are not as many.
 fn try_threads(shards: usize) -> io::Result<()> {
-    let before = threads_of_process();
     let (release, wait) = channel::<()>();
     let wait = Arc::new(Mutex::new(wait));
     let mut threads = Vec::new();
+    let (tell, ids) = channel();
     // One more for the runtime.
     let started = (0..=shards).try_for_each(|_| {
         let wait = Arc::clone(&wait);
-        let waiting = move || drop(wait.lock().map(|wait| wait.recv()));
+        let tell = tell.clone();
+        let waiting = move || {
+            let _ = tell.send(gettid());
+            drop(wait.lock().map(|wait| wait.recv()));
+        };
         threads.push(thread::Builder::new().spawn(waiting)?);
         Ok(())
     });
-    drop(release);
+    drop((release, tell));
     for thread in threads {
         // It does nothing that could panic.
         let _ = thread.join();
     }
-    wait_for_threads(before);
+    ids.iter().for_each(wait_for_end);
     started
 }
 
@@ -69,20 +75,19 @@ fn try_threads(shards: usize) -> io::Result<()> {
 ///
 /// There is no thread, or it has panicked.
 pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    let before = threads_of_process();
-    let done = thread::scope(|scope| {
-        let thread = thread::Builder::new().spawn_scoped(scope, work)?;
+    let (done, id) = thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, || (work(), gettid()))?;
         thread.join().map_err(|_| io::Error::from(Errno::IO))
-    });
-    wait_for_threads(before);
-    done
+    })?;
+    wait_for_end(id);
+    Ok(done)
 }
 
-/// Waits until there are no more threads than before: one that has been joined counts against the
-/// limit for a moment more.
-fn wait_for_threads(before: usize) {
+/// Waits until a thread that was joined is gone: it counts against the limits for a moment more.
+fn wait_for_end(id: Pid) {
+    let task = format!("/proc/self/task/{id}");
     for _ in 0..PATIENCE_ROUNDS {
-        if threads_of_process() <= before {
+        if !Path::new(&task).exists() {
             break;
         }
         thread::sleep(PATIENCE);
@@ -97,22 +102,15 @@ pub(super) fn tokio_runtime() -> io::Result<tokio::runtime::Runtime> {
     catch_unwind(AssertUnwindSafe(|| builder.build())).unwrap_or_else(|_| Err(Errno::AGAIN.into()))
 }
 
-/// Threads of this process (proc_pid_status(5)); zero where nobody tells.
-fn threads_of_process() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Threads:"));
-    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn threads_that_were_tried_are_gone() {
-        assert!(threads_of_process() > 0);
         assert!(try_threads(4).is_ok());
-        let other = on_a_thread(|| thread::current().id()).expect("a thread");
-        assert_ne!(other, thread::current().id());
+        let other = on_a_thread(gettid).expect("a thread");
+        assert_ne!(other, gettid());
+        assert!(!Path::new(&format!("/proc/self/task/{other}")).exists());
     }
 }
