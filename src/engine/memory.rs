@@ -11,17 +11,12 @@
 //! If there is a limit, a task looks at the process many times a second and tells the shards; so does
 //! each shard between two batches, the more often the less is free: a busy machine may keep the task
 //! waiting, and nobody takes anything in without a batch. Each shard cuts for its part of what is too
-//! much. [`Governor`] gives back what a shard keeps after a peak, limit or not.
+//! much. [`super::governor`] gives back what a shard keeps after a peak, limit or not.
 
 use super::command::Command;
-use super::connection::{Connection, NEVER};
-use super::core::{Core, count_more};
-use super::flags::Flag;
+use super::core::Core;
 use super::reach::Reach;
-use super::shard::Shard;
-use crate::clock::Moment;
-use crate::ring::{Ring, memory};
-use std::collections::VecDeque;
+use crate::ring::memory;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -67,7 +62,7 @@ pub(super) struct Memory {
     /// How often the level has become another one.
     changes: AtomicU32,
     /// What was cut since somebody asked.
-    cut_bytes: AtomicU64,
+    pub(super) cut_bytes: AtomicU64,
 }
 
 /// How the memory of the process is.
@@ -131,7 +126,7 @@ impl Memory {
     }
 
     /// Looks at the process.
-    fn look(&self) -> Look {
+    pub(super) fn look(&self) -> Look {
         let used_bytes = self.resident_bytes();
         let level = MemoryLevel::of(used_bytes, self.bytes_max);
         if self.level.swap(level as u8, Ordering::Relaxed) != level as u8 {
@@ -151,13 +146,13 @@ impl Memory {
     }
 
     /// What is over the mark down to which the process is to shrink, if it has reached its limit.
-    fn over_bytes(&self, look: Look) -> u64 {
+    pub(super) fn over_bytes(&self, look: Look) -> u64 {
         let over_bytes = look.used_bytes.saturating_sub(self.bytes_max / 100 * 95);
         if look.level == MemoryLevel::Over { over_bytes } else { 0 }
     }
 
     /// How long what is free is enough, however fast a shard takes it.
-    fn enough_for(&self, look: Look) -> Duration {
+    pub(super) fn enough_for(&self, look: Look) -> Duration {
         let millis = self.bytes_max.saturating_sub(look.used_bytes) / TAKEN_BYTES_PER_MS;
         Duration::from_millis(millis).clamp(Duration::from_millis(1), WATCH_INTERVAL)
     }
@@ -165,9 +160,9 @@ impl Memory {
 
 /// What a look has found.
 #[derive(Clone, Copy)]
-struct Look {
+pub(super) struct Look {
     used_bytes: u64,
-    level: MemoryLevel,
+    pub(super) level: MemoryLevel,
 }
 
 fn read_statm(statm: &File) -> Option<u64> {
@@ -187,31 +182,9 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(25);
 /// receive into.
 const TAKEN_BYTES_PER_MS: u64 = 4 << 20;
 
-/// Time until what was cut is free for certain.
-const CUT_TIME: Duration = Duration::from_millis(800);
-
 /// Looks between two lines of the log, and between two times at which shards give back what they
 /// keep while memory is tight.
 const LOOKS_PER_REPORT: u32 = 10;
-
-/// What a shard has cut lately: it may not be free yet, and is not to be cut for again.
-#[derive(Default)]
-struct Cuts(VecDeque<(Moment, u64)>);
-
-impl Cuts {
-    /// What is to be cut now if the shard is over its mark by so much. Asked once a millisecond at
-    /// most.
-    fn due(&mut self, now: Moment, over_bytes: u64) -> u64 {
-        while self.0.front().is_some_and(|(at, _)| now.since(*at) >= CUT_TIME) {
-            self.0.pop_front();
-        }
-        let due = over_bytes.saturating_sub(self.0.iter().map(|(_, bytes)| bytes).sum());
-        if due > 0 {
-            self.0.push_back((now, due));
-        }
-        due
-    }
-}
 
 /// Watches the process if it has a limit.
 pub(super) fn start_watch(runtime: &tokio::runtime::Runtime, reach: &Arc<Reach>) {
@@ -256,170 +229,6 @@ pub(crate) fn tidy() {
     memory::collect();
 }
 
-/// Time between two looks of a shard at what it keeps.
-const LOOK_INTERVAL: Duration = Duration::from_secs(4);
-
-/// What a shard may keep although it is idle.
-const IDLE_KEPT_BYTES: usize = 256 * 1024;
-
-/// A shard that moves more than so many bytes between two looks has no time to tidy up, and the
-/// allocator gives back by itself.
-const BUSY_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Gives back what a shard keeps for its next use, half of it with every look while nothing needs
-/// it. Each batch after a pause brings on a look, and as many more as find something; an idle shard
-/// that keeps nothing is not woken. Where the process has a limit, it also says when to look at that.
-pub(super) struct Governor {
-    next: Moment,
-    /// Bytes moved until the last look.
-    moved: u64,
-    /// Bytes given back so far.
-    pub(super) returned_bytes: u64,
-    /// When to look at the limit. Never: after the next batch, as above.
-    limit_next: Moment,
-    limit_moved: u64,
-    cuts: Cuts,
-}
-
-impl Governor {
-    pub(super) fn new() -> Self {
-        Self {
-            next: NEVER,
-            moved: 0,
-            returned_bytes: 0,
-            limit_next: NEVER,
-            limit_moved: 0,
-            cuts: Cuts::default(),
-        }
-    }
-
-    /// When the shard is to look, whatever happens. Never: after the next batch.
-    pub(super) fn deadline(&self) -> Moment {
-        self.next.min(self.limit_next)
-    }
-
-    /// Looks if it is time, or says when to look. `moved`: bytes in and out so far.
-    pub(super) fn look(&mut self, now: Moment, moved: u64) {
-        if self.next == NEVER {
-            self.next = now + LOOK_INTERVAL;
-            return;
-        }
-        if self.next > now {
-            return;
-        }
-        let since = moved.wrapping_sub(std::mem::replace(&mut self.moved, moved));
-        let kept = memory::kept_bytes();
-        let left = if kept > IDLE_KEPT_BYTES { kept / 2 } else { kept };
-        self.release_to(left, since < BUSY_BYTES);
-        let goes_on = since > 0 || memory::kept_bytes() > IDLE_KEPT_BYTES;
-        self.next = if goes_on { now + LOOK_INTERVAL } else { NEVER };
-    }
-
-    fn is_limit_due(&self, now: Moment) -> bool {
-        self.limit_next <= now || self.limit_next == NEVER
-    }
-
-    /// The limit was looked at, and is to be again after so long, if anything moves.
-    fn has_seen_limit(&mut self, now: Moment, moved: u64, enough_for: Duration) {
-        let moves = std::mem::replace(&mut self.limit_moved, moved) != moved;
-        self.limit_next = if moves { now + enough_for } else { NEVER };
-    }
-
-    fn release_to(&mut self, bytes: usize, collects: bool) {
-        self.returned_bytes += memory::release_to(bytes) as u64;
-        if collects {
-            memory::collect();
-        }
-    }
-}
-
-impl<R: Ring> Shard<R> {
-    /// Looks after what it keeps, and at the limit, if it is time.
-    pub(super) fn look_after_memory(&mut self, now: Moment) {
-        let counters = &self.core.counters;
-        let moved = counters.bytes_in.get().wrapping_add(counters.bytes_out.get());
-        self.governor.look(now, moved);
-        let limited = self.core.memory.is_limited();
-        if limited && self.governor.is_limit_due(now) {
-            self.look_at_limit(now, moved);
-        }
-        if self.governor.next == NEVER || limited && self.governor.limit_next == NEVER {
-            // The next batch comes after a pause.
-            self.core.chores.set(true);
-        }
-    }
-
-    fn look_at_limit(&mut self, now: Moment, moved: u64) {
-        let before = self.core.memory.level();
-        let look = self.core.memory.look();
-        if look.level != before {
-            // Whether there is room has changed.
-            self.core.account.tell();
-            self.core.chores.set(true);
-        }
-        if look.level > before || look.level == MemoryLevel::Over {
-            self.keep_limit(look);
-        }
-        self.governor.has_seen_limit(now, moved, self.core.memory.enough_for(look));
-    }
-
-    /// The process comes near its limit, or no more.
-    pub(super) fn handle_memory(&mut self) {
-        let look = self.core.memory.look();
-        self.governor.release_to(0, true);
-        // Whether there is room may have changed.
-        self.core.account.tell();
-        self.core.chores.set(true);
-        self.keep_limit(look);
-    }
-
-    /// Gives back what it keeps, and cuts for its part of what the process has too much.
-    fn keep_limit(&mut self, look: Look) {
-        let memory = &self.core.memory;
-        let over_bytes = memory.over_bytes(look) / self.core.shards.max(1) as u64;
-        let due_bytes = self.governor.cuts.due(self.core.now.get(), over_bytes);
-        self.governor.release_to(0, due_bytes > 0);
-        if due_bytes > 0 {
-            let freed = self.shed(usize::try_from(due_bytes).unwrap_or(usize::MAX));
-            memory.cut_bytes.fetch_add(freed as u64, Ordering::Relaxed);
-        }
-    }
-
-    /// What it holds and keeps.
-    pub(super) fn memory_status(&self) -> ShardMemory {
-        ShardMemory {
-            growth_bytes: self.core.account.used_bytes() as u64,
-            kept_bytes: memory::kept_bytes() as u64,
-            returned_bytes: self.governor.returned_bytes,
-            pool_bytes: self.core.settings.ring.buffer_pool_bytes as u64,
-        }
-    }
-
-    /// Cuts those who hold most. Says how much they held.
-    fn shed(&self, bytes: usize) -> usize {
-        let core = &self.core;
-        let mut slots = core.slots.borrow_mut();
-        let holds = |c: &Connection| (c.held_bytes(core), c.id);
-        let mut holders: Vec<_> =
-            slots.iter_mut().map(|c| holds(c)).filter(|(held, _)| *held > 0).collect();
-        holders.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
-        let (mut cut, mut freed) = (0_u64, 0);
-        for (held, id) in holders {
-            if freed >= bytes {
-                break;
-            }
-            let Some(slot) = slots.find(id) else { continue };
-            if !slot.connection.flags.has(Flag::Dead) {
-                slot.connection.cut(core);
-                cut += 1;
-                freed += held;
-            }
-        }
-        count_more(&core.counters.shed, cut);
-        freed
-    }
-}
-
 impl Core {
     /// Whether handshakes are to be refused for want of memory.
     pub(super) fn is_memory_scarce(&self) -> bool {
@@ -430,34 +239,6 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_cut_is_not_cut_for_again_until_it_should_be_free() {
-        let mut cuts = Cuts::default();
-        let mut due = |millis, over| cuts.due(Moment::from_millis(millis), over);
-        assert_eq!([due(1, 0), due(2, 100), due(3, 100), due(10, 130)], [0, 100, 0, 30]);
-        for millis in 11..802 {
-            assert_eq!(due(millis, 130), 0, "{millis}");
-        }
-        // It had no effect.
-        assert_eq!([due(802, 130), due(803, 130), due(810, 130)], [100, 0, 30]);
-    }
-
-    #[test]
-    fn who_has_nothing_to_do_does_not_look_at_the_limit() {
-        let mut governor = Governor::new();
-        let (mut now, enough_for) = (Moment::from_millis(1), Duration::from_millis(5));
-        for moved in [100, 200] {
-            assert!(governor.is_limit_due(now));
-            governor.has_seen_limit(now, moved, enough_for);
-            assert!(!governor.is_limit_due(now));
-            assert_eq!(governor.deadline(), now + enough_for);
-            now = governor.deadline();
-        }
-        governor.has_seen_limit(now, 200, enough_for);
-        assert_eq!(governor.deadline(), NEVER);
-        assert!(governor.is_limit_due(now));
-    }
 
     #[test]
     fn the_less_is_free_the_sooner_is_the_next_look() {
@@ -494,33 +275,5 @@ mod tests {
         let with = Memory::new(0).resident_bytes();
         drop(held);
         assert!(with >= HELD_BYTES as u64, "{with}");
-    }
-
-    #[test]
-    fn an_idle_shard_gives_back_in_a_few_looks_and_sleeps_then() {
-        std::thread::spawn(|| {
-            memory::keep_buffers();
-            (0..16)
-                .map(|_| crate::ring::Buffer::with_capacity(1 << 20))
-                .collect::<Vec<_>>()
-                .into_iter()
-                .for_each(drop);
-            assert!(memory::kept_bytes() >= 16 << 20);
-            let mut governor = Governor::new();
-            let mut now = Moment::from_millis(1);
-            governor.look(now, 1 << 30);
-            let mut looks = 0;
-            while governor.deadline() != NEVER {
-                assert!(governor.deadline() > now);
-                now = governor.deadline();
-                governor.look(now, 1 << 30);
-                looks += 1;
-            }
-            assert!(looks <= 8 && now < Moment::from_millis(30_000), "{looks}");
-            assert!(memory::kept_bytes() <= IDLE_KEPT_BYTES);
-            assert!(governor.returned_bytes >= 15 << 20);
-        })
-        .join()
-        .unwrap();
     }
 }

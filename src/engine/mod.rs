@@ -30,6 +30,7 @@ mod events;
 mod executor;
 mod flags;
 mod foreign;
+mod governor;
 mod holder;
 mod ids;
 mod inbox;
