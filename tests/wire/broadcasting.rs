@@ -52,25 +52,32 @@ fn everybody_hears_everything_as_it_was_said() {
 
 #[test]
 fn what_is_said_before_a_close_or_a_fin_is_heard() {
-    const SAID: usize = 900;
-    for fin in [false, true] {
+    for (fin, said) in [(false, 1), (false, 10), (false, 900), (true, 10), (true, 900)] {
         let server = start(quick());
-        let mut members = members(&server, 3);
-        let mut last = members.pop().expect("three");
-        let said = frame(FIN | TEXT, &[b's'; 500]).repeat(SAID);
+        let mut members = members(&server, 5);
+        let mut last = members.pop().expect("five");
+        let frames = frame(FIN | TEXT, &[b's'; 500]).repeat(said);
         let close = frame(FIN | CLOSE, &close_payload(1000, b""));
-        last.send(&if fin { said } else { [said, close].concat() });
+        last.send(&if fin { frames } else { [frames, close].concat() });
         if fin {
             last.say_fin();
         }
-        // It takes what comes until its end.
-        let listener = std::thread::spawn(move || last.read_rest());
+        let speaker = std::thread::spawn(move || {
+            let mut heard = 0;
+            while let Some(frame) = last.read_frame() {
+                if frame.close_code().is_some() {
+                    break;
+                }
+                heard += 1;
+            }
+            heard
+        });
         for member in &mut members {
-            for _ in 0..SAID {
+            for _ in 0..said {
                 assert_eq!(member.read_frame().expect("a message").payload.len(), 500);
             }
         }
-        listener.join().expect("it reads");
+        assert_eq!(speaker.join().expect("it reads"), said, "who has said it, FIN: {fin}");
         drop(members);
         server.finish();
     }

@@ -59,6 +59,8 @@ struct Listener {
     /// The last round it had its turn in.
     round: u64,
     stuck: bool,
+    /// What it has said last, until it hears that itself.
+    unheard: Option<Arc<Data>>,
 }
 
 /// A member's place in the audience of its shard; given up when dropped.
@@ -106,6 +108,11 @@ impl Seat {
         Poll::Pending
     }
 
+    /// Whether it has said something that it has not heard.
+    pub(super) fn has_unheard(&self) -> bool {
+        self.audience.hearing.borrow().members[self.key].unheard.is_some()
+    }
+
     /// Says something to all: `true`; or, when something is to be delivered first, `false`.
     pub(super) fn poll_say(
         &self,
@@ -114,6 +121,8 @@ impl Seat {
         context: &Context<'_>,
     ) -> Poll<bool> {
         if self.audience.room.say(message, call, context) {
+            let unheard = Some(Arc::clone(message));
+            self.audience.hearing.borrow_mut().members[self.key].unheard = unheard;
             return Poll::Ready(true);
         }
         self.poll_heard().map(|()| false)
@@ -152,7 +161,8 @@ impl Drop for Audience {
 impl Hearing {
     fn join(&mut self, waker: Waker) -> usize {
         let next = self.first + self.log.len() as u64;
-        self.members.insert(Listener { waker, next, round: self.round, stuck: false })
+        let round = self.round;
+        self.members.insert(Listener { waker, next, round, stuck: false, unheard: None })
     }
 
     /// Returns who is to read the letterbox from now on, if that was this one.
@@ -220,7 +230,10 @@ impl Hearing {
             };
             let Some(message) = self.log.get(at as usize) else { break Poll::Ready(Ok(None)) };
             match pin!(ws.write(&**message)).poll(context) {
-                Poll::Ready(Ok(())) => listener.next += 1,
+                Poll::Ready(Ok(())) => {
+                    listener.next += 1;
+                    listener.unheard.take_if(|unheard| Arc::ptr_eq(unheard, message));
+                }
                 // Its peer is gone, and the read will say so.
                 Poll::Ready(Err(WriteError::Closed)) => break Poll::Ready(Ok(Some(Leave::Gone))),
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),

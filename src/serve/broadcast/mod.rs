@@ -13,6 +13,7 @@ use audience::Seat;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 pub(super) use room::Room;
 
@@ -58,12 +59,18 @@ async fn talk(ws: &mut WebSocket, seat: &Seat) -> Result<Leave, Error> {
         if let Some(leave) = poll_fn(|context| seat.poll_deliver(ws, context)).await? {
             return Ok(leave);
         }
+        // Who waits to read is done with what it has said, and may be taken leave of.
+        let patience = if seat.has_unheard() { Duration::ZERO } else { READ_TIMEOUT_DEFAULT };
         let said = tokio::select! {
             biased;
             () = poll_fn(|_| seat.poll_heard()) => continue,
-            said = ws.read(MESSAGE_BYTES_MAX + 1, READ_TIMEOUT_DEFAULT) => said,
+            said = ws.read(MESSAGE_BYTES_MAX + 1, patience) => said,
         };
         match said {
+            Err(ReadError::Timeout) if seat.has_unheard() => {
+                ws.port().is_at_work();
+                poll_fn(|_| seat.poll_heard()).await;
+            }
             Ok(message) if ws.at_end() && message.len() <= MESSAGE_BYTES_MAX => {
                 let message = Arc::new(message);
                 let mut call = 0;
