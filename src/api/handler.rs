@@ -85,7 +85,9 @@ pub struct Closing {
     /// Messages written.
     pub messages_out: u64,
     /// Bytes that were written and could not be sent any more, headers of frames included: the
-    /// conversation was cut. 0 if everything has gone out.
+    /// conversation was cut. 0 if everything has gone out. With [`bytes_out`](Self::bytes_out) all
+    /// that was written; where the network has ended the conversation, what the system had taken
+    /// by then counts as sent.
     pub unsent_bytes: u64,
     /// The id of a shared socket that `server` had left open: the handler that hears of its end is
     /// a new one, and knows nothing else about it. `None` otherwise.

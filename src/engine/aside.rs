@@ -44,6 +44,8 @@ pub(super) struct Aside {
     pub(super) reset: bool,
     /// Bytes that were written and not sent.
     pub(super) unsent_bytes: u64,
+    /// Those of them that the kernel had taken.
+    pub(super) unacknowledged_bytes: u64,
 }
 
 impl Aside {

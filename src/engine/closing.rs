@@ -38,7 +38,7 @@ impl Connection {
         self.end(Ended::lost(), core);
         if !self.flags.has(Flag::Dead) {
             self.flags.set(Flag::Dead);
-            self.add_unsent(self.rest_bytes());
+            self.add_unacknowledged(self.rest_bytes());
         }
         self.drop_outbox();
         self.mark_dirty(core);

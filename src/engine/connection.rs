@@ -233,7 +233,9 @@ impl Connection {
     /// What went each way.
     pub(super) fn counts(&self) -> Counts {
         let counts = self.tally.counts(self.aside.as_ref().map(|aside| &aside.carried));
-        Counts { unsent_bytes: self.unsent_bytes(), ..counts }
+        let unacknowledged = self.aside.as_ref().map_or(0, |aside| aside.unacknowledged_bytes);
+        let bytes_out = counts.bytes_out.saturating_sub(unacknowledged);
+        Counts { bytes_out, unsent_bytes: self.unsent_bytes(), ..counts }
     }
 
     /// The low bits of a count.

@@ -284,7 +284,7 @@ impl Connection {
 
     fn judge_closing(&mut self, moved: bool, left: Option<u32>, core: &Core) {
         if !moved {
-            self.add_unsent(left.map_or(0, u64::from));
+            self.add_unacknowledged(left);
             return self.lose(core);
         }
         let limit = self.aside.as_ref().and_then(|aside| aside.ends_by);
@@ -316,7 +316,7 @@ impl Connection {
             self.phase = Phase::Open(core.now.get().into());
             self.reschedule(core);
         } else {
-            self.add_unsent(left.map_or(0, u64::from));
+            self.add_unacknowledged(left);
             self.cut(core);
         }
     }
@@ -332,7 +332,7 @@ impl Connection {
         let until = core.now.get() + core.settings.timeouts.stall;
         let before = self.aside_mut().progress.stalled.replace(Stalled { taken, until });
         if before.is_some_and(|before| before.taken == taken) {
-            self.add_unsent(left.map_or(0, u64::from));
+            self.add_unacknowledged(left);
             self.cut(core);
         }
     }
@@ -347,6 +347,15 @@ impl Connection {
         match self.aside.as_ref().and_then(|aside| aside.progress.seen) {
             Some(Seen { sent, left }) => sent.wrapping_sub(left.unwrap_or(0)),
             None => self.low(Counted::BytesOut),
+        }
+    }
+
+    /// So many of the bytes that the kernel has taken nobody will get.
+    pub(super) fn add_unacknowledged(&mut self, bytes: Option<u32>) {
+        let bytes = bytes.map_or(0, u64::from);
+        self.add_unsent(bytes);
+        if let Some(aside) = &mut self.aside {
+            aside.unacknowledged_bytes += bytes;
         }
     }
 

@@ -49,11 +49,9 @@ impl Connection {
     }
 
     /// How many bytes that were when it was asked last.
-    pub(super) fn rest_bytes(&self) -> u64 {
-        match self.aside.as_ref().and_then(|aside| aside.rest) {
-            Some(Rest::Some { .. }) => self.left_bytes().into(),
-            _ => 0,
-        }
+    pub(super) fn rest_bytes(&self) -> Option<u32> {
+        let rest = self.aside.as_ref().and_then(|aside| aside.rest);
+        matches!(rest, Some(Rest::Some { .. })).then(|| self.left_bytes())
     }
 
     /// The kernel has said what is left, if it can. `moved`: the peer has taken some of it since.
