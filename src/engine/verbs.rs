@@ -183,11 +183,6 @@ impl Port {
         Ok(())
     }
 
-    /// The handler has something left to do for what it has read, although it has written since.
-    pub(crate) fn is_at_work(&self) {
-        self.state().note_in_hand(true);
-    }
-
     /// Starts the closing handshake; not if somebody has taken the socket over.
     pub(crate) fn start_close(&self, code: CloseCode, reason: &str) {
         let mut state = self.state();

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::flags::Flag;
 use super::outbox::Payload;
 use super::progress::Purpose;
-use super::verbs::WriteFailure;
+use super::verbs::{Port, WriteFailure};
 use crate::clock::{Moment, ShortMoment};
 use crate::proto::frame::Opcode;
 use crate::proto::{self, CloseCode, ProtocolError};
@@ -38,6 +38,13 @@ pub(super) struct Pending {
     in_hand: bool,
     /// Whether the peer takes what is sent has been asked.
     asked: bool,
+}
+
+impl Port {
+    /// The handler has something left to do for what it has read, although it has written since.
+    pub(crate) fn is_at_work(&self) {
+        self.state().note_in_hand(true);
+    }
 }
 
 impl Connection {
