@@ -52,35 +52,57 @@ fn everybody_hears_everything_as_it_was_said() {
 
 #[test]
 fn what_is_said_before_a_close_or_a_fin_is_heard() {
-    for (fin, said) in [(false, 1), (false, 10), (false, 900), (true, 10), (true, 900)] {
-        let server = start(quick());
-        let mut members = members(&server, 5);
-        let mut last = members.pop().expect("five");
-        let frames = frame(FIN | TEXT, &[b's'; 500]).repeat(said);
-        let close = frame(FIN | CLOSE, &close_payload(1000, b""));
-        last.send(&if fin { frames } else { [frames, close].concat() });
-        if fin {
-            last.say_fin();
+    let cases = [(false, 1, 500), (false, 10, 500), (false, 900, 500), (true, 10, 500)];
+    // More than an outbox takes at once.
+    let more = [(true, 900, 500), (false, 10, 60_000), (true, 10, 60_000)];
+    for (fin, said, bytes) in cases.into_iter().chain(more) {
+        for others_say in [0, 300] {
+            say_and_leave(fin, said, bytes, others_say);
         }
-        let speaker = std::thread::spawn(move || {
-            let mut heard = 0;
-            while let Some(frame) = last.read_frame() {
-                if frame.close_code().is_some() {
-                    break;
-                }
-                heard += 1;
-            }
-            heard
-        });
-        for member in &mut members {
-            for _ in 0..said {
-                assert_eq!(member.read_frame().expect("a message").payload.len(), 500);
-            }
-        }
-        assert_eq!(speaker.join().expect("it reads"), said, "who has said it, FIN: {fin}");
-        drop(members);
-        server.finish();
     }
+}
+
+/// One says so many messages of `bytes` and ends; two of four others say something meanwhile. All
+/// hear all of the one, who says it included.
+fn say_and_leave(fin: bool, said: usize, bytes: usize, others_say: usize) {
+    let server = start(quick());
+    let mut members = members(&server, 5);
+    let mut last = members.pop().expect("five");
+    let others = frame(FIN | TEXT, &[b'o'; 2_000]).repeat(others_say);
+    members[..2].iter_mut().for_each(|member| member.send(&others));
+    let frames = frame(FIN | TEXT, &vec![b's'; bytes]).repeat(said);
+    let close = frame(FIN | CLOSE, &close_payload(1000, b""));
+    last.send(&if fin { frames } else { [frames, close].concat() });
+    if fin {
+        last.say_fin();
+    }
+    let speaker = std::thread::spawn(move || {
+        let heard =
+            std::iter::from_fn(|| last.read_frame()).take_while(|one| one.close_code().is_none());
+        heard.filter(|one| one.payload[0] == b's').count()
+    });
+    let listeners: Vec<_> = members
+        .into_iter()
+        .map(|mut member| {
+            std::thread::spawn(move || {
+                let mut heard = (0, 0);
+                while heard != (said, 2 * others_say) {
+                    let payload = member.read_frame().expect("a message").payload;
+                    match payload[0] {
+                        b's' => heard.0 += 1,
+                        _ => heard.1 += 1,
+                    }
+                }
+                member
+            })
+        })
+        .collect();
+    let stayed: Vec<_> =
+        listeners.into_iter().map(|one| one.join().expect("it hears all")).collect();
+    let heard = speaker.join().expect("it reads");
+    assert_eq!(heard, said, "who has said it; {bytes} bytes, FIN: {fin}, others: {others_say}");
+    drop(stayed);
+    server.finish();
 }
 
 #[test]

@@ -235,7 +235,10 @@ impl Hearing {
                     listener.unheard.take_if(|unheard| Arc::ptr_eq(unheard, message));
                 }
                 // Its peer is gone, and the read will say so.
-                Poll::Ready(Err(WriteError::Closed)) => break Poll::Ready(Ok(Some(Leave::Gone))),
+                Poll::Ready(Err(WriteError::Closed)) => {
+                    listener.next = self.first + self.log.len() as u64;
+                    break Poll::Ready(Ok(Some(Leave::Gone)));
+                }
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
                 Poll::Pending => break Poll::Pending,
             }

@@ -8,7 +8,7 @@
 mod audience;
 mod room;
 
-use crate::{CloseCode, Error, READ_TIMEOUT_DEFAULT, ReadError, WebSocket, WebSocketServer};
+use crate::{CloseCode, Data, Error, READ_TIMEOUT_DEFAULT, ReadError, WebSocket, WebSocketServer};
 use audience::Seat;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -54,9 +54,35 @@ impl WebSocketServer for Member {
     }
 }
 
+/// Writes what was said. `works`: the member has something to do for what it has said, whatever it
+/// writes meanwhile.
+async fn deliver(ws: &mut WebSocket, seat: &Seat, works: bool) -> Result<Option<Leave>, Error> {
+    let delivered = poll_fn(|context| {
+        let delivered = seat.poll_deliver(ws, context);
+        if works {
+            ws.port().is_at_work();
+        }
+        delivered
+    });
+    Ok(delivered.await?)
+}
+
+/// Says something to all, also if the speaker is gone by then. While there is no room for it, what
+/// others say is heard, or they would wait too.
+async fn say(ws: &mut WebSocket, seat: &Seat, message: Arc<Data>) -> Result<Option<Leave>, Error> {
+    let (mut call, mut left) = (0, None);
+    while !poll_fn(|context| seat.poll_say(&message, &mut call, context)).await {
+        left = deliver(ws, seat, true).await?;
+        if matches!(left, Some(Leave::TooSlow)) {
+            break;
+        }
+    }
+    Ok(left)
+}
+
 async fn talk(ws: &mut WebSocket, seat: &Seat) -> Result<Leave, Error> {
     loop {
-        if let Some(leave) = poll_fn(|context| seat.poll_deliver(ws, context)).await? {
+        if let Some(leave) = deliver(ws, seat, seat.has_unheard()).await? {
             return Ok(leave);
         }
         // Who waits to read is done with what it has said, and may be taken leave of.
@@ -72,13 +98,8 @@ async fn talk(ws: &mut WebSocket, seat: &Seat) -> Result<Leave, Error> {
                 poll_fn(|_| seat.poll_heard()).await;
             }
             Ok(message) if ws.at_end() && message.len() <= MESSAGE_BYTES_MAX => {
-                let message = Arc::new(message);
-                let mut call = 0;
-                // While there is no room for it, what others say is heard, or they would wait too.
-                while !poll_fn(|context| seat.poll_say(&message, &mut call, context)).await {
-                    if let Some(leave) = poll_fn(|context| seat.poll_deliver(ws, context)).await? {
-                        return Ok(leave);
-                    }
+                if let Some(leave) = say(ws, seat, Arc::new(message)).await? {
+                    return Ok(leave);
                 }
             }
             Ok(_) => return Ok(Leave::TooLong),
