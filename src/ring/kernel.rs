@@ -233,7 +233,8 @@ impl KernelRing {
             (_, Some(errno)) => Outcome::Failed(errno),
             (Operation::Accept, None) => Outcome::Accepted(result as u32),
             (Operation::Hangup, None) => {
-                let reset = result & i32::from(libc::POLLERR | libc::POLLHUP) != 0;
+                // Both directions may be shut, or the peer of a Unix socket gone, with bytes unread.
+                let reset = result & i32::from(libc::POLLERR) != 0;
                 Outcome::HungUp { reset }
             }
             (Operation::Doorbell, None) => Outcome::Rang,

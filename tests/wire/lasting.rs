@@ -4,9 +4,7 @@
 use crate::support::raw::{BINARY, CLOSE, FIN, Raw, TEXT, close_payload, frame, upgrade};
 use crate::support::visitor::wait;
 use crate::support::{LONG, Server, eventually, on, quick, told};
-use ringwire::{
-    CloseCode, Closing, Error, ListenAddress, ReadError, Settings, WebSocket, WebSocketServer,
-};
+use ringwire::{CloseCode, Closing, Error, ReadError, Settings, WebSocket, WebSocketServer};
 use rustix::net::sockopt;
 use std::io::Read;
 use std::net::TcpStream;
@@ -269,46 +267,6 @@ fn taking_what_is_sent_is_life() {
     assert!(all.len() >= BYTES, "cut after {} bytes", all.len());
     drop(raw);
     server.finish();
-}
-
-#[test]
-fn who_takes_nothing_is_cut_over_a_unix_socket_as_well() {
-    for pings in [true, false] {
-        let path = std::env::temp_dir().join(format!("ringwire-stall-{}", std::process::id()));
-        let mut settings = quick();
-        settings.listen = vec![ListenAddress::Unix(path.clone())];
-        settings.timeouts.stall = Duration::from_millis(400);
-        if pings {
-            settings.timeouts.ping_interval = Duration::from_millis(200);
-            settings.timeouts.pong = Duration::from_millis(200);
-        }
-        let (sender, closings) = channel();
-        let server = Server::start(settings, |builder| {
-            builder.route("/", move || Told { sender: sender.clone() })
-        });
-        let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("it listens");
-        std::io::Write::write_all(&mut stream, upgrade("/", "").as_bytes()).expect("it reads");
-        assert_eq!(told(&closings).code.0, 1006, "pings: {pings}");
-        drop(stream);
-        server.finish();
-    }
-}
-
-/// Writes for ever.
-struct Told {
-    sender: Sender<Closing>,
-}
-
-impl WebSocketServer for Told {
-    async fn server(&mut self, ws: &mut WebSocket) -> Result<(), Error> {
-        loop {
-            ws.write(vec![1; 100_000]).await?;
-        }
-    }
-
-    async fn on_post_server(&mut self, closing: &Closing) {
-        self.sender.send(closing.clone()).unwrap();
-    }
 }
 
 /// Reads nothing until it is told to.
