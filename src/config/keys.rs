@@ -87,7 +87,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "limits.memory_max",
         Kind::ZeroOr(32 * MIB, 1 << 50),
-        "Bytes of memory that the process may have. 0: no limit. At 80 % nobody grows, at 90 % handshakes are refused (503), at 100 % those who hold most are cut.",
+        "Bytes of memory that the process may have. 0: no limit. At 80 % nobody grows, at 90 % handshakes are refused (503), at 95 % those who hold most are cut.",
     ),
     key(
         "limits.outbox_high_water_bytes",

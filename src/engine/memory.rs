@@ -5,7 +5,8 @@
 //!   80 %           nobody grows: reads that ask for more than an inbox and long writes wait; what
 //!                  shards keep for its next use is given back
 //!   90 %           handshakes are refused (503, Retry-After), and `readyz` says so
-//!  100 %           those who hold most are cut until 95 % are left
+//!   95 %           those who hold most are cut until 90 % are left: what is on its way does not
+//!                  wait, and the limit is to hold
 //! ```
 //!
 //! If there is a limit, a task looks at the process many times a second and tells the shards; so does
@@ -33,7 +34,7 @@ pub enum MemoryLevel {
     Tight,
     /// From 90 % on.
     Scarce,
-    /// The limit is reached.
+    /// From 95 % on: those who hold most are cut.
     Over,
 }
 
@@ -42,7 +43,7 @@ impl MemoryLevel {
         let percent = u128::from(used_bytes) * 100 / u128::from(bytes_max.max(1));
         match percent {
             _ if bytes_max == 0 => Self::Calm,
-            100.. => Self::Over,
+            95.. => Self::Over,
             90.. => Self::Scarce,
             80.. => Self::Tight,
             _ => Self::Calm,
@@ -147,7 +148,7 @@ impl Memory {
 
     /// What is over the mark down to which the process is to shrink, if it has reached its limit.
     pub(super) fn over_bytes(&self, look: Look) -> u64 {
-        let over_bytes = look.used_bytes.saturating_sub(self.bytes_max / 100 * 95);
+        let over_bytes = look.used_bytes.saturating_sub(self.bytes_max / 100 * 90);
         if look.level == MemoryLevel::Over { over_bytes } else { 0 }
     }
 
@@ -258,8 +259,8 @@ mod tests {
             (799, MemoryLevel::Calm),
             (800, MemoryLevel::Tight),
             (900, MemoryLevel::Scarce),
-            (999, MemoryLevel::Scarce),
-            (1_000, MemoryLevel::Over),
+            (949, MemoryLevel::Scarce),
+            (950, MemoryLevel::Over),
             (u64::MAX, MemoryLevel::Over),
         ] {
             assert_eq!(MemoryLevel::of(used, 1_000), level, "{used}");
