@@ -35,7 +35,7 @@ pub(super) const TABLE_SLOTS_MAX: u64 = 1 << 20;
 
 /// How long memory that fits into the limit and is refused is asked for again: the memory of a ring
 /// that is closed, also by the end of a process that was killed, is charged for some time after.
-const MEMORY_TIMEOUT: Duration = Duration::from_secs(2);
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The limits of this process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
