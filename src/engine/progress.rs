@@ -137,9 +137,9 @@ impl Connection {
     /// take what it is sent. `heard`: of the peer, lately; otherwise it is asked for a sign of life.
     /// `true`: it is asked about this.
     pub(super) fn look_at_sent(&mut self, heard: bool, core: &Core) -> bool {
-        let (now, sent) = (core.now.get(), self.low(Counted::BytesOut));
+        let now = core.now.get();
         let much =
-            heard && (sent > SENT_BYTES_MIN || core.settings.timeouts.ping_interval.is_zero());
+            heard && (self.has_sent_much() || core.settings.timeouts.ping_interval.is_zero());
         let looked_at = self.talk.outbox.is_flying() || much;
         let stalled = self.aside.as_mut().map(|aside| &mut aside.progress.stalled);
         match stalled {

@@ -25,9 +25,15 @@ pub(super) enum Rest {
 }
 
 impl Connection {
+    /// Whether more was sent in all than is worth no question.
+    pub(super) fn has_sent_much(&self) -> bool {
+        let carried = self.aside.as_ref().map_or(0, |aside| aside.carried.low(Counted::BytesOut));
+        self.low(Counted::BytesOut) > SENT_BYTES_MIN || carried > 0
+    }
+
     /// Whether the connection may be closed.
     pub(super) fn look_at_rest(&mut self, core: &Core) -> Rest {
-        if self.status != 101 || self.low(Counted::BytesOut) <= SENT_BYTES_MIN {
+        if self.status != 101 || !self.has_sent_much() {
             return Rest::Nothing;
         }
         self.look_at_much_rest(core)
