@@ -2,6 +2,7 @@
 //! names cause and remedy, with exit code 78. `blocked.py` makes such a host of any other.
 
 use crate::hosts::{BLOCKED, PROGRAM, Reachable, uid};
+use crate::support::eventually;
 use ringwire::ring::probe::memlock_needed_bytes;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -122,15 +123,25 @@ fn bar_33_a_server_that_was_killed_finds_its_memory_again() {
     }
 }
 
-/// Whether a ring of the process has a completion queue of 65,536 entries.
+/// Whether a ring of the process has a completion queue of 65,536 entries. The kernel says nothing of
+/// a ring whose lock is taken at the moment it is asked.
 fn is_whole(process: u32) -> bool {
+    let mut mask = None;
+    eventually("the kernel tells of the ring", || {
+        mask = completion_mask(process);
+        mask.is_some()
+    });
+    mask == Some(0xffff)
+}
+
+fn completion_mask(process: u32) -> Option<u32> {
     let entries = std::fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten();
     let infos = entries.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
     let masks = infos.filter_map(|info| {
         let line = info.lines().find_map(|line| line.strip_prefix("CqMask:"))?.trim().to_owned();
         u32::from_str_radix(line.trim_start_matches("0x"), 16).ok()
     });
-    masks.max() == Some(0xffff)
+    masks.max()
 }
 
 /// On kernels that charge rings (6.18 does), and exactly: one page less does not do.
