@@ -194,7 +194,9 @@ impl Connection {
             self.note_in_hand(took);
         }
         // Who comes back for more is waited for, and has to say so.
-        shared.paused = !self.has_room(state, core) || self.flags.has(Flag::Ending);
+        shared.paused = !self.has_room(state, core)
+            || !self.talk.unseen().is_empty()
+            || self.flags.has(Flag::Ending);
         self.reading = match shared.waiting.as_ref().map(|waiting| waiting.purpose) {
             Some(Purpose::Read { len, deadline, .. }) => Some(Reading::new(len, deadline)),
             _ => None,
