@@ -165,28 +165,8 @@ fn without_pings() -> Settings {
     settings
 }
 
-/// What it says moves nothing that it is sent.
-#[test]
-fn a_peer_that_talks_and_takes_nothing_is_cut() {
-    for (options, settings) in kernels().into_iter().flat_map(|options| {
-        [Settings::default(), without_pings()].map(|settings| (options.clone(), settings))
-    }) {
-        let mut bench = Bench::with(Part::Says(1_000_000), settings, options, b"");
-        bench.net.peer_set_rate(bench.peer, PeerRate::Stalled);
-        for second in (0..200).step_by(3) {
-            bench.net.peer_write(bench.peer, &frame(FIN | TEXT, b"and so on"));
-            bench.run_to_ms(second * 1_000);
-        }
-        assert_eq!(bench.engine.population(), (0, 0), "it is still there");
-        assert_eq!(bench.engine.totals().truncated, 1);
-    }
-}
-
-/// What is with the kernel alone counts as well where the kernel can tell.
-#[test]
-fn a_peer_that_talks_and_takes_nothing_of_what_the_kernel_has_is_cut() {
-    let options = SimOptions { send_buffer_bytes: 1 << 20, ..SimOptions::default() };
-    let mut bench = Bench::with(Part::Says(300_000), Settings::default(), options, b"");
+/// The peer says something every three seconds, reads nothing, and is cut for that.
+fn talks_and_takes_nothing(mut bench: Bench) {
     bench.net.peer_set_rate(bench.peer, PeerRate::Stalled);
     for second in (0..200).step_by(3) {
         bench.net.peer_write(bench.peer, &frame(FIN | TEXT, b"and so on"));
@@ -194,6 +174,25 @@ fn a_peer_that_talks_and_takes_nothing_of_what_the_kernel_has_is_cut() {
     }
     assert_eq!(bench.engine.population(), (0, 0), "it is still there");
     assert_eq!(bench.engine.totals().truncated, 1);
+}
+
+/// What it says moves nothing that it is sent.
+#[test]
+fn a_peer_that_talks_and_takes_nothing_is_cut() {
+    for (options, settings) in kernels().into_iter().flat_map(|options| {
+        [Settings::default(), without_pings()].map(|settings| (options.clone(), settings))
+    }) {
+        let bench = Bench::with(Part::Says(1_000_000), settings, options, b"");
+        talks_and_takes_nothing(bench);
+    }
+}
+
+/// What is with the kernel alone counts as well where the kernel can tell.
+#[test]
+fn a_peer_that_talks_and_takes_nothing_of_what_the_kernel_has_is_cut() {
+    let options = SimOptions { send_buffer_bytes: 1 << 20, ..SimOptions::default() };
+    let bench = Bench::with(Part::Says(300_000), Settings::default(), options, b"");
+    talks_and_takes_nothing(bench);
 }
 
 /// Slower than any buffer of the way, for an hour.

@@ -94,7 +94,6 @@ async fn talk(ws: &mut WebSocket, seat: &Seat) -> Result<Leave, Error> {
         };
         match said {
             Err(ReadError::Timeout) if seat.has_unheard() => {
-                ws.port().is_at_work();
                 poll_fn(|_| seat.poll_heard()).await;
             }
             Ok(message) if ws.at_end() && message.len() <= MESSAGE_BYTES_MAX => {
