@@ -1,20 +1,20 @@
 //! What `benches/` see of the engine's insides. Not API: it changes with any commit, and nothing
 //! else may call it.
 
-use super::command::Command;
-use super::connection::Connection;
-use super::core::{Core, CoreParts};
-use super::events::Events;
-use super::executor::{Ended, Task};
-use super::ids::Ids;
-use super::places::Places;
-use super::registry::SlotId;
-use super::remote::{Remote, Taken};
-use super::routes::Routes;
-use super::settings::Settings;
-use super::shard::{Shard, ShardParts};
-use super::timers::Timers;
 use crate::clock::{Moment, TimeOfDay};
+use crate::engine::commands::Command;
+use crate::engine::commands::mailbox::{Remote, Taken};
+use crate::engine::connection::Connection;
+use crate::engine::connection::places::Places;
+use crate::engine::connection::timers::Timers;
+use crate::engine::core::executor::{Ended, Task};
+use crate::engine::core::slots::SlotId;
+use crate::engine::core::{Core, CoreParts};
+use crate::engine::handlers::routes::Routes;
+use crate::engine::model::events::Events;
+use crate::engine::model::ids::Ids;
+use crate::engine::model::settings::Settings;
+use crate::engine::shard::{Shard, ShardParts};
 use crate::ring::{AddressFamily, Ring};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -98,15 +98,15 @@ impl MailboxReader {
 }
 
 /// Connections with tasks, and no ring.
-pub(super) struct Seated {
-    pub(super) core: Core,
+pub(in crate::engine) struct Seated {
+    pub(in crate::engine) core: Core,
     batch: Vec<SlotId>,
     taken: Taken,
 }
 
 impl Seated {
     /// Room for so many.
-    pub(super) fn new(count: usize) -> Self {
+    pub(in crate::engine) fn new(count: usize) -> Self {
         let parts = CoreParts {
             settings: Arc::new(Settings::default()),
             remote: Arc::new(Remote::new()),
@@ -121,7 +121,7 @@ impl Seated {
     }
 
     /// A connection in the first free slot, with this task.
-    pub(super) fn spawn(&self, task: Task) -> SlotId {
+    pub(in crate::engine) fn spawn(&self, task: Task) -> SlotId {
         let mut slots = self.core.slots.borrow_mut();
         let free = (0..).find(|slot| slots.at(*slot).is_none()).unwrap_or_default();
         let id = slots.id(free);
@@ -132,18 +132,18 @@ impl Seated {
 
     /// The connection loses its slot.
     #[cfg(test)]
-    pub(super) fn give_up(&self, id: SlotId) {
+    pub(in crate::engine) fn give_up(&self, id: SlotId) {
         let connection = self.core.slots.borrow_mut().remove(id);
         self.core.keep(connection.expect("it has its slot"));
     }
 
     /// Takes what other threads have woken.
-    pub(super) fn take_remote(&mut self) {
+    pub(in crate::engine) fn take_remote(&mut self) {
         let core = &self.core;
         core.remote.take(&mut self.taken, |id| core.wake(id));
     }
 
-    pub(super) fn run(&mut self, ended: impl FnMut(SlotId, Ended)) {
+    pub(in crate::engine) fn run(&mut self, ended: impl FnMut(SlotId, Ended)) {
         self.core.executor.run(&self.core.slots, &mut self.batch, ended);
     }
 }

@@ -3,16 +3,16 @@
 //! What `launch` does with threads, sockets and the kernel, done without any of
 //! them; from the shard down it is the same code.
 
-use super::core::Totals;
-use super::events::Events;
-use super::ids::Ids;
-use super::places::Places;
-use super::reach::Reach;
-use super::remote::Remote;
-use super::routes::Routes;
-use super::settings::Settings;
-use super::shard::{Shard, ShardParts};
 use crate::clock::TimeOfDay;
+use crate::engine::commands::dispatch::Reach;
+use crate::engine::commands::mailbox::Remote;
+use crate::engine::connection::places::Places;
+use crate::engine::core::Totals;
+use crate::engine::handlers::routes::Routes;
+use crate::engine::model::events::Events;
+use crate::engine::model::ids::Ids;
+use crate::engine::model::settings::Settings;
+use crate::engine::shard::{Shard, ShardParts};
 use crate::ring::sim::SimRing;
 use crate::ring::{AddressFamily, Errno, Ring};
 use std::sync::atomic::AtomicBool;

@@ -1,0 +1,184 @@
+//! What other threads ask a shard to do, and how they are answered.
+//!
+//! A command names its socket by an id that was decoded, and checked in constant time, before;
+//! the shard finds out whether there is such a socket. A command whose reply nobody waits for any
+//! more is not carried out, where that can be seen in time.
+
+pub(in crate::engine) mod dispatch;
+pub(in crate::engine) mod mailbox;
+
+use crate::engine::connection::Ended;
+use crate::engine::core::RouteCounts;
+use crate::engine::core::foreign;
+use crate::engine::core::slots::SlotId;
+use crate::engine::model::ids::Claim;
+use crate::engine::model::sockets::{SocketInfo, SocketOrder, SocketStatus};
+use crate::engine::model::status::{Histogram, ShardStatus};
+use crate::engine::shared::holder::{HeldWriteFailure, Holder};
+use crate::engine::shared::link::{Leaving, Outgoing};
+use crate::proto::CloseCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How to open a socket: see `OpenOptions`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OpenRequest {
+    pub(crate) steal: bool,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) fence: Option<u64>,
+    pub(crate) key: Option<u64>,
+}
+
+impl OpenRequest {
+    /// What it means when the holder is dropped: a lease with a time goes on for this time.
+    pub(in crate::engine) fn leaving(&self) -> Leaving {
+        match self.lease.is_some() || self.fence.is_some() {
+            true => Leaving::Detached,
+            false => Leaving::Released,
+        }
+    }
+}
+
+/// Why a socket was not reached: see `OpenError`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenFailure {
+    NotShared,
+    Unknown,
+    Busy { expires_in: Option<Duration> },
+    Expired,
+    Fenced,
+}
+
+/// Why a message was not written to the socket with an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReachFailure {
+    Open(OpenFailure),
+    Write(HeldWriteFailure),
+    Ended(Box<Ended>),
+}
+
+impl ReachFailure {
+    /// The conversation is over, and this is known of its end.
+    pub(in crate::engine) fn ended(how: Option<&Ended>) -> Self {
+        Self::Ended(Box::new(how.cloned().unwrap_or_else(Ended::lost)))
+    }
+}
+
+/// Where the answer to a command goes.
+pub(in crate::engine) struct Reply<T>(Option<oneshot::Sender<T>>);
+
+impl<T> Reply<T> {
+    /// A reply, and where its answer comes.
+    pub(in crate::engine) fn new() -> (Self, oneshot::Receiver<T>) {
+        let (reply, answer) = oneshot::channel();
+        (Self(Some(reply)), answer)
+    }
+
+    /// Answers, which wakes who waits; what nobody waits for is dropped.
+    pub(in crate::engine) fn send(mut self, answer: T) {
+        let sender = self.0.take();
+        let _ = foreign::call(|| sender.map(|sender| sender.send(answer)));
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(in crate::engine) fn is_abandoned(&self) -> bool {
+        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
+/// Who waits for the answer is woken by its drop as well.
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        let sender = self.0.take();
+        let _ = foreign::call(|| drop(sender));
+    }
+}
+
+/// What a shard can be told to do.
+pub(in crate::engine) enum Command {
+    /// Stop accepting, close every connection with 1001, and end.
+    Drain,
+    /// The waker of whoever holds this socket has panicked: close it with 1011.
+    Panicked(SlotId),
+    /// The session of this connection is no more: close it with 1008 and this reason.
+    EndSession(SlotId, &'static str),
+    Open {
+        claim: Claim,
+        request: OpenRequest,
+        reply: Reply<Result<Holder, OpenFailure>>,
+    },
+    Write(PendingWrite),
+    Close {
+        claim: Claim,
+        code: CloseCode,
+        reason: Box<str>,
+        reply: Reply<Result<(), OpenFailure>>,
+    },
+    Interrupt {
+        claim: Claim,
+        reply: Reply<Result<(), OpenFailure>>,
+    },
+    Look {
+        claim: Claim,
+        reply: Reply<Result<SocketInfo, OpenFailure>>,
+    },
+    Scan {
+        scan: Scan,
+        reply: Reply<Scanned>,
+    },
+    Status {
+        reply: Reply<ShardReport>,
+    },
+    /// The process comes near its limit of memory, or no more.
+    Memory,
+}
+
+/// A message to a socket, by its id.
+pub(in crate::engine) struct PendingWrite {
+    pub(in crate::engine) claim: Claim,
+    pub(in crate::engine) message: Outgoing,
+    /// Whether it waits for room, or is told that there is none.
+    pub(in crate::engine) waits: bool,
+    pub(in crate::engine) reply: Reply<Result<(), ReachFailure>>,
+}
+
+/// A part of a list of connections to be made.
+#[derive(Clone)]
+pub(in crate::engine) struct Scan {
+    /// The slot to begin with.
+    pub(in crate::engine) from: u32,
+    /// Connections at most that come into the list.
+    pub(in crate::engine) limit: usize,
+    pub(in crate::engine) filter: Arc<Filter>,
+}
+
+/// Which connections a list is about.
+pub(in crate::engine) struct Filter {
+    pub(in crate::engine) route: Option<String>,
+    pub(in crate::engine) status: Option<SocketStatus>,
+    pub(in crate::engine) text: Option<String>,
+    pub(in crate::engine) sort: Option<(SocketOrder, bool)>,
+}
+
+/// A part of a list of connections.
+#[derive(Default)]
+pub(in crate::engine) struct Scanned {
+    pub(in crate::engine) sockets: Vec<SocketInfo>,
+    /// Connections found that the list is about, those beyond the limit of a sorted list included.
+    pub(in crate::engine) found: u64,
+    /// The slot to go on with.
+    pub(in crate::engine) next: Option<u32>,
+    /// Connections the shard has.
+    pub(in crate::engine) connections: u64,
+}
+
+/// What a shard tells about itself.
+#[derive(Default)]
+pub(in crate::engine) struct ShardReport {
+    pub(in crate::engine) status: ShardStatus,
+    pub(in crate::engine) routes: Vec<RouteCounts>,
+    pub(in crate::engine) refusals: Vec<(u16, u64)>,
+    pub(in crate::engine) closes: Vec<(&'static str, u64)>,
+    pub(in crate::engine) read_to_write: Histogram,
+}

@@ -1,0 +1,272 @@
+//! How many connections the process has, and how many of them come from one address.
+//!
+//! One for all shards, looked at when a connection comes and when it goes, never for a message. The
+//! counts are exact. Per address they are in pieces, each under a lock that is held for one look-up;
+//! addresses that are trusted, Unix sockets, and whoever the kernel does not tell of are not counted
+//! by address, and cost nothing here.
+
+use crate::clock::Moment;
+use crate::engine::connection::state::Flag;
+use crate::engine::connection::{Connection, Phase};
+use crate::engine::core::Core;
+use crate::engine::model::settings::{AddressRange, Settings};
+use crate::proto::{CloseCode, Refusal};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Locks, so that shards seldom meet at one.
+const PIECES: usize = 64;
+
+/// Time between two lines about addresses with too many connections.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The reason of the Close for a connection that was open before its address was known.
+const CROWDED: &str = "too many connections from this address";
+
+/// Whose connections are counted together: an IPv4 address, or the keyed hash of an IPv6 network of
+/// 64 bits, which is what one subscriber has. Small, because there is one for each in the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Key([u8; 6]);
+
+/// See the module.
+pub(in crate::engine) struct Places {
+    /// Connections of the process at most, and those there are.
+    max: u32,
+    taken: AtomicU32,
+    /// Connections of one address at most, never more than half of all; 0: as many as there are.
+    address_max: u16,
+    trusted: Vec<AddressRange>,
+    pieces: [Mutex<HashMap<Key, u16>>; PIECES],
+    keys: RandomState,
+    /// When the next line about too many may be logged, in milliseconds.
+    silent_until_ms: AtomicU64,
+}
+
+impl Places {
+    /// So many places, shared out as the settings say.
+    pub(in crate::engine) fn new(max: u32, settings: &Settings) -> Self {
+        let half = u16::try_from(max / 2).unwrap_or(u16::MAX).max(1);
+        Self {
+            max,
+            taken: AtomicU32::new(0),
+            address_max: settings.limits.connections_per_address_max.min(half),
+            trusted: settings.limits.trusted_addresses.clone(),
+            pieces: std::array::from_fn(|_| Mutex::default()),
+            keys: RandomState::new(),
+            silent_until_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// A connection comes. `false`: there is no place for it.
+    pub(in crate::engine) fn take(&self) -> bool {
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed) < self.max;
+        if !taken {
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// A connection that had a place has gone, or is not to have it any more.
+    pub(in crate::engine) fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One with a place turns out to come from there. `false`: too many do.
+    fn take_of(&self, ip: IpAddr) -> bool {
+        let Some(key) = self.key(ip) else { return true };
+        let mut piece = self.piece(key);
+        let count = piece.entry(key).or_default();
+        let taken = *count < self.address_max;
+        *count += u16::from(taken);
+        taken
+    }
+
+    /// It has gone.
+    fn give_back_of(&self, ip: IpAddr) {
+        let Some(key) = self.key(ip) else { return };
+        let mut piece = self.piece(key);
+        if let Some(count) = piece.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                piece.remove(&key);
+            }
+        }
+    }
+
+    /// `None` for an address that may have as many as it likes.
+    fn key(&self, ip: IpAddr) -> Option<Key> {
+        if self.address_max == 0 || self.trusted.iter().any(|range| range.contains(ip)) {
+            return None;
+        }
+        let mut key = Key::default();
+        match ip {
+            IpAddr::V4(ip) => key.0[2..].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => {
+                let network = self.keys.hash_one(&ip.octets()[..8]);
+                key.0.copy_from_slice(&network.to_be_bytes()[2..]);
+            }
+        }
+        Some(key)
+    }
+
+    fn piece(&self, key: Key) -> MutexGuard<'_, HashMap<Key, u16>> {
+        let piece = &self.pieces[self.keys.hash_one(key) as usize % PIECES];
+        // Nothing panics while it holds the lock.
+        piece.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says, now and then, who has too many and what to do about it.
+    fn warn(&self, ip: IpAddr, now: Moment) {
+        let until = self.silent_until_ms.load(Ordering::Relaxed);
+        let next = (now + WARNING_INTERVAL).as_millis();
+        let mine = now.as_millis() >= until
+            && self
+                .silent_until_ms
+                .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if mine {
+            tracing::warn!(
+                %ip,
+                most = self.address_max,
+                "one address has as many connections as it may; if it is a proxy, list it in \
+                 limits.trusted_addresses"
+            );
+        }
+    }
+}
+
+impl Connection {
+    /// The kernel has told who the peer is. One of too many from there gives its place up, and is
+    /// told so as soon as it has asked for something, or has not for a while.
+    pub(in crate::engine) fn handle_peer(&mut self, peer: Option<SocketAddr>, core: &Core) {
+        self.set_peer(peer, core);
+        let Some(peer) = peer else { return };
+        if self.flags.has(Flag::OverCapacity) || core.places.take_of(peer.ip()) {
+            return;
+        }
+        self.flags.set(Flag::OverCapacity);
+        core.places.give_back();
+        core.places.warn(peer.ip(), core.now.get());
+        match self.phase {
+            Phase::Head(_) => {
+                self.status = 429;
+                self.phase = Phase::Head((core.now.get() + self.head_patience(core)).into());
+                self.reschedule(core);
+            }
+            Phase::Deciding => {
+                self.status = 429;
+                self.refuse(&self.no_room(), core);
+            }
+            Phase::Open(_) => self.start_close(CloseCode::TRY_AGAIN_LATER, CROWDED, core),
+            Phase::Closing(_) | Phase::Lingering(_) | Phase::Gone => {}
+        }
+    }
+
+    /// How long it may take to ask for something.
+    pub(in crate::engine) fn head_patience(&self, core: &Core) -> Duration {
+        let timeouts = &core.settings.timeouts;
+        match self.flags.has(Flag::OverCapacity) {
+            true => timeouts.linger.min(timeouts.request_head),
+            false => timeouts.request_head,
+        }
+    }
+
+    /// What one without a place is told: the whole server is full, or its address has too many.
+    /// When to come back is spread, so that not all do so in the same second.
+    pub(in crate::engine) fn no_room(&self) -> Refusal {
+        let spread = self.id.slot ^ self.id.generation;
+        let seconds = 5 + (spread.wrapping_mul(0x9e37_79b9) >> 16) % 26;
+        let refusal = match self.status {
+            429 => Refusal::new(429, "as many connections as one address may have"),
+            _ => Refusal::new(503, "as many connections as this server takes; try again later"),
+        };
+        refusal.with_own_header("Retry-After", &seconds.to_string())
+    }
+
+    /// It is gone, and its place is free.
+    pub(in crate::engine) fn leave_place(&self, core: &Core) {
+        if self.flags.has(Flag::OverCapacity) {
+            return;
+        }
+        core.places.give_back();
+        if let Some(peer) = self.peer(core) {
+            core.places.give_back_of(peer.ip());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(max: u32, per_address: u16, trusted: &[&str]) -> Places {
+        let mut settings = Settings::default();
+        settings.limits.connections_per_address_max = per_address;
+        settings.limits.trusted_addresses =
+            trusted.iter().map(|text| text.parse().expect("a range")).collect();
+        Places::new(max, &settings)
+    }
+
+    #[test]
+    fn places_are_counted_for_all_and_come_back() {
+        let places = places(2, 1, &[]);
+        assert!(places.take() && places.take());
+        assert!(!places.take() && !places.take());
+        places.give_back();
+        assert!(places.take() && !places.take());
+    }
+
+    #[test]
+    fn an_address_has_so_many_and_a_network_of_ipv6_is_one() {
+        let places = places(1_000, 2, &["10.0.0.0/8", "fd00::/8"]);
+        let take = |ip: &str| places.take_of(ip.parse().expect("an address"));
+        for [first, second, third, other] in [
+            ["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"],
+            ["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:1:ffff::", "2001:db8:0:2::1"],
+        ] {
+            assert!(take(first) && take(second) && !take(third) && !take(first));
+            assert!(take(other));
+            places.give_back_of(second.parse().expect("an address"));
+            assert!(take(third) && !take(third));
+        }
+        for trusted in ["10.1.2.3", "fd00::1"] {
+            assert!((0..10).all(|_| take(trusted)), "{trusted}");
+            places.give_back_of(trusted.parse().expect("an address"));
+        }
+        let kept = |places: &Places| places.pieces.iter().map(|p| p.lock().unwrap().len()).sum();
+        let all: usize = kept(&places);
+        assert_eq!(all, 4);
+        for ip in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8:0:1::", "2001:db8:0:1::9"] {
+            places.give_back_of(ip.parse().expect("an address"));
+        }
+        places.give_back_of("2001:db8:0:2::".parse().expect("an address"));
+        let all: usize = kept(&places);
+        assert_eq!(all, 0, "an address without connections costs nothing");
+    }
+
+    #[test]
+    fn no_address_has_more_than_half_unless_there_is_no_limit() {
+        for (max, wanted, most) in
+            [(1, 9, 1), (40, 9, 9), (40, 99, 20), (1 << 20, 1_024, 1_024), (10, 0, 0)]
+        {
+            assert_eq!(places(max, wanted, &[]).address_max, most);
+        }
+        let unlimited = places(10, 0, &[]);
+        assert!((0..10).all(|_| unlimited.take_of("192.0.2.1".parse().expect("an address"))));
+    }
+
+    #[test]
+    fn what_proxies_and_bridges_use_is_trusted_unless_told_otherwise() {
+        let places = Places::new(100, &Settings::default());
+        for near in ["127.0.0.1", "127.8.9.1", "::1", "10.0.0.1", "172.17.0.1", "192.168.1.1"] {
+            assert_eq!(places.key(near.parse().expect("an address")), None, "{near}");
+        }
+        for far in ["8.8.8.8", "172.32.0.1", "2001:db8::1", "100.128.0.1"] {
+            assert!(places.key(far.parse().expect("an address")).is_some(), "{far}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What the kernel still has of a connection that could be closed: everything is sent, and the peer has
+//! said that it is done.
+//!
+//! Closed at once it would be out of our hands, dropped where the kernel is short of memory or when the
+//! peer goes, and the log would say that it was sent. So more than a little is waited for, as long as
+//! the peer takes it; FIN is sent meanwhile. Those to whom little was said, which are nearly all, cost
+//! a comparison.
+
+use crate::clock::Moment;
+use crate::engine::connection::progress::{Purpose, SENT_BYTES_MIN};
+use crate::engine::connection::{Connection, Counted, NEVER, Phase};
+use crate::engine::core::Core;
+use std::time::Duration;
+
+/// How the wait goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Rest {
+    /// It is being asked for the first time.
+    Asked,
+    /// Something is left. The peer is to have taken more of it by `until`; it is asked again after
+    /// `again`, and after twice that from then on.
+    Some { until: Moment, again: Duration },
+    /// Nothing that is waited for.
+    Nothing,
+}
+
+impl Connection {
+    /// Whether more was sent in all than is worth no question.
+    pub(in crate::engine) fn has_sent_much(&self) -> bool {
+        let carried = self.aside.as_ref().map_or(0, |aside| aside.carried.low(Counted::BytesOut));
+        self.low(Counted::BytesOut) > SENT_BYTES_MIN || carried > 0
+    }
+
+    /// Whether the connection may be closed.
+    pub(in crate::engine) fn look_at_rest(&mut self, core: &Core) -> Rest {
+        if self.status != 101 || !self.has_sent_much() {
+            return Rest::Nothing;
+        }
+        self.look_at_much_rest(core)
+    }
+
+    #[cold]
+    fn look_at_much_rest(&mut self, core: &Core) -> Rest {
+        let rest = self.aside_mut().rest;
+        if rest.is_none() {
+            self.aside_mut().rest = Some(Rest::Asked);
+            self.ask(Purpose::End, core);
+        }
+        rest.unwrap_or(Rest::Asked)
+    }
+
+    /// Whether it only waits for what the kernel has.
+    pub(in crate::engine) fn has_rest(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.rest.is_some())
+    }
+
+    /// How many bytes that were when it was asked last.
+    pub(in crate::engine) fn rest_bytes(&self) -> Option<u32> {
+        let rest = self.aside.as_ref().and_then(|aside| aside.rest);
+        matches!(rest, Some(Rest::Some { .. })).then(|| self.left_bytes())
+    }
+
+    /// The kernel has said what is left, if it can. `moved`: the peer has taken some of it since.
+    pub(in crate::engine) fn judge_rest(&mut self, moved: bool, left: Option<u32>, core: &Core) {
+        const AGAIN_MIN: Duration = Duration::from_millis(8);
+        const AGAIN_MAX: Duration = Duration::from_secs(1);
+        let (now, patience) = (core.now.get(), self.closing_patience(core));
+        let aside = self.aside_mut();
+        // A FIN is counted as one byte.
+        let Some(2..) = left else {
+            aside.rest = Some(Rest::Nothing);
+            return;
+        };
+        let limit = aside.ends_by.unwrap_or(NEVER);
+        let (until, again) = match aside.rest {
+            Some(Rest::Some { until, again }) => (until, (2 * again).min(AGAIN_MAX)),
+            _ => (now + patience, AGAIN_MIN),
+        };
+        let until = if moved { now + patience } else { until };
+        aside.rest = Some(Rest::Some { until, again });
+        if until <= now {
+            return self.lose(core);
+        }
+        self.phase = Phase::Lingering((now + again).min(limit).into());
+    }
+}

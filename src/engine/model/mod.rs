@@ -1,0 +1,11 @@
+//! Plain data that every part of the engine may name.
+
+pub(in crate::engine) mod ended;
+pub(in crate::engine) mod events;
+pub(in crate::engine) mod ids;
+pub(in crate::engine) mod memory;
+pub(in crate::engine) mod quota;
+pub(in crate::engine) mod settings;
+pub(in crate::engine) mod sockets;
+pub(in crate::engine) mod status;
+pub(in crate::engine) mod tallies;
