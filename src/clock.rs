@@ -13,6 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Moment(u64);
 
 impl Moment {
+    /// One that never comes.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// The moment `millis` milliseconds after the ring was made.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)

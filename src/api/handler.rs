@@ -122,7 +122,7 @@ pub(crate) fn task<H: WebSocketServer>(
     let (peer, identity) = (port.peer(), port.identity());
     let opening = Opening::new(request, upgrade, peer, identity, shared_connection, keeper);
     port.keep_opening(Box::new(opening));
-    Box::pin(callbacks(handler, WebSocket::new(port)))
+    Task::new(callbacks(handler, WebSocket::new(port)))
 }
 
 #[expect(clippy::manual_async_fn, reason = "its future would have its arguments twice")]
@@ -146,7 +146,7 @@ pub(crate) fn farewell<H: WebSocketServer>(mut handler: H, farewell: Farewell) -
     let Farewell { websocket_id, ended, counts } = farewell;
     let mut closing = Box::new(Closing::of((ended, counts)));
     closing.websocket_id = Some(websocket_id);
-    Box::pin(async move { handler.on_post_server(&closing).await })
+    Task::new(async move { handler.on_post_server(&closing).await })
 }
 
 /// Lets the handler decide about the request, and answers it. `false`: that was all.

@@ -2,18 +2,21 @@
 //! else may call it.
 
 use crate::clock::{Moment, TimeOfDay};
+use crate::engine::commands;
 use crate::engine::commands::Command;
-use crate::engine::commands::mailbox::{Remote, Taken};
 use crate::engine::connection::Connection;
+use crate::engine::connection::context::ContextParts;
 use crate::engine::connection::places::Places;
 use crate::engine::connection::timers::Timers;
-use crate::engine::core::executor::{Ended, Task};
-use crate::engine::core::slots::SlotId;
-use crate::engine::core::{Core, CoreParts};
+use crate::engine::core::Core;
+use crate::engine::core::executor::TaskEnd;
 use crate::engine::handlers::routes::Routes;
+use crate::engine::model::bell::Rung;
 use crate::engine::model::events::Events;
 use crate::engine::model::ids::Ids;
 use crate::engine::model::settings::Settings;
+use crate::engine::model::slot_id::SlotId;
+use crate::engine::model::task::Task;
 use crate::engine::shard::{Shard, ShardParts};
 use crate::ring::{AddressFamily, Ring};
 use std::cell::RefCell;
@@ -32,7 +35,7 @@ pub(crate) fn shard<R: Ring>(ring: R, settings: Settings, routes: Routes) -> Sha
         places: Arc::new(Places::new(ring.slots(), &settings)),
         settings: Arc::new(settings),
         routes: Arc::new(routes),
-        remote: Arc::new(Remote::new()),
+        mailbox: Arc::default(),
         families: vec![Some(AddressFamily::V4)],
         ids: Ids::new(),
         events: Arc::new(Events::new(TimeOfDay::Invented, 1)),
@@ -75,7 +78,7 @@ impl Wheel {
 
 /// What other threads hand a shard, without the shard.
 #[derive(Default)]
-pub struct Mailbox(Remote);
+pub struct Mailbox(commands::mailbox::Mailbox);
 
 impl Mailbox {
     /// Hands over a command.
@@ -87,13 +90,13 @@ impl Mailbox {
 
 /// The shard's end of a [`Mailbox`].
 #[derive(Default)]
-pub struct MailboxReader(Taken);
+pub struct MailboxReader(Vec<Command>);
 
 impl MailboxReader {
     /// Takes all commands that are there, and says how many those were.
     pub fn take(&mut self, mailbox: &Mailbox) -> usize {
-        mailbox.0.take(&mut self.0, |_| {});
-        self.0.commands.drain(..).count()
+        mailbox.0.take(&mut self.0);
+        self.0.drain(..).count()
     }
 }
 
@@ -101,23 +104,23 @@ impl MailboxReader {
 pub(in crate::engine) struct Seated {
     pub(in crate::engine) core: Core,
     batch: Vec<SlotId>,
-    taken: Taken,
+    rung: Rung,
 }
 
 impl Seated {
     /// Room for so many.
     pub(in crate::engine) fn new(count: usize) -> Self {
-        let parts = CoreParts {
+        let parts = ContextParts {
             settings: Arc::new(Settings::default()),
-            remote: Arc::new(Remote::new()),
+            bell: Arc::default(),
             ids: Ids::new(),
-            routes: Arc::default(),
+            paths: Arc::default(),
             places: Arc::new(Places::new(count as u32, &Settings::default())),
             shards: 1,
             memory: Arc::default(),
         };
         let core = Core::new(parts, count as u32);
-        Self { core, batch: Vec::new(), taken: Taken::default() }
+        Self { core, batch: Vec::new(), rung: Rung::default() }
     }
 
     /// A connection in the first free slot, with this task.
@@ -126,7 +129,7 @@ impl Seated {
         let free = (0..).find(|slot| slots.at(*slot).is_none()).unwrap_or_default();
         let id = slots.id(free);
         let slot = slots.insert(Connection::new(id, false, &self.core));
-        self.core.executor.spawn(&mut slot.connection, task);
+        self.core.executor.spawn(&mut slot.connection, task, &self.core);
         id
     }
 
@@ -140,11 +143,11 @@ impl Seated {
     /// Takes what other threads have woken.
     pub(in crate::engine) fn take_remote(&mut self) {
         let core = &self.core;
-        core.remote.take(&mut self.taken, |id| core.wake(id));
+        core.bell.take(&mut self.rung, |id| core.wake(id));
     }
 
-    pub(in crate::engine) fn run(&mut self, ended: impl FnMut(SlotId, Ended)) {
-        self.core.executor.run(&self.core.slots, &mut self.batch, ended);
+    pub(in crate::engine) fn run(&mut self, ended: impl FnMut(SlotId, TaskEnd)) {
+        self.core.executor.run(&self.core, &mut self.batch, ended);
     }
 }
 
@@ -168,7 +171,7 @@ impl Tasks {
                 }
                 Poll::Pending
             });
-            seated.spawn(Box::pin(task))
+            seated.spawn(Task::new(task))
         };
         let tasks = (0..count).map(spawn).collect();
         let mut all = Self { seated, tasks, wakers };

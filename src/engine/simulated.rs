@@ -5,10 +5,10 @@
 
 use crate::clock::TimeOfDay;
 use crate::engine::commands::dispatch::Reach;
-use crate::engine::commands::mailbox::Remote;
+use crate::engine::commands::mailbox::Mailbox;
 use crate::engine::connection::places::Places;
-use crate::engine::core::Totals;
 use crate::engine::handlers::routes::Routes;
+use crate::engine::model::counters::Totals;
 use crate::engine::model::events::Events;
 use crate::engine::model::ids::Ids;
 use crate::engine::model::settings::Settings;
@@ -27,15 +27,15 @@ pub struct SimulatedEngine {
 impl SimulatedEngine {
     /// Accepts on the first listener of `ring`, at most `settings.connections_max` connections.
     pub(crate) fn new(settings: Settings, routes: Routes, ring: SimRing) -> Self {
-        let remote = Arc::new(Remote::new());
-        remote.set_doorbell(ring.doorbell());
+        let mailbox = Arc::new(Mailbox::default());
+        mailbox.bell().set_doorbell(ring.doorbell());
         let connections_max = settings.connections_max.unwrap_or(ring.slots());
         let parts = ShardParts {
             connections_max,
             places: Arc::new(Places::new(connections_max, &settings)),
             settings: Arc::new(settings),
             routes: Arc::new(routes),
-            remote: Arc::clone(&remote),
+            mailbox: Arc::clone(&mailbox),
             families: vec![Some(AddressFamily::V4)],
             ids: Ids::new(),
             events: Arc::new(Events::new(TimeOfDay::Invented, 1)),
@@ -43,9 +43,9 @@ impl SimulatedEngine {
             memory: Arc::default(),
         };
         let reach = Reach {
-            remotes: vec![remote],
+            mailboxes: vec![mailbox],
             ids: parts.ids.clone(),
-            routes: Arc::clone(&parts.routes),
+            routes: parts.routes.statuses(),
             events: Arc::clone(&parts.events),
             connections_max: u64::from(connections_max),
             draining: AtomicBool::new(false),

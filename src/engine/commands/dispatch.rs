@@ -3,20 +3,17 @@
 //! Nothing here blocks, and nothing needs a particular executor. When the engine has ended every
 //! question is answered as if there were no sockets.
 
-use crate::engine::commands::mailbox::Remote;
-use crate::engine::commands::{
-    Command, Filter, OpenFailure, OpenRequest, PendingWrite, ReachFailure, Reply, Scan, Scanned,
-    ShardReport,
-};
-use crate::engine::handlers::routes::Routes;
+use crate::engine::commands::mailbox::Mailbox;
+use crate::engine::commands::{Command, Filter, Scan, Scanned, ShardReport};
 use crate::engine::listener::Listener;
 use crate::engine::model::events::{EventFilter, EventId, EventStream, Events};
 use crate::engine::model::ids::{Claim, Ids};
 use crate::engine::model::memory::{Memory, MemoryLevel};
+use crate::engine::model::reply::Reply;
 use crate::engine::model::sockets::{SocketCursor, SocketInfo, SocketPage, SocketQuery};
-use crate::engine::model::status::EngineStatus;
+use crate::engine::model::status::{EngineStatus, RouteStatus};
 use crate::engine::shared::holder::Holder;
-use crate::engine::shared::link::Outgoing;
+use crate::engine::shared::open::{OpenFailure, OpenRequest, Outgoing, PendingWrite, ReachFailure};
 use crate::proto::CloseCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -31,9 +28,10 @@ const OFFSET_MAX: usize = 10_000;
 
 /// What every handle to an engine has.
 pub(crate) struct Reach {
-    pub(in crate::engine) remotes: Vec<Arc<Remote>>,
+    pub(in crate::engine) mailboxes: Vec<Arc<Mailbox>>,
     pub(in crate::engine) ids: Ids,
-    pub(in crate::engine) routes: Arc<Routes>,
+    /// A status of each route, with nothing counted.
+    pub(in crate::engine) routes: Vec<RouteStatus>,
     pub(in crate::engine) events: Arc<Events>,
     pub(in crate::engine) connections_max: u64,
     pub(in crate::engine) draining: AtomicBool,
@@ -45,7 +43,7 @@ impl Reach {
     /// Drains every shard.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.remotes.iter().for_each(|remote| remote.send(Command::Drain));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Command::Drain));
         // Who comes now is refused at once, or taken by another server on the same port, instead
         // of waiting in a queue that nobody serves any more.
         for listener in self.listeners.upgrade().iter().flat_map(|listeners| listeners.iter()) {
@@ -56,7 +54,7 @@ impl Reach {
     pub(crate) async fn open(&self, id: &str, request: OpenRequest) -> Result<Holder, OpenFailure> {
         let claim = self.ids.decode(id);
         let command = |reply| Command::Open { claim, request, reply };
-        self.ask(self.remote(claim), command).await.unwrap_or(Err(OpenFailure::Unknown))
+        self.ask(self.mailbox(claim), command).await.unwrap_or(Err(OpenFailure::Unknown))
     }
 
     pub(crate) async fn write(
@@ -67,7 +65,7 @@ impl Reach {
     ) -> Result<(), ReachFailure> {
         let claim = self.ids.decode(id);
         let command = |reply| Command::Write(PendingWrite { claim, message, waits, reply });
-        let answer = self.ask(self.remote(claim), command).await;
+        let answer = self.ask(self.mailbox(claim), command).await;
         answer.unwrap_or(Err(ReachFailure::Open(OpenFailure::Unknown)))
     }
 
@@ -79,19 +77,19 @@ impl Reach {
     ) -> Result<(), OpenFailure> {
         let claim = self.ids.decode(id);
         let command = |reply| Command::Close { claim, code, reason: reason.into(), reply };
-        self.ask(self.remote(claim), command).await.unwrap_or(Err(OpenFailure::Unknown))
+        self.ask(self.mailbox(claim), command).await.unwrap_or(Err(OpenFailure::Unknown))
     }
 
     pub(crate) async fn interrupt(&self, id: &str) -> Result<(), OpenFailure> {
         let claim = self.ids.decode(id);
         let command = |reply| Command::Interrupt { claim, reply };
-        self.ask(self.remote(claim), command).await.unwrap_or(Err(OpenFailure::Unknown))
+        self.ask(self.mailbox(claim), command).await.unwrap_or(Err(OpenFailure::Unknown))
     }
 
     pub(crate) async fn look(&self, id: &str) -> Result<SocketInfo, OpenFailure> {
         let claim = self.ids.decode(id);
         let command = |reply| Command::Look { claim, reply };
-        self.ask(self.remote(claim), command).await.unwrap_or(Err(OpenFailure::Unknown))
+        self.ask(self.mailbox(claim), command).await.unwrap_or(Err(OpenFailure::Unknown))
     }
 
     /// A part of the list of connections. Sorted, or of those that a filter admits, all shards are
@@ -109,14 +107,14 @@ impl Reach {
         }
         let mut page = SocketPage::default();
         let mut at = query.cursor.unwrap_or_default();
-        while let Some(remote) = self.remotes.get(at.shard as usize) {
+        while let Some(mailbox) = self.mailboxes.get(at.shard as usize) {
             let room = limit - page.sockets.len();
             if room == 0 {
                 page.next_cursor = Some(at);
                 break;
             }
             let scan = Scan { from: at.slot, limit: room, filter: Arc::clone(&filter) };
-            let mut scanned = self.scan(remote, scan).await;
+            let mut scanned = self.scan(mailbox, scan).await;
             page.sockets.append(&mut scanned.sockets);
             at = match scanned.next {
                 Some(slot) => SocketCursor { slot, ..at },
@@ -130,10 +128,10 @@ impl Reach {
     /// Connections that a list is about.
     async fn count(&self, filter: &Arc<Filter>) -> u64 {
         let mut total = 0;
-        for remote in &self.remotes {
+        for mailbox in &self.mailboxes {
             let mut scan = Scan { from: 0, limit: 0, filter: Arc::clone(filter) };
             loop {
-                let scanned = self.scan(remote, scan.clone()).await;
+                let scanned = self.scan(mailbox, scan.clone()).await;
                 if filter.is_empty() {
                     total += scanned.connections;
                     break;
@@ -149,10 +147,10 @@ impl Reach {
     async fn list_sorted(&self, filter: Arc<Filter>, offset: usize, limit: usize) -> SocketPage {
         let mut page = SocketPage::default();
         let wanted = offset + limit;
-        for remote in &self.remotes {
+        for mailbox in &self.mailboxes {
             let mut scan = Scan { from: 0, limit: wanted, filter: Arc::clone(&filter) };
             loop {
-                let mut scanned = self.scan(remote, scan.clone()).await;
+                let mut scanned = self.scan(mailbox, scan.clone()).await;
                 page.total += scanned.found;
                 page.sockets.append(&mut scanned.sockets);
                 // Not for every step, or most of the time would go into sorting.
@@ -168,9 +166,9 @@ impl Reach {
         page
     }
 
-    async fn scan(&self, remote: &Remote, scan: Scan) -> Scanned {
+    async fn scan(&self, mailbox: &Mailbox, scan: Scan) -> Scanned {
         let command = |reply| Command::Scan { scan, reply };
-        self.ask(remote, command).await.unwrap_or_default()
+        self.ask(mailbox, command).await.unwrap_or_default()
     }
 
     /// What all shards have counted, and how they are.
@@ -181,16 +179,17 @@ impl Reach {
             draining: self.draining.load(Ordering::Relaxed),
             connections_max: self.connections_max,
             memory: self.memory.status(),
-            routes: self.routes.statuses(),
+            routes: self.routes.clone(),
             ..EngineStatus::default()
         };
-        for (shard, remote) in self.remotes.iter().enumerate() {
-            let tick_age = remote.tick_age();
+        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+            let tick_age = mailbox.bell().tick_age();
             let command = |reply| Command::Status { reply };
-            let mut report: ShardReport = self.ask(remote, command).await.unwrap_or_default();
+            let mut report: ShardReport = self.ask(mailbox, command).await.unwrap_or_default();
             report.status.shard = shard;
             report.status.tick_age = tick_age;
-            status.uptime = status.uptime.max(Duration::from_millis(remote.now().as_millis()));
+            status.uptime =
+                status.uptime.max(Duration::from_millis(mailbox.bell().now().as_millis()));
             add(&mut status, report);
         }
         status
@@ -209,32 +208,32 @@ impl Reach {
     pub(crate) fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
             && self.memory.level() < MemoryLevel::Scarce
-            && self.remotes.iter().all(|r| !r.is_closed())
+            && self.mailboxes.iter().all(|r| !r.is_closed())
     }
 
     /// Whether every shard goes round, or waits. One that has ended because of a drain has done what
     /// it was to do: who restarts what is not healthy must leave the others their time.
     pub(crate) fn is_healthy(&self) -> bool {
         let draining = self.draining.load(Ordering::Relaxed);
-        let fine = |remote: &Arc<Remote>| match remote.is_closed() {
+        let fine = |mailbox: &Arc<Mailbox>| match mailbox.is_closed() {
             true => draining,
-            false => remote.tick_age() <= TICK_AGE_MAX,
+            false => mailbox.bell().tick_age() <= TICK_AGE_MAX,
         };
-        self.remotes.iter().all(fine)
+        self.mailboxes.iter().all(fine)
     }
 
     /// The shard that an id names. A forged one leads to some shard as well, and takes as long.
-    fn remote(&self, claim: Claim) -> &Remote {
-        &self.remotes[usize::from(claim.shard) % self.remotes.len()]
+    fn mailbox(&self, claim: Claim) -> &Mailbox {
+        &self.mailboxes[usize::from(claim.shard) % self.mailboxes.len()]
     }
 
     async fn ask<T>(
         &self,
-        remote: &Remote,
+        mailbox: &Mailbox,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Option<T> {
         let (reply, answer) = Reply::new();
-        remote.submit(command(reply)).await;
+        mailbox.submit(command(reply)).await;
         answer.await.ok()
     }
 }

@@ -6,101 +6,26 @@
 
 pub(in crate::engine) mod dispatch;
 pub(in crate::engine) mod mailbox;
+pub(in crate::engine) mod session_closer;
+pub(in crate::engine) mod watch;
 
-use crate::engine::connection::Ended;
-use crate::engine::core::RouteCounts;
-use crate::engine::core::foreign;
-use crate::engine::core::slots::SlotId;
+use crate::engine::model::counters::RouteCounts;
 use crate::engine::model::ids::Claim;
+use crate::engine::model::reply::Reply;
+use crate::engine::model::slot_id::SlotId;
 use crate::engine::model::sockets::{SocketInfo, SocketOrder, SocketStatus};
 use crate::engine::model::status::{Histogram, ShardStatus};
-use crate::engine::shared::holder::{HeldWriteFailure, Holder};
-use crate::engine::shared::link::{Leaving, Outgoing};
+use crate::engine::shared::holder::Holder;
+use crate::engine::shared::open::OpenFailure;
+use crate::engine::shared::open::OpenRequest;
+use crate::engine::shared::open::PendingWrite;
 use crate::proto::CloseCode;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::oneshot;
-
-/// How to open a socket: see `OpenOptions`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct OpenRequest {
-    pub(crate) steal: bool,
-    pub(crate) lease: Option<Duration>,
-    pub(crate) fence: Option<u64>,
-    pub(crate) key: Option<u64>,
-}
-
-impl OpenRequest {
-    /// What it means when the holder is dropped: a lease with a time goes on for this time.
-    pub(in crate::engine) fn leaving(&self) -> Leaving {
-        match self.lease.is_some() || self.fence.is_some() {
-            true => Leaving::Detached,
-            false => Leaving::Released,
-        }
-    }
-}
-
-/// Why a socket was not reached: see `OpenError`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OpenFailure {
-    NotShared,
-    Unknown,
-    Busy { expires_in: Option<Duration> },
-    Expired,
-    Fenced,
-}
-
-/// Why a message was not written to the socket with an id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ReachFailure {
-    Open(OpenFailure),
-    Write(HeldWriteFailure),
-    Ended(Box<Ended>),
-}
-
-impl ReachFailure {
-    /// The conversation is over, and this is known of its end.
-    pub(in crate::engine) fn ended(how: Option<&Ended>) -> Self {
-        Self::Ended(Box::new(how.cloned().unwrap_or_else(Ended::lost)))
-    }
-}
-
-/// Where the answer to a command goes.
-pub(in crate::engine) struct Reply<T>(Option<oneshot::Sender<T>>);
-
-impl<T> Reply<T> {
-    /// A reply, and where its answer comes.
-    pub(in crate::engine) fn new() -> (Self, oneshot::Receiver<T>) {
-        let (reply, answer) = oneshot::channel();
-        (Self(Some(reply)), answer)
-    }
-
-    /// Answers, which wakes who waits; what nobody waits for is dropped.
-    pub(in crate::engine) fn send(mut self, answer: T) {
-        let sender = self.0.take();
-        let _ = foreign::call(|| sender.map(|sender| sender.send(answer)));
-    }
-
-    /// Whether nobody waits for the answer any more.
-    pub(in crate::engine) fn is_abandoned(&self) -> bool {
-        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
-    }
-}
-
-/// Who waits for the answer is woken by its drop as well.
-impl<T> Drop for Reply<T> {
-    fn drop(&mut self) {
-        let sender = self.0.take();
-        let _ = foreign::call(|| drop(sender));
-    }
-}
 
 /// What a shard can be told to do.
 pub(in crate::engine) enum Command {
     /// Stop accepting, close every connection with 1001, and end.
     Drain,
-    /// The waker of whoever holds this socket has panicked: close it with 1011.
-    Panicked(SlotId),
     /// The session of this connection is no more: close it with 1008 and this reason.
     EndSession(SlotId, &'static str),
     Open {
@@ -132,15 +57,6 @@ pub(in crate::engine) enum Command {
     },
     /// The process comes near its limit of memory, or no more.
     Memory,
-}
-
-/// A message to a socket, by its id.
-pub(in crate::engine) struct PendingWrite {
-    pub(in crate::engine) claim: Claim,
-    pub(in crate::engine) message: Outgoing,
-    /// Whether it waits for room, or is told that there is none.
-    pub(in crate::engine) waits: bool,
-    pub(in crate::engine) reply: Reply<Result<(), ReachFailure>>,
 }
 
 /// A part of a list of connections to be made.

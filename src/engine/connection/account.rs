@@ -3,8 +3,8 @@
 //! A connection may have a share of what is free, so that the account is never full: who comes when
 //! others have taken much gets less, and something. What it counts is in [`crate::engine::connection::room`].
 
-use crate::engine::core::slots::SlotId;
 use crate::engine::model::memory::{Memory, MemoryLevel};
+use crate::engine::model::slot_id::SlotId;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -4,7 +4,9 @@
 //! bytes out. The inbox owns the bytes, so that a read that times out or is dropped loses none.
 
 use crate::engine::connection::room::Room;
-use crate::proto::{MessageKind, utf8};
+use crate::engine::model::incoming::Incoming;
+use crate::engine::model::incoming::Piece;
+use crate::proto::MessageKind;
 use crate::ring::{Buffer, Queue};
 
 /// Bytes of a frame that must have arrived before the rest of it is believed and room for all of
@@ -26,20 +28,6 @@ pub(in crate::engine) struct Inbox {
     reserved_bytes: usize,
     /// Whole messages that have come and were not asked for yet.
     arrived: u64,
-}
-
-/// A message on its way in, or a part of one. What it is stands in the mark of the buffer and not
-/// beside it, so that it is one word wherever it goes.
-pub(crate) struct Incoming(Buffer);
-
-const BINARY: u8 = 1;
-const COMPLETE: u8 = 2;
-
-/// What `read` takes: a message, or a part of one.
-pub(crate) struct Piece {
-    pub(crate) incoming: Incoming,
-    /// Whether the message ends with it.
-    pub(in crate::engine) at_end: bool,
 }
 
 impl Inbox {
@@ -80,7 +68,7 @@ impl Inbox {
 
     /// Bytes of the first message, if it is one of which more is to come.
     pub(in crate::engine) fn partial_bytes(&self) -> Option<usize> {
-        self.queue.front().filter(|front| !front.is_complete()).map(|front| front.0.len())
+        self.queue.front().filter(|front| !front.is_complete()).map(|front| front.payload().len())
     }
 
     /// Whether the message that came last is whole, if there is one.
@@ -126,7 +114,7 @@ impl Inbox {
         frame_remaining: u64,
         wanted_bytes: usize,
     ) {
-        let Some(Incoming(payload)) = self.queue.back_mut() else { return };
+        let Some(payload) = self.queue.back_mut().map(Incoming::payload_mut) else { return };
         let arrived = payload.len() + bytes.len();
         if bytes.len() > payload.room() {
             let frame_remaining = usize::try_from(frame_remaining).unwrap_or(usize::MAX);
@@ -142,9 +130,9 @@ impl Inbox {
 
     /// The message that began last is complete.
     pub(in crate::engine) fn end(&mut self) {
-        if let Some(Incoming(payload)) = self.queue.back_mut() {
-            payload.set_mark(payload.mark() | COMPLETE);
-            trim(payload);
+        if let Some(last) = self.queue.back_mut() {
+            last.complete();
+            trim(last.payload_mut());
             self.arrived += 1;
         }
         self.reserved_bytes = 0;
@@ -161,12 +149,12 @@ impl Inbox {
     #[inline(always)]
     pub(in crate::engine) fn take_whole(&mut self, len: usize) -> Option<Incoming> {
         let front = self.queue.front()?;
-        if !front.is_complete() || front.0.len() > len {
+        if !front.is_complete() || front.payload().len() > len {
             return None;
         }
         let taken = self.queue.pop_front()?;
         // They were in the sum.
-        self.bytes = self.bytes.wrapping_sub(taken.0.len());
+        self.bytes = self.bytes.wrapping_sub(taken.payload().len());
         Some(taken)
     }
 
@@ -182,14 +170,14 @@ impl Inbox {
     fn take_part(&mut self, len: usize, as_bytes: bool) -> Option<Piece> {
         let front = self.queue.front_mut()?;
         let cut = front.cut(len, as_bytes);
-        if front.is_complete() && cut.is_none_or(|cut| cut == front.0.len()) {
+        if front.is_complete() && cut.is_none_or(|cut| cut == front.payload().len()) {
             return self.take(usize::MAX, as_bytes);
         }
         let cut = cut?;
         let incoming = front.split_to(cut);
-        trim(&mut front.0);
+        trim(front.payload_mut());
         if !front.is_complete() {
-            self.reserved_bytes = front.0.room();
+            self.reserved_bytes = front.payload().room();
         }
         self.bytes -= cut;
         Some(Piece { incoming, at_end: false })
@@ -205,7 +193,7 @@ impl Inbox {
         if self.queue.back_mut().is_some_and(|last| !last.is_complete())
             && let Some(dropped) = self.queue.pop_back()
         {
-            self.bytes -= dropped.0.len();
+            self.bytes -= dropped.payload().len();
             self.reserved_bytes = 0;
         }
     }
@@ -215,79 +203,6 @@ impl Inbox {
 fn trim(payload: &mut Buffer) {
     if payload.capacity() > TRUST_BYTES && payload.len() < payload.capacity() / 4 {
         *payload = Buffer::copy_with_headroom(payload, payload.mark());
-    }
-}
-
-impl Incoming {
-    fn new(mut payload: Buffer, kind: MessageKind, complete: u8) -> Self {
-        payload.set_mark(mark(kind) | complete);
-        Self(payload)
-    }
-
-    /// What came from elsewhere.
-    pub(crate) fn of(kind: MessageKind, payload: Buffer) -> Self {
-        Self::new(payload, kind, COMPLETE)
-    }
-
-    /// A whole message, with room in front: it may be sent from where it is.
-    #[inline(always)]
-    pub(in crate::engine) fn whole(kind: MessageKind, bytes: &[u8]) -> Self {
-        Self(Buffer::copy_with_headroom(bytes, mark(kind) | COMPLETE))
-    }
-
-    #[inline(always)]
-    pub(crate) fn kind(&self) -> MessageKind {
-        if self.0.mark() & BINARY != 0 { MessageKind::Binary } else { MessageKind::Text }
-    }
-
-    #[inline(always)]
-    pub(crate) fn payload(&self) -> &Buffer {
-        &self.0
-    }
-
-    #[inline(always)]
-    pub(crate) fn into_payload(self) -> Buffer {
-        self.0
-    }
-
-    #[inline(always)]
-    fn is_complete(&self) -> bool {
-        self.0.mark() & COMPLETE != 0
-    }
-
-    /// Bytes of the first `len` characters (or bytes), if they are there.
-    pub(in crate::engine) fn cut(&self, len: usize, as_bytes: bool) -> Option<usize> {
-        if self.0.len() < len {
-            return None;
-        }
-        if as_bytes || self.kind() == MessageKind::Binary {
-            return Some(len);
-        }
-        utf8::char_boundary_prefix(&self.0, len)
-    }
-
-    /// Adds what follows in the same message.
-    pub(in crate::engine) fn extend(&mut self, more: &Self) {
-        self.0.extend_from_slice(&more.0);
-    }
-
-    /// Moves the first `count` bytes out.
-    pub(in crate::engine) fn split_to(&mut self, count: usize) -> Self {
-        Self(self.0.split_to(count))
-    }
-}
-
-impl Clone for Incoming {
-    fn clone(&self) -> Self {
-        Self(Buffer::copy_with_headroom(&self.0, self.0.mark()))
-    }
-}
-
-#[inline(always)]
-fn mark(kind: MessageKind) -> u8 {
-    match kind {
-        MessageKind::Text => 0,
-        MessageKind::Binary => BINARY,
     }
 }
 

@@ -17,9 +17,12 @@
 pub(in crate::engine) mod account;
 pub(in crate::engine) mod bounds;
 pub(in crate::engine) mod closing;
+pub(in crate::engine) mod context;
 pub(in crate::engine) mod conversation;
 pub(in crate::engine) mod deadlines;
+pub(in crate::engine) mod exchange;
 pub(in crate::engine) mod inbox;
+pub(in crate::engine) mod later;
 pub(in crate::engine) mod leases;
 pub(in crate::engine) mod outbox;
 pub(in crate::engine) mod peers;
@@ -35,25 +38,23 @@ pub(in crate::engine) mod transport;
 pub(in crate::engine) mod verdict;
 
 use crate::clock::{Moment, ShortMoment};
+use crate::engine::connection::context::Context;
 use crate::engine::connection::conversation::Conversation;
 use crate::engine::connection::peers::Peer;
 use crate::engine::connection::rare::Aside;
 use crate::engine::connection::state::{Flag, Flags};
 use crate::engine::connection::transport::Transport;
-use crate::engine::core::executor::Task;
-use crate::engine::core::slots::SlotId;
-use crate::engine::core::{Core, count_more};
-pub use crate::engine::model::ended::Closer;
-pub(in crate::engine) use crate::engine::model::ended::Counted;
+use crate::engine::model::counters::count_more;
 use crate::engine::model::ended::Tally;
-pub(crate) use crate::engine::model::ended::{Counts, Ended};
+use crate::engine::model::slot_id::SlotId;
+use crate::engine::model::task::Task;
 use crate::proto::CloseCode;
 use crate::ring::{Buffer, SendData};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-/// A deadline that never comes.
-pub(in crate::engine) const NEVER: Moment = Moment::from_millis(u64::MAX);
+pub(in crate::engine) use crate::engine::model::ended::Counted;
+pub(crate) use crate::engine::model::ended::Counts;
 
 /// The state machine of one connection.
 pub(crate) struct Connection {
@@ -125,13 +126,13 @@ impl Reading {
 
 impl Connection {
     /// A connection that was accepted just now.
-    pub(in crate::engine) fn new(id: SlotId, over_capacity: bool, core: &Core) -> Self {
-        let now = core.now.get();
+    pub(in crate::engine) fn new(id: SlotId, over_capacity: bool, context: &Context) -> Self {
+        let now = context.now.get();
         let mut connection = Self { opened: now.into(), ..Self::gone(id) };
         connection.flags.set(Flag::AtEnd);
         connection.flags.put(Flag::OverCapacity, over_capacity);
-        connection.phase = Phase::Head((now + connection.head_patience(core)).into());
-        connection.reschedule(core);
+        connection.phase = Phase::Head((now + connection.head_patience(context)).into());
+        connection.reschedule(context);
         connection
     }
 
@@ -146,8 +147,8 @@ impl Connection {
             tally: Tally::default(),
             phase: Phase::Gone,
             peer: Peer::Unknown,
-            scheduled: NEVER.into(),
-            opened: NEVER.into(),
+            scheduled: Moment::NEVER.into(),
+            opened: Moment::NEVER.into(),
             route: u16::MAX,
             status: 0,
             counted_out: 0,
@@ -157,22 +158,27 @@ impl Connection {
     }
 
     /// A send has ended.
-    pub(in crate::engine) fn handle_sent(&mut self, sent: usize, data: SendData, core: &Core) {
+    pub(in crate::engine) fn handle_sent(
+        &mut self,
+        sent: usize,
+        data: SendData,
+        context: &Context,
+    ) {
         self.count(Counted::BytesOut, sent as u64);
-        count_more(&core.counters.bytes_out, sent as u64);
+        count_more(&context.counters.bytes_out, sent as u64);
         self.talk.outbox.sent(sent, data);
         if self.talk.strain.is_some() {
-            self.account(core);
+            self.account(context);
         }
         if self.aside.is_some() {
-            self.handle_send_answer(core);
+            self.handle_send_answer(context);
         }
         if self.flags.has(Flag::Writing)
-            && !self.talk.outbox.is_full(core.settings.limits.outbox_high_water_bytes)
+            && !self.talk.outbox.is_full(context.settings.limits.outbox_high_water_bytes)
         {
-            self.wake(core);
+            self.wake(context);
             if self.flags.has(Flag::Shared) {
-                self.mark_dirty(core);
+                self.mark_dirty(context);
             }
         }
         if self.flags.has(Flag::Dead) {
@@ -180,7 +186,7 @@ impl Connection {
         }
         // Otherwise there is nothing for the shard to do, and this is the path of every echo.
         if self.talk.outbox.wants_send() || !matches!(self.phase, Phase::Open(_)) {
-            self.mark_dirty(core);
+            self.mark_dirty(context);
         }
         self.talk.rest();
     }
@@ -188,10 +194,10 @@ impl Connection {
     /// Adds the messages written since the last time to the shard's. There are not as many as
     /// would fit into the outbox.
     #[inline]
-    pub(in crate::engine) fn count_messages_out(&mut self, core: &Core) {
+    pub(in crate::engine) fn count_messages_out(&mut self, context: &Context) {
         let written = self.tally.low(Counted::MessagesOut) as u16;
         let more = written.wrapping_sub(std::mem::replace(&mut self.counted_out, written));
-        count_more(&core.counters.messages_out, u64::from(more));
+        count_more(&context.counters.messages_out, u64::from(more));
     }
 
     /// Drops what waits to be sent: nobody will take it.
@@ -206,44 +212,44 @@ impl Connection {
     }
 
     /// The slot is free; the connection only lives on in its handler, if at all.
-    pub(in crate::engine) fn handle_gone(&mut self, core: &Core) {
+    pub(in crate::engine) fn handle_gone(&mut self, context: &Context) {
         if self.status == 101 {
-            core.count_route(self.route, |route| route.open -= 1);
+            context.count_route(self.route, |route| route.open -= 1);
             let code = self.ended().map_or(CloseCode::ABNORMAL, |ended| ended.code);
-            core.counters.closes.borrow_mut().count(code.0);
+            context.counters.closes.borrow_mut().count(code.0);
         }
         self.phase = Phase::Gone;
         if self.flags.has(Flag::Shared) {
-            self.leave_shared(core);
+            self.leave_shared(context);
         }
         self.drop_outbox();
-        self.account(core);
-        self.wake(core);
+        self.account(context);
+        self.wake(context);
     }
 
     /// Puts the connection on the list of those to settle after the batch, once.
-    pub(in crate::engine) fn mark_dirty(&mut self, core: &Core) {
+    pub(in crate::engine) fn mark_dirty(&mut self, context: &Context) {
         if !self.flags.has(Flag::Dirty) && !matches!(self.phase, Phase::Gone) {
             self.flags.set(Flag::Dirty);
-            core.dirty.borrow_mut().push(self.id);
+            context.dirty.borrow_mut().push(self.id);
         }
     }
 
     /// Who the peer is, where the kernel told.
-    pub(in crate::engine) fn peer(&self, core: &Core) -> Option<SocketAddr> {
+    pub(in crate::engine) fn peer(&self, context: &Context) -> Option<SocketAddr> {
         let kept = self.aside.as_ref().and_then(|aside| aside.peer);
-        kept.or_else(|| core.peers.borrow().address(self.id.slot, self.peer))
+        kept.or_else(|| context.peers.borrow().address(self.id.slot, self.peer))
     }
 
     /// The slot gets another owner, and this one's handler lives on.
-    pub(in crate::engine) fn keep_peer(&mut self, core: &Core) {
+    pub(in crate::engine) fn keep_peer(&mut self, context: &Context) {
         if matches!(self.peer, Peer::V6(_)) {
-            self.aside_mut().peer = self.peer(core);
+            self.aside_mut().peer = self.peer(context);
         }
     }
 
-    pub(in crate::engine) fn set_peer(&mut self, peer: Option<SocketAddr>, core: &Core) {
-        self.peer = core.peers.borrow_mut().keep(self.id.slot, peer);
+    pub(in crate::engine) fn set_peer(&mut self, peer: Option<SocketAddr>, context: &Context) {
+        self.peer = context.peers.borrow_mut().keep(self.id.slot, peer);
     }
 
     pub(in crate::engine) fn opened(&self) -> Moment {
@@ -292,10 +298,19 @@ impl Connection {
 
     /// Lets the handler look again.
     #[inline]
-    pub(in crate::engine) fn wake(&mut self, core: &Core) {
+    pub(in crate::engine) fn wake(&mut self, context: &Context) {
         if let Some(waker) = self.aside.as_mut().and_then(|aside| aside.waker.take()) {
-            core.wake_later(self.id, waker);
+            context.wake_later(self.id, waker);
         }
-        core.executor.wake(self);
+        self.wake_task(context);
+    }
+
+    /// Puts its task, if it has one, on the list of those to poll, once.
+    #[inline]
+    pub(in crate::engine) fn wake_task(&mut self, context: &Context) {
+        if self.flags.has(Flag::Handled) && !self.flags.has(Flag::Queued) {
+            self.flags.set(Flag::Queued);
+            context.ready.borrow_mut().push(self.id);
+        }
     }
 }

@@ -26,6 +26,16 @@ pub(crate) enum Payload<'a> {
     Owned(Buffer),
 }
 
+/// A write that was not taken.
+pub(crate) enum WriteFailure<'a> {
+    /// There is no room; the payload comes back.
+    Full(Payload<'a>),
+    TooLong,
+    Ended,
+    /// Somebody else has taken the shared socket over.
+    Fenced,
+}
+
 impl Payload<'_> {
     #[inline(always)]
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -51,6 +51,7 @@ impl Peers {
 mod tests {
     use super::*;
     use crate::engine::bench::Seated;
+    use crate::engine::model::task::Task;
 
     #[test]
     fn what_is_kept_comes_back_in_its_own_family() {
@@ -72,7 +73,7 @@ mod tests {
         let seated = Seated::new(1);
         let peers = ["[2001:db8::1]:80", "[2001:db8::2]:81"].map(|text| text.parse().ok());
         let enter = |peer| {
-            let id = seated.spawn(Box::pin(std::future::pending()));
+            let id = seated.spawn(Task::new(std::future::pending()));
             let mut slots = seated.core.slots.borrow_mut();
             slots.of_handler(id).expect("it is there").set_peer(peer, &seated.core);
             id

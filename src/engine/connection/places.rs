@@ -6,9 +6,9 @@
 //! by address, and cost nothing here.
 
 use crate::clock::Moment;
+use crate::engine::connection::context::Context;
 use crate::engine::connection::state::Flag;
 use crate::engine::connection::{Connection, Phase};
-use crate::engine::core::Core;
 use crate::engine::model::settings::{AddressRange, Settings};
 use crate::proto::{CloseCode, Refusal};
 use std::collections::HashMap;
@@ -142,33 +142,33 @@ impl Places {
 impl Connection {
     /// The kernel has told who the peer is. One of too many from there gives its place up, and is
     /// told so as soon as it has asked for something, or has not for a while.
-    pub(in crate::engine) fn handle_peer(&mut self, peer: Option<SocketAddr>, core: &Core) {
-        self.set_peer(peer, core);
+    pub(in crate::engine) fn handle_peer(&mut self, peer: Option<SocketAddr>, context: &Context) {
+        self.set_peer(peer, context);
         let Some(peer) = peer else { return };
-        if self.flags.has(Flag::OverCapacity) || core.places.take_of(peer.ip()) {
+        if self.flags.has(Flag::OverCapacity) || context.places.take_of(peer.ip()) {
             return;
         }
         self.flags.set(Flag::OverCapacity);
-        core.places.give_back();
-        core.places.warn(peer.ip(), core.now.get());
+        context.places.give_back();
+        context.places.warn(peer.ip(), context.now.get());
         match self.phase {
             Phase::Head(_) => {
                 self.status = 429;
-                self.phase = Phase::Head((core.now.get() + self.head_patience(core)).into());
-                self.reschedule(core);
+                self.phase = Phase::Head((context.now.get() + self.head_patience(context)).into());
+                self.reschedule(context);
             }
             Phase::Deciding => {
                 self.status = 429;
-                self.refuse(&self.no_room(), core);
+                self.refuse(&self.no_room(), context);
             }
-            Phase::Open(_) => self.start_close(CloseCode::TRY_AGAIN_LATER, CROWDED, core),
+            Phase::Open(_) => self.start_close(CloseCode::TRY_AGAIN_LATER, CROWDED, context),
             Phase::Closing(_) | Phase::Lingering(_) | Phase::Gone => {}
         }
     }
 
     /// How long it may take to ask for something.
-    pub(in crate::engine) fn head_patience(&self, core: &Core) -> Duration {
-        let timeouts = &core.settings.timeouts;
+    pub(in crate::engine) fn head_patience(&self, context: &Context) -> Duration {
+        let timeouts = &context.settings.timeouts;
         match self.flags.has(Flag::OverCapacity) {
             true => timeouts.linger.min(timeouts.request_head),
             false => timeouts.request_head,
@@ -188,13 +188,13 @@ impl Connection {
     }
 
     /// It is gone, and its place is free.
-    pub(in crate::engine) fn leave_place(&self, core: &Core) {
+    pub(in crate::engine) fn leave_place(&self, context: &Context) {
         if self.flags.has(Flag::OverCapacity) {
             return;
         }
-        core.places.give_back();
-        if let Some(peer) = self.peer(core) {
-            core.places.give_back_of(peer.ip());
+        context.places.give_back();
+        if let Some(peer) = self.peer(context) {
+            context.places.give_back_of(peer.ip());
         }
     }
 }

@@ -12,10 +12,11 @@
 //! 64 KiB fit into it, and cuts a peer with a small receive buffer that never stops reading.
 
 use crate::clock::Moment;
+use crate::engine::connection::context::Context;
 use crate::engine::connection::outbox::Payload;
 use crate::engine::connection::state::Flag;
-use crate::engine::connection::{Connection, Counted, NEVER, Phase};
-use crate::engine::core::Core;
+use crate::engine::connection::{Connection, Phase};
+use crate::engine::model::ended::Counted;
 use crate::proto::frame::Opcode;
 use std::time::Duration;
 
@@ -111,46 +112,46 @@ pub(in crate::engine) enum Question {
 impl Connection {
     /// The time of a closing or lingering connection is over: it is cut, unless the peer is still
     /// taking something.
-    pub(in crate::engine) fn handle_closing_timeout(&mut self, core: &Core) {
+    pub(in crate::engine) fn handle_closing_timeout(&mut self, context: &Context) {
         let over = self.aside.as_ref().and_then(|aside| aside.ends_by);
-        if over.is_some_and(|over| over <= core.now.get()) {
-            self.lose(core);
+        if over.is_some_and(|over| over <= context.now.get()) {
+            self.lose(context);
         } else {
-            self.ask(Purpose::End, core);
+            self.ask(Purpose::End, context);
         }
     }
 
     /// The peer has been silent for long and is asked for a sign of life: by a Ping, or, where data
     /// are on their way to it, behind which a Ping would only wait, by these.
-    pub(in crate::engine) fn ask_for_life(&mut self, core: &Core) {
+    pub(in crate::engine) fn ask_for_life(&mut self, context: &Context) {
         self.flags.set(Flag::Pinged);
         if self.talk.outbox.is_flying() {
             let progress = &mut self.aside_mut().progress;
             (progress.blocked, progress.seen) = (true, None);
-            self.ask(Purpose::Asked, core);
+            self.ask(Purpose::Asked, context);
         } else {
-            self.ping(core);
+            self.ping(context);
         }
     }
 
     /// Time has come to look at a connection, and nothing is wrong with it but that the peer may not
     /// take what it is sent. `heard`: of the peer, lately; otherwise it is asked for a sign of life.
     /// `true`: it is asked about this.
-    pub(in crate::engine) fn look_at_sent(&mut self, heard: bool, core: &Core) -> bool {
-        let now = core.now.get();
+    pub(in crate::engine) fn look_at_sent(&mut self, heard: bool, context: &Context) -> bool {
+        let now = context.now.get();
         let much =
-            heard && (self.has_sent_much() || core.settings.timeouts.ping_interval.is_zero());
+            heard && (self.has_sent_much() || context.settings.timeouts.ping_interval.is_zero());
         let looked_at = self.talk.outbox.is_flying() || much;
         let stalled = self.aside.as_mut().map(|aside| &mut aside.progress.stalled);
         match stalled {
             Some(stalled) if !looked_at => *stalled = None,
             Some(Some(stalled)) if stalled.until > now => return false,
-            Some(Some(stalled)) if core.held_up.get() == now => {
+            Some(Some(stalled)) if context.held_up.get() == now => {
                 // It may have taken something that nobody could see.
-                stalled.until = now + core.settings.timeouts.stall;
+                stalled.until = now + context.settings.timeouts.stall;
                 return false;
             }
-            _ if looked_at => self.ask(Purpose::Stall, core),
+            _ if looked_at => self.ask(Purpose::Stall, context),
             _ => {}
         }
         looked_at
@@ -158,38 +159,38 @@ impl Connection {
 
     /// When somebody who has not taken all that was sent is to have taken more.
     pub(in crate::engine) fn stall_due(&self) -> Moment {
-        let Phase::Open(_) = self.phase else { return NEVER };
+        let Phase::Open(_) = self.phase else { return Moment::NEVER };
         if self.flags.has(Flag::Pinged) || self.is_ending() || self.is_asking() {
-            return NEVER;
+            return Moment::NEVER;
         }
         let stalled = self.aside.as_ref().and_then(|aside| aside.progress.stalled);
-        stalled.map_or(NEVER, |stalled| stalled.until)
+        stalled.map_or(Moment::NEVER, |stalled| stalled.until)
     }
 
-    fn ping(&mut self, core: &Core) {
+    fn ping(&mut self, context: &Context) {
         if let Some(aside) = &mut self.aside {
             aside.progress.blocked = false;
             // What is in the way of this Ping was in that of the last.
             let in_the_way = |seen: &Seen| seen.left.is_some_and(|left| left > QUESTION_BYTES_MAX);
             aside.progress.seen = aside.progress.seen.filter(in_the_way);
         }
-        if core.settings.timeouts.ping_interval.is_zero() {
+        if context.settings.timeouts.ping_interval.is_zero() {
             // Nothing is on its way, and nothing asks for an answer.
             self.flags.clear(Flag::Pinged);
-            self.phase = Phase::Open(core.now.get().into());
+            self.phase = Phase::Open(context.now.get().into());
         } else {
             self.talk.outbox.push_frame(Opcode::Ping, Payload::Borrowed(&[]));
         }
-        self.mark_dirty(core);
+        self.mark_dirty(context);
     }
 
     /// Asks whether the peer takes what is sent, unless that is being asked.
-    pub(in crate::engine) fn ask(&mut self, purpose: Purpose, core: &Core) {
+    pub(in crate::engine) fn ask(&mut self, purpose: Purpose, context: &Context) {
         let asking = &mut self.aside_mut().progress.asking;
         if *asking == Asking::Nothing {
             *asking = Asking::Wanted(purpose);
         }
-        self.mark_dirty(core);
+        self.mark_dirty(context);
     }
 
     /// Whether an answer is awaited.
@@ -218,24 +219,28 @@ impl Connection {
     }
 
     /// A send has ended, cancelled or not: now it is known how much of it the kernel has taken.
-    pub(in crate::engine) fn handle_send_answer(&mut self, core: &Core) {
+    pub(in crate::engine) fn handle_send_answer(&mut self, context: &Context) {
         if let Some(aside) = &mut self.aside
             && let Asking::Send(purpose) = aside.progress.asking
         {
             aside.progress.asking = Asking::Sent(purpose);
-            self.mark_dirty(core);
+            self.mark_dirty(context);
         }
     }
 
     /// The kernel has said what is not acknowledged, if it can.
-    pub(in crate::engine) fn handle_unacknowledged(&mut self, bytes: Option<u32>, core: &Core) {
+    pub(in crate::engine) fn handle_unacknowledged(
+        &mut self,
+        bytes: Option<u32>,
+        context: &Context,
+    ) {
         let Some(aside) = &self.aside else { return };
         if let Asking::Kernel(purpose) = aside.progress.asking {
-            self.handle_answer(purpose, bytes, core);
+            self.handle_answer(purpose, bytes, context);
         }
     }
 
-    fn handle_answer(&mut self, purpose: Purpose, left: Option<u32>, core: &Core) {
+    fn handle_answer(&mut self, purpose: Purpose, left: Option<u32>, context: &Context) {
         let sent = self.low(Counted::BytesOut);
         let closing = !matches!(self.phase, Phase::Open(_));
         let progress = &mut self.aside_mut().progress;
@@ -267,43 +272,43 @@ impl Connection {
             (Phase::Open(_), Purpose::Asked)
                 if self.flags.has(Flag::Pinged) && self.talk.outbox.is_idle() =>
             {
-                self.ping(core);
+                self.ping(context);
             }
-            (Phase::Open(_), Purpose::Silence) => self.judge_silence(moved, left, core),
-            (Phase::Open(_), Purpose::Stall) => self.judge_stall(left, core),
-            (Phase::Lingering(_), _) if self.has_rest() => self.judge_rest(moved, left, core),
+            (Phase::Open(_), Purpose::Silence) => self.judge_silence(moved, left, context),
+            (Phase::Open(_), Purpose::Stall) => self.judge_stall(left, context),
+            (Phase::Lingering(_), _) if self.has_rest() => self.judge_rest(moved, left, context),
             (Phase::Closing(_) | Phase::Lingering(_), _) if !self.flags.has(Flag::Dead) => {
                 // What was asked before the end began says nothing about it: its time begins now.
-                self.judge_closing(moved || purpose != Purpose::End, left, core);
+                self.judge_closing(moved || purpose != Purpose::End, left, context);
             }
             _ => {}
         }
-        self.reschedule(core);
-        self.mark_dirty(core);
+        self.reschedule(context);
+        self.mark_dirty(context);
     }
 
-    fn judge_closing(&mut self, moved: bool, left: Option<u32>, core: &Core) {
+    fn judge_closing(&mut self, moved: bool, left: Option<u32>, context: &Context) {
         if !moved {
             self.add_unacknowledged(left);
-            return self.lose(core);
+            return self.lose(context);
         }
         let limit = self.aside.as_ref().and_then(|aside| aside.ends_by);
-        let until = core.now.get() + self.closing_patience(core);
+        let until = context.now.get() + self.closing_patience(context);
         let until = limit.map_or(until, |limit| limit.min(until)).into();
         self.phase = match self.phase {
             Phase::Closing(_) => Phase::Closing(until),
             _ => Phase::Lingering(until),
         };
-        self.reschedule(core);
+        self.reschedule(context);
     }
 
     /// How long the end of a connection waits for the peer to take something.
-    pub(in crate::engine) fn closing_patience(&self, core: &Core) -> Duration {
-        let timeouts = &core.settings.timeouts;
+    pub(in crate::engine) fn closing_patience(&self, context: &Context) -> Duration {
+        let timeouts = &context.settings.timeouts;
         if self.status == 101 { timeouts.close } else { timeouts.linger }
     }
 
-    fn judge_silence(&mut self, moved: bool, left: Option<u32>, core: &Core) {
+    fn judge_silence(&mut self, moved: bool, left: Option<u32>, context: &Context) {
         if !self.flags.has(Flag::Pinged) {
             // It was heard of meanwhile.
             return;
@@ -313,27 +318,27 @@ impl Connection {
         let unread = self.flags.has(Flag::Paused) && left.unwrap_or(0) == 0;
         if moved || unread {
             self.flags.clear(Flag::Pinged);
-            self.phase = Phase::Open(core.now.get().into());
-            self.reschedule(core);
+            self.phase = Phase::Open(context.now.get().into());
+            self.reschedule(context);
         } else {
             self.add_unacknowledged(left);
-            self.cut(core);
+            self.cut(context);
         }
     }
 
     /// Whether the peer has taken more than when this was looked at before.
-    fn judge_stall(&mut self, left: Option<u32>, core: &Core) {
+    fn judge_stall(&mut self, left: Option<u32>, context: &Context) {
         if self.talk.outbox.is_idle() && left.unwrap_or(0) == 0 {
             // It has all of it.
             self.aside_mut().progress = Progress::default();
             return self.drop_empty_aside();
         }
         let taken = self.taken_bytes();
-        let until = core.now.get() + core.settings.timeouts.stall;
+        let until = context.now.get() + context.settings.timeouts.stall;
         let before = self.aside_mut().progress.stalled.replace(Stalled { taken, until });
         if before.is_some_and(|before| before.taken == taken) {
             self.add_unacknowledged(left);
-            self.cut(core);
+            self.cut(context);
         }
     }
 
@@ -372,25 +377,13 @@ impl Connection {
     }
 
     /// The end of the connection begins: it is to be over by then, whatever the peer takes.
-    pub(in crate::engine) fn limit_the_end(&mut self, core: &Core) {
-        let limit = core.now.get() + core.settings.timeouts.close_max;
+    pub(in crate::engine) fn limit_the_end(&mut self, context: &Context) {
+        let limit = context.now.get() + context.settings.timeouts.close_max;
         let sent = self.low(Counted::BytesOut);
         let aside = self.aside_mut();
         if aside.ends_by.is_none() {
             aside.ends_by = Some(limit);
             aside.progress.seen = Some(Seen { sent, left: None });
-        }
-    }
-}
-
-impl Core {
-    /// A batch begins, and was to begin no later than `until`. If the thread was held up for long,
-    /// what the peers had to say in time may not have been heard.
-    pub(in crate::engine) fn begin(&self, until: Option<Moment>, now: Moment) {
-        const HELD_UP: Duration = Duration::from_secs(1);
-        self.now.set(now);
-        if until.is_some_and(|until| until + HELD_UP <= now) {
-            self.held_up.set(now);
         }
     }
 }

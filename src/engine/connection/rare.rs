@@ -6,13 +6,11 @@ use crate::engine::connection::Connection;
 use crate::engine::connection::deadlines::HungUp;
 use crate::engine::connection::progress::Progress;
 use crate::engine::connection::rest::Rest;
-use crate::engine::handlers::port::Port;
 use crate::engine::model::ended::{Ended, Tally};
 use crate::proto::RequestReader;
 use std::any::Any;
-use std::cell::RefMut;
 use std::net::SocketAddr;
-use std::task::{Context, Waker};
+use std::task::Waker;
 
 /// See the module.
 #[derive(Default)]
@@ -102,36 +100,5 @@ impl Connection {
         if self.aside.as_ref().is_some_and(|aside| aside.is_empty()) {
             self.aside = None;
         }
-    }
-}
-
-impl Port {
-    /// Keeps what is needed to decide about the request, so that the handler's future, which lasts
-    /// as long as the connection, has no room for it.
-    pub(crate) fn keep_opening(&self, opening: Box<dyn Any>) {
-        self.state().aside_mut().opening = Some(opening);
-    }
-
-    /// The engine wakes the task; whoever polls under another waker is woken through that, which is
-    /// cloned and dropped while nothing is borrowed.
-    pub(in crate::engine) fn wait(&self, mut state: RefMut<'_, Connection>, context: &Context<'_>) {
-        let before = if self.core.executor.is_current(context.waker()) {
-            if state.aside.is_none() {
-                return;
-            }
-            let before = state.take_waker();
-            drop(state);
-            before
-        } else {
-            drop(state);
-            let waker = context.waker().clone();
-            self.state().keep_waker(waker)
-        };
-        drop(before);
-    }
-
-    /// What was kept.
-    pub(crate) fn take_opening(&self) -> Option<Box<dyn Any>> {
-        self.state().aside.as_mut()?.opening.take()
     }
 }

@@ -1,13 +1,15 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
 
+use crate::engine::connection::context::Context;
 use crate::engine::connection::conversation::Strain;
 use crate::engine::connection::inbox::Inbox;
 use crate::engine::connection::outbox::Outbox;
 use crate::engine::connection::room::Room;
 use crate::engine::connection::state::Flag;
 use crate::engine::connection::verdict::Verdict;
-use crate::engine::connection::{Connection, Counted, Phase, Reading};
-use crate::engine::core::{Core, count_more};
+use crate::engine::connection::{Connection, Phase, Reading};
+use crate::engine::model::counters::count_more;
+use crate::engine::model::ended::Counted;
 use crate::proto::{CloseCode, Events, MessageKind, Progress, Refusal, Refused, Request};
 
 /// Bytes that a session hands over at once, at most.
@@ -18,25 +20,25 @@ impl Connection {
     pub(in crate::engine) fn handle_received(
         &mut self,
         bytes: &mut [u8],
-        core: &Core,
+        context: &Context,
     ) -> Option<Box<Request>> {
         self.count(Counted::BytesIn, bytes.len() as u64);
-        count_more(&core.counters.bytes_in, bytes.len() as u64);
+        count_more(&context.counters.bytes_in, bytes.len() as u64);
         match self.phase {
             Phase::Open(_) => {
-                self.handle_frames(bytes, core);
+                self.handle_frames(bytes, context);
                 if let Phase::Open(heard) = &mut self.phase {
-                    *heard = core.now.get().into();
+                    *heard = context.now.get().into();
                 }
                 if self.flags.has(Flag::Pinged) {
                     // The next Ping may be due before the wait for this answer would have ended.
                     self.flags.clear(Flag::Pinged);
-                    self.reschedule(core);
+                    self.reschedule(context);
                 }
             }
-            Phase::Closing(_) => self.handle_frames(bytes, core),
+            Phase::Closing(_) => self.handle_frames(bytes, context),
             Phase::Head(_) => {
-                let limit = core.settings.limits.request_head_bytes_max;
+                let limit = context.settings.limits.request_head_bytes_max;
                 let aside = self.aside_mut();
                 match aside.head.handle_input(bytes, limit) {
                     Ok(Progress::Incomplete) => {}
@@ -45,12 +47,12 @@ impl Connection {
                         self.phase = Phase::Deciding;
                         return Some(Box::new(request));
                     }
-                    Err(error) => self.refuse(&Refusal::from(error), core),
+                    Err(error) => self.refuse(&Refusal::from(error), context),
                 }
             }
             Phase::Deciding => {
                 self.aside_mut().early.extend_from_slice(bytes);
-                self.mark_dirty(core);
+                self.mark_dirty(context);
             }
             Phase::Lingering(_) | Phase::Gone => {}
         }
@@ -60,63 +62,64 @@ impl Connection {
     /// Frames, of the open connection or of one that waits for the peer's Close. What there is no
     /// room for is kept.
     #[inline(always)]
-    pub(in crate::engine) fn handle_frames(&mut self, bytes: &mut [u8], core: &Core) {
-        let taken = self.take_whole_messages(bytes, core);
+    pub(in crate::engine) fn handle_frames(&mut self, bytes: &mut [u8], context: &Context) {
+        let taken = self.take_whole_messages(bytes, context);
         if taken < bytes.len() {
-            self.handle_other_frames(&mut bytes[taken..], core);
+            self.handle_other_frames(&mut bytes[taken..], context);
         }
     }
 
     /// Takes whole messages from the beginning of what has come, as most of it is, where there is
     /// room for all that it may be. Says how many bytes they were.
-    fn take_whole_messages(&mut self, bytes: &mut [u8], core: &Core) -> usize {
+    fn take_whole_messages(&mut self, bytes: &mut [u8], context: &Context) -> usize {
         if !matches!(self.phase, Phase::Open(_)) || self.flags.has(Flag::Shared) {
             return 0;
         }
         let talk = &mut *self.talk;
-        if talk.strain.is_some() || !talk.inbox.has_room_after(bytes.len(), Room::of(core)) {
+        if talk.strain.is_some() || !talk.inbox.has_room_after(bytes.len(), Room::of(context)) {
             return 0;
         }
-        let taken = talk.session.take_whole_messages(bytes, &core.session_limits, |kind, bytes| {
-            talk.inbox.push(kind, bytes);
-            true
-        });
+        let taken =
+            talk.session.take_whole_messages(bytes, &context.session_limits, |kind, bytes| {
+                talk.inbox.push(kind, bytes);
+                true
+            });
         let messages_in = talk.inbox.take_arrived();
         self.count(Counted::MessagesIn, messages_in);
-        count_more(&core.counters.messages_in, messages_in);
+        count_more(&context.counters.messages_in, messages_in);
         if self.reading.is_some() && messages_in > 0 {
-            self.wake(core);
+            self.wake(context);
         }
-        self.mark_dirty(core);
+        self.mark_dirty(context);
         taken
     }
 
     /// Whatever has come, or may have to wait for room.
     #[inline(never)]
-    fn handle_other_frames(&mut self, bytes: &mut [u8], core: &Core) {
+    fn handle_other_frames(&mut self, bytes: &mut [u8], context: &Context) {
         let waits = !self.talk.unseen().is_empty();
-        let taken = if waits { 0 } else { self.take_frames(bytes, core) };
-        self.account(core);
+        let taken = if waits { 0 } else { self.take_frames(bytes, context) };
+        self.account(context);
         if taken < bytes.len() {
-            self.keep_rest(&bytes[taken..], core);
+            self.keep_rest(&bytes[taken..], context);
         }
     }
 
     /// The same as far as there is room. Says how many bytes that was.
-    pub(in crate::engine) fn take_frames(&mut self, bytes: &mut [u8], core: &Core) -> usize {
+    pub(in crate::engine) fn take_frames(&mut self, bytes: &mut [u8], context: &Context) -> usize {
         let mut taken = 0;
         loop {
-            taken += self.take_some_frames(&mut bytes[taken..], core);
-            if taken == bytes.len() || !self.make_room(core) {
+            taken += self.take_some_frames(&mut bytes[taken..], context);
+            if taken == bytes.len() || !self.make_room(context) {
                 return taken;
             }
         }
     }
 
     /// The same as far as the session goes at once.
-    fn take_some_frames(&mut self, bytes: &mut [u8], core: &Core) -> usize {
+    fn take_some_frames(&mut self, bytes: &mut [u8], context: &Context) -> usize {
         let open = matches!(self.phase, Phase::Open(_));
-        let room = self.room(core);
+        let room = self.room(context);
         let talk = &mut *self.talk;
         let mut sink = Sink {
             inbox: open.then_some(&mut talk.inbox),
@@ -125,29 +128,29 @@ impl Connection {
             room,
             strain: talk.strain.as_deref(),
             stuck: false,
-            core,
+            context,
             close: None,
         };
-        let result = talk.session.handle_input(bytes, &core.session_limits, &mut sink);
+        let result = talk.session.handle_input(bytes, &context.session_limits, &mut sink);
         let Sink { close, stuck, .. } = sink;
         let taken = *result.as_ref().unwrap_or(&bytes.len());
         let messages_in = talk.inbox.take_arrived();
-        self.watch_message(messages_in > 0, core);
+        self.watch_message(messages_in > 0, context);
         self.count(Counted::MessagesIn, messages_in);
-        count_more(&core.counters.messages_in, messages_in);
+        count_more(&context.counters.messages_in, messages_in);
         if stuck {
-            self.wait_for_growth(taken > 0, core);
+            self.wait_for_growth(taken > 0, context);
         }
         let binary_data = self.flags.has(Flag::BinaryData);
         if self.reading.is_some_and(|read| self.talk.inbox.is_readable(read.len(), binary_data)) {
-            self.wake(core);
+            self.wake(context);
         }
         match (result, close) {
-            (Err(error), _) => self.has_ended(Verdict::Failed(error), core),
-            (Ok(_), Some((code, reason))) => self.has_ended(Verdict::Closed(code, reason), core),
+            (Err(error), _) => self.has_ended(Verdict::Failed(error), context),
+            (Ok(_), Some((code, reason))) => self.has_ended(Verdict::Closed(code, reason), context),
             (Ok(_), None) => {}
         }
-        self.mark_dirty(core);
+        self.mark_dirty(context);
         taken
     }
 }
@@ -165,19 +168,19 @@ struct Sink<'a> {
     strain: Option<&'a Strain>,
     /// It would have taken more of that than its share.
     stuck: bool,
-    core: &'a Core,
+    context: &'a Context,
     close: Option<(CloseCode, Box<str>)>,
 }
 
 impl Sink<'_> {
     /// What the connection may have of the growth account of the shard.
     fn share_bytes(&self) -> usize {
-        self.core.account.share_bytes(self.strain.map_or(0, |strain| strain.excess_bytes))
+        self.context.account.share_bytes(self.strain.map_or(0, |strain| strain.excess_bytes))
     }
 
     /// Bytes that the read asked for, at most; which come as one.
     fn asked_bytes(&self) -> usize {
-        let limits = &self.core.settings.limits;
+        let limits = &self.context.settings.limits;
         let message = usize::try_from(limits.message_bytes_max).unwrap_or(usize::MAX);
         // A character has up to four bytes.
         self.reading.map_or(0, |read| read.len().saturating_mul(4)).min(message)
@@ -206,7 +209,7 @@ impl Sink<'_> {
             return true;
         }
         let held = inbox.held_bytes();
-        let growth = held.saturating_sub(self.core.settings.limits.inbox_bytes_max);
+        let growth = held.saturating_sub(self.context.settings.limits.inbox_bytes_max);
         let reserved = held - bytes;
         let share = self.share_bytes();
         self.stuck = reserved < BLOCK_BYTES && growth + BLOCK_BYTES > share;

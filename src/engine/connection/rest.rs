@@ -7,9 +7,10 @@
 //! a comparison.
 
 use crate::clock::Moment;
+use crate::engine::connection::context::Context;
 use crate::engine::connection::progress::{Purpose, SENT_BYTES_MIN};
-use crate::engine::connection::{Connection, Counted, NEVER, Phase};
-use crate::engine::core::Core;
+use crate::engine::connection::{Connection, Phase};
+use crate::engine::model::ended::Counted;
 use std::time::Duration;
 
 /// How the wait goes.
@@ -32,19 +33,19 @@ impl Connection {
     }
 
     /// Whether the connection may be closed.
-    pub(in crate::engine) fn look_at_rest(&mut self, core: &Core) -> Rest {
+    pub(in crate::engine) fn look_at_rest(&mut self, context: &Context) -> Rest {
         if self.status != 101 || !self.has_sent_much() {
             return Rest::Nothing;
         }
-        self.look_at_much_rest(core)
+        self.look_at_much_rest(context)
     }
 
     #[cold]
-    fn look_at_much_rest(&mut self, core: &Core) -> Rest {
+    fn look_at_much_rest(&mut self, context: &Context) -> Rest {
         let rest = self.aside_mut().rest;
         if rest.is_none() {
             self.aside_mut().rest = Some(Rest::Asked);
-            self.ask(Purpose::End, core);
+            self.ask(Purpose::End, context);
         }
         rest.unwrap_or(Rest::Asked)
     }
@@ -61,17 +62,22 @@ impl Connection {
     }
 
     /// The kernel has said what is left, if it can. `moved`: the peer has taken some of it since.
-    pub(in crate::engine) fn judge_rest(&mut self, moved: bool, left: Option<u32>, core: &Core) {
+    pub(in crate::engine) fn judge_rest(
+        &mut self,
+        moved: bool,
+        left: Option<u32>,
+        context: &Context,
+    ) {
         const AGAIN_MIN: Duration = Duration::from_millis(8);
         const AGAIN_MAX: Duration = Duration::from_secs(1);
-        let (now, patience) = (core.now.get(), self.closing_patience(core));
+        let (now, patience) = (context.now.get(), self.closing_patience(context));
         let aside = self.aside_mut();
         // A FIN is counted as one byte.
         let Some(2..) = left else {
             aside.rest = Some(Rest::Nothing);
             return;
         };
-        let limit = aside.ends_by.unwrap_or(NEVER);
+        let limit = aside.ends_by.unwrap_or(Moment::NEVER);
         let (until, again) = match aside.rest {
             Some(Rest::Some { until, again }) => (until, (2 * again).min(AGAIN_MAX)),
             _ => (now + patience, AGAIN_MIN),
@@ -79,7 +85,7 @@ impl Connection {
         let until = if moved { now + patience } else { until };
         aside.rest = Some(Rest::Some { until, again });
         if until <= now {
-            return self.lose(core);
+            return self.lose(context);
         }
         self.phase = Phase::Lingering((now + again).min(limit).into());
     }

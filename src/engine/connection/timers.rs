@@ -6,7 +6,6 @@
 //! entry names a slot and not its generation: the next connection there is only looked at early.
 
 use crate::clock::Moment;
-use crate::engine::connection::NEVER;
 
 /// Milliseconds of a bucket: no timeout is late by more, none early.
 const GRAIN_MS: u64 = 4;
@@ -34,7 +33,7 @@ impl Timers {
             occupied: vec![0; BUCKETS / 64].into(),
             done: 0,
             entries: 0,
-            next: NEVER,
+            next: Moment::NEVER,
         }
     }
 
@@ -65,7 +64,7 @@ impl Timers {
     /// Looks for the first bucket that is not empty.
     fn find_next(&self) -> Moment {
         if self.entries == 0 {
-            return NEVER;
+            return Moment::NEVER;
         }
         let first = (self.done + 1) as usize % BUCKETS;
         let words = self.occupied.len();
@@ -80,7 +79,7 @@ impl Timers {
             let bits = self.occupied[word] & mask;
             (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
         });
-        found.map_or(NEVER, |found| {
+        found.map_or(Moment::NEVER, |found| {
             let ahead = (found + BUCKETS - first) % BUCKETS;
             Moment::from_millis((self.done + 1 + ahead as u64) * GRAIN_MS)
         })
@@ -136,7 +135,7 @@ mod tests {
                 prop_assert!(looked.as_millis() >= now + delay.min(around), "early");
                 model.insert((looked.as_millis(), index as u32), ());
                 let first = model.keys().next().map(|(at, _)| Moment::from_millis(*at));
-                prop_assert_eq!(timers.next(), first.unwrap_or(NEVER));
+                prop_assert_eq!(timers.next(), first.unwrap_or(Moment::NEVER));
                 now += pass;
                 let mut due = Vec::new();
                 // As a shard does.

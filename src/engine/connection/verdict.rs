@@ -7,12 +7,12 @@
 //! than the close timeout without. What violates the protocol is answered at once.
 
 use crate::clock::{Moment, ShortMoment};
-use crate::engine::connection::outbox::Payload;
+use crate::engine::connection::context::Context;
+use crate::engine::connection::outbox::{Payload, WriteFailure};
 use crate::engine::connection::progress::Purpose;
 use crate::engine::connection::state::Flag;
-use crate::engine::connection::{Closer, Connection, Counted, Ended, Phase};
-use crate::engine::core::Core;
-use crate::engine::handlers::port::{Port, WriteFailure};
+use crate::engine::connection::{Connection, Phase};
+use crate::engine::model::ended::{Closer, Counted, Ended};
 use crate::proto::frame::Opcode;
 use crate::proto::{self, CloseCode, ProtocolError};
 
@@ -40,67 +40,60 @@ pub(in crate::engine) struct Pending {
     asked: bool,
 }
 
-impl Port {
-    /// The handler has something left to do for what it has read, although it has written since.
-    pub(crate) fn is_at_work(&self) {
-        self.state().note_in_hand(true);
-    }
-}
-
 impl Connection {
     /// The peer has ended what it has to say.
-    pub(in crate::engine) fn has_ended(&mut self, verdict: Verdict, core: &Core) {
+    pub(in crate::engine) fn has_ended(&mut self, verdict: Verdict, context: &Context) {
         if self.talk.verdict.is_some() {
             // FIN behind a Close.
             return;
         }
-        let (now, timeouts) = (core.now.get(), &core.settings.timeouts);
+        let (now, timeouts) = (context.now.get(), &context.settings.timeouts);
         // Before this.
         let heard = if let Phase::Open(heard) = self.phase { heard.moment() } else { now };
         let waiting = self.talk.inbox.has_whole();
         let until = if waiting { now } else { heard } + timeouts.close;
         // Who has never been told anything has nothing in hand.
         let in_hand = self.low(Counted::MessagesIn) > 0;
-        let done = self.done(core);
+        let done = self.done(context);
         let limit = (now + timeouts.close_max).into();
         let pending = Pending { verdict, until: until.into(), limit, done, in_hand, asked: false };
         self.talk.verdict = Some(pending);
         self.flags.set(Flag::Ending);
         // It was heard of, and from now on this is what is looked at.
         self.flags.clear(Flag::Pinged);
-        self.mark_dirty(core);
+        self.mark_dirty(context);
     }
 
     /// Acts on the end of what the peer had to say, if it is its turn. Called when the batch is
     /// settled, so that the handler could answer the messages that came before it.
     #[inline]
-    pub(in crate::engine) fn conclude(&mut self, core: &Core) {
+    pub(in crate::engine) fn conclude(&mut self, context: &Context) {
         if self.flags.has(Flag::Ending) {
-            self.conclude_in_turn(core);
+            self.conclude_in_turn(context);
         }
     }
 
     #[cold]
-    fn conclude_in_turn(&mut self, core: &Core) {
+    fn conclude_in_turn(&mut self, context: &Context) {
         let due = match &self.talk.verdict {
             Some(Pending { verdict: Verdict::Failed(_), .. }) => true,
             _ if !matches!(self.phase, Phase::Open(_)) => true,
-            _ => self.has_caught_up(core) || self.has_stopped(core),
+            _ => self.has_caught_up(context) || self.has_stopped(context),
         };
         if due {
-            self.act_on_verdict(core);
+            self.act_on_verdict(context);
         } else {
             let until = self.verdict_due();
-            self.look_by(until, core);
+            self.look_by(until, context);
         }
     }
 
     /// Whether nobody has anything left to do for what the peer has said.
-    fn has_caught_up(&self, core: &Core) -> bool {
+    fn has_caught_up(&self, context: &Context) -> bool {
         let unread = self.talk.inbox.has_whole();
         let in_hand = self.talk.verdict.as_ref().is_some_and(|pending| pending.in_hand);
         if self.flags.has(Flag::Shared)
-            && let table = core.shared.borrow()
+            && let table = context.shared.borrow()
             && let Some(state) = table.find(self.id.slot)
             && !state.flags.serving
         {
@@ -111,8 +104,8 @@ impl Connection {
     }
 
     /// Whether the time is over in which something had to be done, and nothing was.
-    fn has_stopped(&mut self, core: &Core) -> bool {
-        let (now, done, asking) = (core.now.get(), self.done(core), self.is_asking());
+    fn has_stopped(&mut self, context: &Context) -> bool {
+        let (now, done, asking) = (context.now.get(), self.done(context), self.is_asking());
         let flying = self.talk.outbox.is_flying();
         let Some(pending) = &mut self.talk.verdict else { return true };
         let asked = std::mem::take(&mut pending.asked);
@@ -127,21 +120,21 @@ impl Connection {
         if pending.done == done && flying && !asked && !over {
             // A send tells at its end how far it has come, or when it is asked.
             pending.asked = true;
-            self.ask(Purpose::Verdict, core);
+            self.ask(Purpose::Verdict, context);
             return false;
         }
         let goes_on = pending.done != done && !over;
         pending.done = done;
-        pending.until = (now + core.settings.timeouts.close).into();
+        pending.until = (now + context.settings.timeouts.close).into();
         !goes_on
     }
 
     /// A number that changes when the handler reads or writes, or the peer takes something.
-    pub(in crate::engine) fn done(&self, core: &Core) -> u32 {
+    pub(in crate::engine) fn done(&self, context: &Context) -> u32 {
         let unread = self.talk.inbox.messages() as u32;
         let held = match self.flags.has(Flag::Shared) {
             true => {
-                core.shared.borrow().find(self.id.slot).map_or(0, |state| state.linked_messages)
+                context.shared.borrow().find(self.id.slot).map_or(0, |state| state.linked_messages)
             }
             false => 0,
         };
@@ -154,7 +147,7 @@ impl Connection {
     /// When the verdict is to be looked at.
     pub(in crate::engine) fn verdict_due(&self) -> Moment {
         let pending = self.talk.verdict.as_ref();
-        pending.map_or(crate::engine::connection::NEVER, |pending| pending.until.moment())
+        pending.map_or(Moment::NEVER, |pending| pending.until.moment())
     }
 
     /// The handler has read a message, or has answered the last one.
@@ -180,39 +173,39 @@ impl Connection {
     }
 
     /// Acts on the verdict. `false`: there is none.
-    pub(in crate::engine) fn act_on_verdict(&mut self, core: &Core) -> bool {
+    pub(in crate::engine) fn act_on_verdict(&mut self, context: &Context) -> bool {
         self.flags.clear(Flag::Ending);
         let Some(Pending { verdict, .. }) = self.talk.verdict.take() else { return false };
         match verdict {
-            Verdict::Failed(error) => self.fail(error.close_code(), error.reason(), core),
-            Verdict::Closed(code, reason) => self.handle_close(code, reason, core),
+            Verdict::Failed(error) => self.fail(error.close_code(), error.reason(), context),
+            Verdict::Closed(code, reason) => self.handle_close(code, reason, context),
             Verdict::Finished => {
-                self.linger(core.settings.timeouts.close, core);
-                self.end(Ended::lost(), core);
+                self.linger(context.settings.timeouts.close, context);
+                self.end(Ended::lost(), context);
             }
         }
         true
     }
 
     /// The connection is lost, and how the peer ended the conversation is known.
-    pub(in crate::engine) fn end_by_verdict(&mut self, core: &Core) {
+    pub(in crate::engine) fn end_by_verdict(&mut self, context: &Context) {
         self.flags.clear(Flag::Ending);
         if let Some(Pending { verdict: Verdict::Closed(code, reason), .. }) =
             self.talk.verdict.take()
         {
-            self.end(Ended { code, reason, by: Closer::Peer }, core);
+            self.end(Ended { code, reason, by: Closer::Peer }, context);
         }
     }
 
     /// The peer's Close frame: the first one answers ours, or is answered by ours
     /// (RFC 6455 §5.5.1).
-    fn handle_close(&mut self, code: CloseCode, reason: Box<str>, core: &Core) {
+    fn handle_close(&mut self, code: CloseCode, reason: Box<str>, context: &Context) {
         self.flags.set(Flag::CloseReceived);
         if matches!(self.phase, Phase::Open(_)) {
             let payload = proto::close::encode(code, &reason);
             self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
         }
-        self.linger(core.settings.timeouts.close, core);
-        self.end(Ended { code, reason, by: Closer::Peer }, core);
+        self.linger(context.settings.timeouts.close, context);
+        self.end(Ended { code, reason, by: Closer::Peer }, context);
     }
 }

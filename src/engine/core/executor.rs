@@ -2,26 +2,23 @@
 //!
 //! A handler that only awaits its own socket is woken by a push onto a local list: no atomic, no
 //! allocation. Whoever clones the waker (a timer of tokio, a channel) gets one that works from any
-//! thread, through the shard's [`Remote`].
+//! thread, through the shard's [`Bell`].
 
-use crate::engine::commands::mailbox::Remote;
 use crate::engine::connection::Connection;
 use crate::engine::connection::state::Flag;
-use crate::engine::core::foreign;
-use crate::engine::core::slots::{Registry, SlotId};
+use crate::engine::core::Core;
+use crate::engine::core::slots::Slots;
+use crate::engine::model::bell::{Bell, TaskWaker};
+use crate::engine::model::foreign;
+use crate::engine::model::slot_id::SlotId;
+use crate::engine::model::task::Task;
 use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-
-/// A handler, erased.
-pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
+use std::task::{Context, Poll, Waker};
 
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Ended {
+pub(in crate::engine) enum TaskEnd {
     Returned,
     Panicked,
 }
@@ -29,11 +26,10 @@ pub(in crate::engine) enum Ended {
 /// The list of tasks to poll. The tasks themselves are with their connections, whose [`SlotId`] names
 /// them; a stale one wakes nobody.
 pub(crate) struct Executor {
-    ready: RefCell<Vec<SlotId>>,
     /// Tasks that have not ended.
     tasks: Cell<usize>,
     current: RefCell<Current>,
-    remote: Arc<Remote>,
+    bell: Arc<Bell>,
 }
 
 /// The waker that the polled task sees. It is made anew only when a task has cloned it.
@@ -43,14 +39,9 @@ struct Current {
 }
 
 impl Executor {
-    pub(in crate::engine) fn new(remote: Arc<Remote>) -> Self {
-        let current = Current::new(&remote);
-        Self {
-            ready: RefCell::new(Vec::new()),
-            tasks: Cell::new(0),
-            current: RefCell::new(current),
-            remote,
-        }
+    pub(in crate::engine) fn new(bell: Arc<Bell>) -> Self {
+        let current = Current::new(&bell);
+        Self { tasks: Cell::new(0), current: RefCell::new(current), bell }
     }
 
     /// Tasks that have not ended.
@@ -59,25 +50,11 @@ impl Executor {
     }
 
     /// Gives a connection its task and puts that on the list.
-    pub(in crate::engine) fn spawn(&self, connection: &mut Connection, task: Task) {
+    pub(in crate::engine) fn spawn(&self, connection: &mut Connection, task: Task, core: &Core) {
         self.tasks.set(self.tasks.get() + 1);
         connection.task = Some(task);
         connection.flags.set(Flag::Handled);
-        self.wake(connection);
-    }
-
-    /// Puts the task of a connection, if it has one, on the list of those to poll, once.
-    #[inline]
-    pub(in crate::engine) fn wake(&self, connection: &mut Connection) {
-        if connection.flags.has(Flag::Handled) && !connection.flags.has(Flag::Queued) {
-            connection.flags.set(Flag::Queued);
-            self.ready.borrow_mut().push(connection.id);
-        }
-    }
-
-    /// Whether there is something to poll.
-    pub(in crate::engine) fn has_ready(&self) -> bool {
-        !self.ready.borrow().is_empty()
+        connection.wake_task(core);
     }
 
     /// Whether `waker` wakes the task that is being polled, so that a wake by the engine is
@@ -91,35 +68,35 @@ impl Executor {
     /// slots are not borrowed while a task is polled or dropped.
     pub(in crate::engine) fn run(
         &self,
-        slots: &RefCell<Registry>,
+        core: &Core,
         batch: &mut Vec<SlotId>,
-        mut ended: impl FnMut(SlotId, Ended),
+        mut ended: impl FnMut(SlotId, TaskEnd),
     ) {
-        std::mem::swap(&mut *self.ready.borrow_mut(), batch);
+        let slots = &core.slots;
+        std::mem::swap(&mut *core.ready.borrow_mut(), batch);
         for id in batch.drain(..) {
             let Some(mut task) = take(slots, id) else { continue };
-            self.current.borrow_mut().aim(id, &self.remote);
+            self.current.borrow_mut().aim(id, &self.bell);
             // Borrowed during the poll, which may only look at it: a clone would be two atomics.
             let current = self.current.borrow();
-            let polled =
-                foreign::call(|| task.as_mut().poll(&mut Context::from_waker(&current.waker)));
+            let polled = foreign::call(|| task.poll(&mut Context::from_waker(&current.waker)));
             drop(current);
             let outcome = match polled {
                 Ok(Poll::Pending) => {
                     put_back(slots, id, task);
                     continue;
                 }
-                Ok(Poll::Ready(())) => Ended::Returned,
-                Err(_) => Ended::Panicked,
+                Ok(Poll::Ready(())) => TaskEnd::Returned,
+                Err(_) => TaskEnd::Panicked,
             };
             let dropped = self.end(slots, id, task);
-            ended(id, if dropped { outcome } else { Ended::Panicked });
+            ended(id, if dropped { outcome } else { TaskEnd::Panicked });
         }
     }
 
     /// Drops a task. What a handler owns may panic then; that must not end the shard, and is said
     /// by `false`.
-    fn end(&self, slots: &RefCell<Registry>, id: SlotId, task: Task) -> bool {
+    fn end(&self, slots: &RefCell<Slots>, id: SlotId, task: Task) -> bool {
         let dropped = foreign::call(|| drop(task));
         self.tasks.set(self.tasks.get() - 1);
         let forgotten = slots.borrow_mut().forget_handler(id);
@@ -128,14 +105,14 @@ impl Executor {
     }
 
     /// Drops the task of a connection although it has not ended.
-    pub(in crate::engine) fn abandon(&self, slots: &RefCell<Registry>, id: SlotId) {
+    pub(in crate::engine) fn abandon(&self, slots: &RefCell<Slots>, id: SlotId) {
         if let Some(task) = take(slots, id) {
             self.end(slots, id, task);
         }
     }
 
     /// Drops every task.
-    pub(in crate::engine) fn clear(&self, slots: &RefCell<Registry>) {
+    pub(in crate::engine) fn clear(&self, slots: &RefCell<Slots>) {
         let mut tasks = Vec::with_capacity(self.len());
         let mut take = |connection: &mut Connection| {
             tasks.extend(connection.task.take().map(|task| (connection.id, task)));
@@ -148,72 +125,33 @@ impl Executor {
     }
 }
 
-fn take(slots: &RefCell<Registry>, id: SlotId) -> Option<Task> {
+fn take(slots: &RefCell<Slots>, id: SlotId) -> Option<Task> {
     let mut slots = slots.borrow_mut();
     let connection = slots.of_handler(id)?;
     connection.flags.clear(Flag::Queued);
     connection.task.take()
 }
 
-fn put_back(slots: &RefCell<Registry>, id: SlotId, task: Task) {
+fn put_back(slots: &RefCell<Slots>, id: SlotId, task: Task) {
     let mut slots = slots.borrow_mut();
     let connection = slots.of_handler(id).expect("a connection stays as long as its handler");
     connection.task = Some(task);
 }
 
 impl Current {
-    fn new(remote: &Arc<Remote>) -> Self {
-        let target = Arc::new(TaskWaker {
-            slot: AtomicU32::new(0),
-            generation: AtomicU32::new(0),
-            queued: AtomicBool::new(false),
-            remote: Arc::clone(remote),
-        });
+    fn new(bell: &Arc<Bell>) -> Self {
+        let target = Arc::new(TaskWaker::new(Arc::clone(bell)));
         Self { waker: Waker::from(Arc::clone(&target)), target }
     }
 
     /// Aims the waker at `id`. If a task has kept a clone, that one stays aimed at its task, and
     /// there is a new one for `id`.
-    fn aim(&mut self, id: SlotId, remote: &Arc<Remote>) {
+    fn aim(&mut self, id: SlotId, bell: &Arc<Bell>) {
         // Ours: `target`, and the one inside `waker`.
         if Arc::strong_count(&self.target) > 2 {
-            *self = Self::new(remote);
+            *self = Self::new(bell);
         }
-        self.target.slot.store(id.slot, Ordering::Relaxed);
-        self.target.generation.store(id.generation, Ordering::Relaxed);
-        self.target.queued.store(false, Ordering::Relaxed);
-    }
-}
-
-/// What a cloned waker points to.
-pub(in crate::engine) struct TaskWaker {
-    slot: AtomicU32,
-    generation: AtomicU32,
-    /// On the remote list already: wakes until it is taken from there are one.
-    queued: AtomicBool,
-    remote: Arc<Remote>,
-}
-
-impl TaskWaker {
-    /// Taken from the remote list: which task to wake.
-    pub(in crate::engine) fn take(&self) -> SlotId {
-        self.queued.store(false, Ordering::SeqCst);
-        SlotId {
-            slot: self.slot.load(Ordering::Relaxed),
-            generation: self.generation.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.queued.swap(true, Ordering::SeqCst) {
-            self.remote.wake(Arc::clone(self));
-        }
+        self.target.aim(id);
     }
 }
 
@@ -223,7 +161,7 @@ mod tests {
     use crate::engine::bench::Seated;
     use std::rc::Rc;
 
-    fn run(seated: &mut Seated) -> Vec<Ended> {
+    fn run(seated: &mut Seated) -> Vec<TaskEnd> {
         let mut all = Vec::new();
         seated.run(|_, ended| all.push(ended));
         all
@@ -233,7 +171,7 @@ mod tests {
     fn a_wake_during_the_own_poll_is_not_lost() {
         let mut seated = Seated::new(1);
         let mut first = true;
-        seated.spawn(Box::pin(std::future::poll_fn(move |cx| {
+        seated.spawn(Task::new(std::future::poll_fn(move |cx| {
             if std::mem::take(&mut first) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -242,7 +180,7 @@ mod tests {
         })));
         assert_eq!(run(&mut seated), []);
         seated.take_remote();
-        assert_eq!(run(&mut seated), [Ended::Returned]);
+        assert_eq!(run(&mut seated), [TaskEnd::Returned]);
         assert_eq!(seated.core.executor.len(), 0);
     }
 
@@ -252,14 +190,14 @@ mod tests {
         let polls = Rc::new(Cell::new(0));
         let (sender, receiver) = std::sync::mpsc::channel();
         let counted = Rc::clone(&polls);
-        seated.spawn(Box::pin(std::future::poll_fn(move |cx| {
+        seated.spawn(Task::new(std::future::poll_fn(move |cx| {
             counted.set(counted.get() + 1);
             if counted.get() == 1 {
                 sender.send(cx.waker().clone()).unwrap();
             }
             Poll::Pending
         })));
-        seated.spawn(Box::pin(std::future::pending()));
+        seated.spawn(Task::new(std::future::pending()));
         run(&mut seated);
         let kept = receiver.recv().unwrap();
         for round in 2..5 {
@@ -279,12 +217,12 @@ mod tests {
     #[test]
     fn a_panic_ends_one_task() {
         let mut seated = Seated::new(2);
-        seated.spawn(Box::pin(async { panic!("on purpose") }));
-        let survivor = seated.spawn(Box::pin(std::future::pending()));
-        assert_eq!(run(&mut seated), [Ended::Panicked]);
+        seated.spawn(Task::new(async { panic!("on purpose") }));
+        let survivor = seated.spawn(Task::new(std::future::pending()));
+        assert_eq!(run(&mut seated), [TaskEnd::Panicked]);
         assert_eq!(seated.core.executor.len(), 1);
         seated.core.wake(survivor);
-        assert!(seated.core.executor.has_ready());
+        assert!(!seated.core.ready.borrow().is_empty());
     }
 
     /// Panics when it is dropped, with another one.
@@ -301,18 +239,18 @@ mod tests {
     #[test]
     fn what_a_panic_carries_may_panic_and_so_may_what_a_task_owns() {
         let mut seated = Seated::new(3);
-        seated.spawn(Box::pin(async { std::panic::panic_any(Grenade(3)) }));
+        seated.spawn(Task::new(async { std::panic::panic_any(Grenade(3)) }));
         let owned = Grenade(1);
-        seated.spawn(Box::pin(async move {
+        seated.spawn(Task::new(async move {
             let _owned = &owned;
         }));
-        let survivor = seated.spawn(Box::pin(std::future::pending()));
-        assert_eq!(run(&mut seated), [Ended::Panicked, Ended::Panicked]);
+        let survivor = seated.spawn(Task::new(std::future::pending()));
+        assert_eq!(run(&mut seated), [TaskEnd::Panicked, TaskEnd::Panicked]);
         assert_eq!(seated.core.executor.len(), 1);
         seated.core.executor.abandon(&seated.core.slots, survivor);
         assert_eq!(seated.core.executor.len(), 0);
         seated.core.wake(survivor);
-        assert!(!seated.core.executor.has_ready());
+        assert!(seated.core.ready.borrow().is_empty());
     }
 
     #[test]
@@ -320,21 +258,21 @@ mod tests {
         let mut seated = Seated::new(1);
         let polls = Rc::new(Cell::new(0));
         let counted = Rc::clone(&polls);
-        let old = seated.spawn(Box::pin(std::future::poll_fn(move |_| {
+        let old = seated.spawn(Task::new(std::future::poll_fn(move |_| {
             counted.set(counted.get() + 1);
             if counted.get() == 2 { Poll::Ready(()) } else { Poll::Pending }
         })));
         run(&mut seated);
         seated.give_up(old);
-        let new = seated.spawn(Box::pin(std::future::pending()));
+        let new = seated.spawn(Task::new(std::future::pending()));
         run(&mut seated);
         assert!(old.slot == new.slot && old != new);
         seated.core.wake(old);
-        assert_eq!(run(&mut seated), [Ended::Returned]);
+        assert_eq!(run(&mut seated), [TaskEnd::Returned]);
         assert_eq!((polls.get(), seated.core.executor.len()), (2, 1));
         seated.core.wake(old);
-        assert!(!seated.core.executor.has_ready());
+        assert!(seated.core.ready.borrow().is_empty());
         seated.core.wake(new);
-        assert!(seated.core.executor.has_ready());
+        assert!(!seated.core.ready.borrow().is_empty());
     }
 }

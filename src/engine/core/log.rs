@@ -4,10 +4,9 @@
 //! What peers can cause again and again is limited: so many lines a second for each reason, and of
 //! the others how many they were.
 
-use crate::engine::connection::{Closer, Connection};
+use crate::engine::connection::Connection;
 use crate::engine::core::Core;
-use crate::engine::handlers::port::Port;
-use crate::engine::handlers::routes::Routes;
+use crate::engine::model::ended::Closer;
 use crate::engine::model::quota::Quota;
 use crate::engine::model::tallies::Refusals;
 use std::cell::RefCell;
@@ -19,7 +18,7 @@ pub const LAST_WORDS: &str = "ringwire::last_words";
 
 /// Places of the reasons before those of refusals.
 const OPENED: usize = 0;
-const HANDLER_FAILED: usize = 1;
+pub(in crate::engine) const HANDLER_FAILED: usize = 1;
 const REMEDY: usize = 2;
 const REFUSED: usize = 3;
 
@@ -29,7 +28,7 @@ pub(in crate::engine) struct Quotas(RefCell<[Quota; REFUSED + Refusals::KINDS]>)
 
 impl Core {
     /// Whether there may be a line for this reason; if so, how many there were not since the last.
-    fn may_log(&self, reason: usize) -> Option<u64> {
+    pub(in crate::engine) fn may_log(&self, reason: usize) -> Option<u64> {
         let max = self.settings.limits.log_lines_per_second_max;
         // A share of it, at least one; zero stays without limit.
         let share = max.div_ceil(self.shards.max(1) as u32);
@@ -58,7 +57,7 @@ impl Core {
 }
 
 /// The access line of a connection that is gone.
-pub(in crate::engine) fn access(connection: &Connection, core: &Core, routes: &Routes) {
+pub(in crate::engine) fn access(connection: &Connection, core: &Core) {
     if !tracing::enabled!(target: "ringwire::access", tracing::Level::INFO) {
         return;
     }
@@ -76,7 +75,7 @@ pub(in crate::engine) fn access(connection: &Connection, core: &Core, routes: &R
     tracing::info!(
         target: "ringwire::access",
         peer = %Peer(connection.peer(core)),
-        route = routes.pattern(connection.route),
+        route = core.paths.pattern(connection.route),
         status,
         code,
         by = ?by,
@@ -88,18 +87,6 @@ pub(in crate::engine) fn access(connection: &Connection, core: &Core, routes: &R
         unsent_bytes = counts.unsent_bytes,
         "closed"
     );
-}
-
-impl Port {
-    /// A handler has given up on a socket that is open.
-    #[cold]
-    pub(crate) fn log_failure(&self, error: &dyn std::fmt::Display) {
-        let Some(more) = self.core.may_log(HANDLER_FAILED) else { return };
-        if more > 0 {
-            tracing::warn!(more, "and {more} more handlers failed");
-        }
-        tracing::warn!(%error, "a handler failed");
-    }
 }
 
 struct Peer(Option<SocketAddr>);

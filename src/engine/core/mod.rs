@@ -1,130 +1,86 @@
-//! What the parts of one shard share: time, tasks, deadlines, limits, counts. Never leaves its
-//! thread.
+//! What a shard owns beside its ring, and lets its handlers reach: the connections, the tasks of their
+//! handlers, the sessions that sit here. Never leaves its thread.
+//!
+//! Code of others is called from here alone, while no table is borrowed.
 
 pub(in crate::engine) mod executor;
-pub(in crate::engine) mod foreign;
 pub(in crate::engine) mod log;
 pub(in crate::engine) mod pace;
 pub(in crate::engine) mod seats;
 pub(in crate::engine) mod slots;
 
 use crate::clock::Moment;
-use crate::engine::commands::mailbox::Remote;
 use crate::engine::connection::Connection;
-use crate::engine::connection::account::Account;
-use crate::engine::connection::peers::Peers;
-use crate::engine::connection::places::Places;
-use crate::engine::connection::timers::Timers;
+use crate::engine::connection::context::{Context, ContextParts};
+use crate::engine::connection::later::Call;
+use crate::engine::connection::state::Flag;
 use crate::engine::core::executor::Executor;
-use crate::engine::core::foreign::Later;
 use crate::engine::core::log::Quotas;
 use crate::engine::core::seats::Seats;
-use crate::engine::core::slots::{Registry, SlotId};
-use crate::engine::handlers::routes::Routes;
-use crate::engine::model::events::{EventClose, EventKind, Happened};
-use crate::engine::model::ids::Ids;
-use crate::engine::model::memory::Memory;
-use crate::engine::model::settings::{MailboxPolicy, Settings};
-use crate::engine::model::tallies::{Closes, Refusals};
-use crate::engine::shared::link::Outgoing;
-use crate::engine::shared::table::SharedTable;
-use crate::proto::SessionLimits;
-use crate::ring::RingCounters;
-use std::cell::{Cell, RefCell};
-use std::ops::AddAssign;
+use crate::engine::core::slots::Slots;
+use crate::engine::model::counters::count;
+use crate::engine::model::foreign::wake;
+use crate::engine::model::memory::MemoryLevel;
+use crate::engine::model::slot_id::SlotId;
+use std::cell::RefCell;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
-/// Shared by the shard, its connections and the verbs of its handlers.
+/// Shared by the shard and the verbs of its handlers. Connections see its [`Context`] only, which a
+/// core may be used as.
 pub(crate) struct Core {
-    pub(crate) settings: Arc<Settings>,
-    pub(in crate::engine) session_limits: SessionLimits,
+    context: Context,
     /// Where every address listened on is one of loopback: the TCP ports.
     pub(in crate::engine) loopback_ports: Vec<u16>,
-    /// The time of the current batch.
-    pub(crate) now: Cell<Moment>,
-    /// When a batch began late, the thread having been held up.
-    pub(in crate::engine) held_up: Cell<Moment>,
     pub(crate) executor: Executor,
     /// The connections. Borrowed for no longer than a step of one of them takes, and never while a
     /// handler runs or is dropped.
-    pub(in crate::engine) slots: RefCell<Registry>,
-    pub(in crate::engine) timers: RefCell<Timers>,
-    /// Connections whose state changed in this batch, each once.
-    pub(in crate::engine) dirty: RefCell<Vec<SlotId>>,
-    /// What connections hold beyond their limits, together.
-    pub(in crate::engine) account: Account,
-    /// How near the process is to its limit of memory.
-    pub(in crate::engine) memory: Arc<Memory>,
-    pub(in crate::engine) counters: Counters,
-    pub(in crate::engine) ids: Ids,
+    pub(in crate::engine) slots: RefCell<Slots>,
     /// The sessions of those connections that have one.
     pub(in crate::engine) seats: Seats,
-    pub(in crate::engine) peers: RefCell<Peers>,
-    pub(in crate::engine) places: Arc<Places>,
-    pub(in crate::engine) routes: Arc<Routes>,
-    pub(in crate::engine) remote: Arc<Remote>,
     /// Shards there are.
     pub(in crate::engine) shards: usize,
-    /// Sockets that outlive their handlers.
-    pub(in crate::engine) shared: RefCell<SharedTable>,
-    /// Memory for messages on their way from a holder.
-    pub(in crate::engine) outgoing: RefCell<Vec<Outgoing>>,
-    /// What has happened in this batch and is to be published.
-    pub(in crate::engine) happened: RefCell<Vec<Happened>>,
-    /// The batch ends with something that others do not end with.
-    pub(in crate::engine) chores: Cell<bool>,
-    /// Code of others that is to be called.
-    pub(in crate::engine) later: Later,
-    pub(in crate::engine) route_counts: RefCell<Vec<RouteCounts>>,
     pub(in crate::engine) log_quotas: Quotas,
 }
 
+impl Deref for Core {
+    type Target = Context;
+
+    #[inline(always)]
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
 impl Core {
-    pub(in crate::engine) fn new(parts: CoreParts, connections: u32) -> Self {
-        let CoreParts { settings, remote, ids, routes, places, shards, memory } = parts;
-        let session_limits = SessionLimits {
-            message_bytes_max: settings.limits.message_bytes_max,
-            message_fragments_max: settings.limits.message_fragments_max,
-        };
-        let loopback_ports = settings.loopback_ports();
+    pub(in crate::engine) fn new(parts: ContextParts, connections: u32) -> Self {
         Self {
-            account: Account::new(
-                memory.growth_bytes_max(settings.limits.inbox_growth_bytes_max, shards),
-                Arc::clone(&memory),
-            ),
-            memory,
-            settings,
-            session_limits,
-            loopback_ports,
-            now: Cell::new(Moment::default()),
-            held_up: Cell::new(Moment::default()),
-            executor: Executor::new(Arc::clone(&remote)),
-            slots: RefCell::new(Registry::new(connections)),
-            timers: RefCell::new(Timers::new()),
-            dirty: RefCell::new(Vec::new()),
-            counters: Counters::default(),
-            ids,
+            loopback_ports: parts.settings.loopback_ports(),
+            executor: Executor::new(Arc::clone(&parts.bell)),
+            slots: RefCell::new(Slots::new(connections)),
             seats: Seats::default(),
-            peers: RefCell::default(),
-            places,
-            remote,
-            shards,
-            shared: RefCell::default(),
-            outgoing: RefCell::default(),
-            happened: RefCell::default(),
-            chores: Cell::new(false),
-            later: Later::default(),
-            route_counts: RefCell::new(vec![RouteCounts::default(); routes.len()]),
-            routes,
+            shards: parts.shards,
             log_quotas: Quotas::default(),
+            context: Context::new(parts),
+        }
+    }
+
+    /// A batch begins, and was to begin no later than `until`. If the thread was held up for long,
+    /// what the peers had to say in time may not have been heard.
+    pub(in crate::engine) fn begin(&self, until: Option<Moment>, now: Moment) {
+        const HELD_UP: Duration = Duration::from_secs(1);
+        self.now.set(now);
+        if until.is_some_and(|until| until + HELD_UP <= now) {
+            self.held_up.set(now);
         }
     }
 
     /// Puts the task of a connection on the list of those to poll, if it is still there.
     pub(in crate::engine) fn wake(&self, id: SlotId) {
         if let Some(connection) = self.slots.borrow_mut().of_handler(id) {
-            self.executor.wake(connection);
+            connection.wake_task(self);
         }
     }
 
@@ -134,182 +90,107 @@ impl Core {
         self.slots.borrow_mut().keep(connection);
     }
 
-    /// What a full mailbox of this route does.
-    pub(in crate::engine) fn mailbox(&self, route: u16) -> MailboxPolicy {
-        self.routes.options(route).map_or(MailboxPolicy::StopReading, |options| options.mailbox)
+    /// Whether handshakes are to be refused for want of memory.
+    pub(in crate::engine) fn is_memory_scarce(&self) -> bool {
+        self.memory.level() >= MemoryLevel::Scarce
     }
 
-    /// How long shared sockets of this route may be idle.
-    pub(in crate::engine) fn session_timeout(&self, route: u16) -> Option<Duration> {
-        let timeout = self.routes.options(route)?.session_timeout;
-        (!timeout.is_zero()).then_some(timeout)
+    /// Tells those who wait for room in the account that there is some.
+    #[cold]
+    pub(in crate::engine) fn tell_waiting(&self) {
+        for id in self.account.take_waiting() {
+            let mut slots = self.slots.borrow_mut();
+            let Some(slot) = slots.find(id) else { continue };
+            if slot.connection.flags.has(Flag::Writing) {
+                slot.connection.wake(self);
+            }
+            slot.connection.mark_dirty(self);
+        }
     }
 
-    pub(in crate::engine) fn count_route(&self, route: u16, count: impl FnOnce(&mut RouteCounts)) {
-        self.route_counts.borrow_mut().get_mut(usize::from(route)).map(count);
+    /// What the account should say, added up anew.
+    pub(in crate::engine) fn held_growth_bytes(&self) -> usize {
+        let mut slots = self.slots.borrow_mut();
+        let held = |connection: &mut Connection| connection.growth_bytes(self);
+        let in_slots: usize = slots.iter_mut().map(held).sum();
+        in_slots + slots.kept().map(held).sum::<usize>()
     }
 
-    pub(in crate::engine) fn publish(
-        &self,
-        kind: EventKind,
-        websocket_id: String,
-        route: u16,
-        session_id: Option<Arc<str>>,
-        close: Option<Arc<EventClose>>,
-    ) {
-        let route = self.routes.path(route).unwrap_or_default();
-        let websocket_id = websocket_id.into();
-        let happened = Happened { kind, websocket_id, route, session_id, close };
-        self.happened.borrow_mut().push(happened);
-        self.chores.set(true);
+    /// Calls what had to wait.
+    pub(in crate::engine) fn call_foreign(&self) {
+        for one in self.later.take() {
+            match one {
+                Call::Wake(id, waker) => {
+                    if wake(waker).is_err() {
+                        // Part of the handler will never be polled again.
+                        self.executor.abandon(&self.slots, id);
+                        self.handle_panic(id);
+                    }
+                }
+                Call::WakeHolder(id, waker) => self.wake_holder_now(id, waker),
+                Call::Answer(reply, answer) => reply.send(answer),
+            }
+        }
     }
-}
 
-/// What a [`Core`] is made from.
-pub(in crate::engine) struct CoreParts {
-    pub(in crate::engine) settings: Arc<Settings>,
-    pub(in crate::engine) remote: Arc<Remote>,
-    pub(in crate::engine) ids: Ids,
-    pub(in crate::engine) routes: Arc<Routes>,
-    pub(in crate::engine) places: Arc<Places>,
-    pub(in crate::engine) shards: usize,
-    pub(in crate::engine) memory: Arc<Memory>,
-}
+    /// Wakes the holder of a socket; nothing may be borrowed.
+    pub(in crate::engine) fn wake_holder_now(&self, id: SlotId, waker: Waker) {
+        if wake(waker).is_err() {
+            self.handle_panic(id);
+        }
+    }
 
-/// Counts of one route.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::engine) struct RouteCounts {
-    pub(in crate::engine) opened: u64,
-    pub(in crate::engine) open: u64,
-    pub(in crate::engine) shared: u64,
-    pub(in crate::engine) unattended: u64,
-    /// One of its sockets was shared.
-    pub(in crate::engine) was_shared: bool,
-}
-
-/// Counts of one shard since it started.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Counters {
-    /// Connections accepted.
-    pub(in crate::engine) accepted: Cell<u64>,
-    /// Connections that became WebSockets.
-    pub(in crate::engine) opened: Cell<u64>,
-    /// Requests answered with something else than 101.
-    pub(in crate::engine) refused: Cell<u64>,
-    /// Connections gone.
-    pub(in crate::engine) closed: Cell<u64>,
-    /// WebSockets that ended before everything written was sent.
-    pub(in crate::engine) truncated: Cell<u64>,
-    /// Handlers that panicked.
-    pub(in crate::engine) panics: Cell<u64>,
-    /// Completions for a connection that was gone already.
-    pub(in crate::engine) stale_completions: Cell<u64>,
-    /// Receives armed again after they ended by themselves.
-    pub(in crate::engine) rearmed: Cell<u64>,
-    /// Sockets that are gone whose last words were given up and not read.
-    pub(in crate::engine) remains_lost: Cell<u64>,
-    /// Connections cut for want of memory.
-    pub(in crate::engine) shed: Cell<u64>,
-    pub(in crate::engine) bytes_in: Cell<u64>,
-    pub(in crate::engine) bytes_out: Cell<u64>,
-    pub(in crate::engine) messages_in: Cell<u64>,
-    pub(in crate::engine) messages_out: Cell<u64>,
-    pub(in crate::engine) refusals: RefCell<Refusals>,
-    pub(in crate::engine) closes: RefCell<Closes>,
-}
-
-impl Counters {
-    /// The counts, those of the ring, and the connections a drain had to cut.
-    pub(in crate::engine) fn totals(&self, ring: RingCounters, cut: usize) -> Totals {
-        Totals {
-            accepted: self.accepted.get(),
-            opened: self.opened.get(),
-            refused: self.refused.get(),
-            closed: self.closed.get(),
-            truncated: self.truncated.get(),
-            panics: self.panics.get(),
-            stale_completions: self.stale_completions.get(),
-            rearmed: self.rearmed.get(),
-            remains_lost: self.remains_lost.get(),
-            shed: self.shed.get(),
-            cut: cut as u64,
-            bytes_in: self.bytes_in.get(),
-            bytes_out: self.bytes_out.get(),
-            messages_in: self.messages_in.get(),
-            messages_out: self.messages_out.get(),
-            ring,
+    /// Code of the application has panicked: its socket is closed, and nothing else notices.
+    pub(in crate::engine) fn handle_panic(&self, owner: SlotId) {
+        count(&self.counters.panics);
+        if let Some(slot) = self.slots.borrow_mut().find(owner) {
+            slot.connection.handle_panic(self);
         }
     }
 }
 
-/// What an engine has counted when it ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Totals {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections that became WebSockets.
-    pub opened: u64,
-    /// Requests answered with an error.
-    pub refused: u64,
-    /// Connections gone.
-    pub closed: u64,
-    /// WebSockets that ended before everything that was written to them was sent.
-    pub truncated: u64,
-    /// Handlers that panicked.
-    pub panics: u64,
-    /// Completions that came for a connection that was gone.
-    pub stale_completions: u64,
-    /// Receives armed again after they ended by themselves.
-    pub rearmed: u64,
-    /// Shared sockets that are gone and whose last words were given up and not read.
-    pub remains_lost: u64,
-    /// Connections cut for want of memory.
-    pub shed: u64,
-    /// Connections that the drain had to cut.
-    pub cut: u64,
-    /// Bytes received.
-    pub bytes_in: u64,
-    /// Bytes sent.
-    pub bytes_out: u64,
-    /// Whole messages received.
-    pub messages_in: u64,
-    /// Messages written.
-    pub messages_out: u64,
-    /// What the rings have counted.
-    pub ring: RingCounters,
-}
+#[cfg(test)]
+mod tests {
+    use crate::engine::bench::Seated;
+    use crate::engine::model::task::Task;
 
-impl AddAssign for Totals {
-    fn add_assign(&mut self, other: Self) {
-        self.accepted += other.accepted;
-        self.opened += other.opened;
-        self.refused += other.refused;
-        self.closed += other.closed;
-        self.truncated += other.truncated;
-        self.panics += other.panics;
-        self.stale_completions += other.stale_completions;
-        self.rearmed += other.rearmed;
-        self.remains_lost += other.remains_lost;
-        self.shed += other.shed;
-        self.cut += other.cut;
-        self.bytes_in += other.bytes_in;
-        self.bytes_out += other.bytes_out;
-        self.messages_in += other.messages_in;
-        self.messages_out += other.messages_out;
-        self.ring += other.ring;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    /// Panics when it is woken, and counts how often it was.
+    #[derive(Default)]
+    struct Fragile(AtomicUsize);
+
+    impl Wake for Fragile {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            std::panic::panic_any("on purpose");
+        }
     }
-}
 
-/// One more.
-#[inline]
-pub(in crate::engine) fn count(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
-}
+    impl Fragile {
+        fn wakes(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
 
-/// So many more.
-#[inline]
-pub(in crate::engine) fn count_more(counter: &Cell<u64>, more: u64) {
-    // A number of bytes that no machine moves; unchecked, because this is in the path of every echo.
-    counter.set(counter.get().wrapping_add(more));
+    #[test]
+    fn a_waker_is_called_when_nothing_is_borrowed_and_its_panic_ends_one_handler() {
+        let seated = Seated::new(2);
+        let id = seated.spawn(Task::new(std::future::pending()));
+        seated.spawn(Task::new(std::future::pending()));
+        let fragile = Arc::new(Fragile::default());
+        {
+            let mut slots = seated.core.slots.borrow_mut();
+            let connection = slots.of_handler(id).expect("it is there");
+            assert!(connection.keep_waker(Waker::from(Arc::clone(&fragile))).is_none());
+            connection.wake(&seated.core);
+            assert_eq!(fragile.wakes(), 0, "the slots are borrowed");
+        }
+        seated.core.call_foreign();
+        assert_eq!((fragile.wakes(), seated.core.executor.len()), (1, 1));
+        assert_eq!(seated.core.counters.panics.get(), 1);
+        assert!(seated.core.later.is_empty());
+    }
 }

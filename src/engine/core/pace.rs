@@ -6,7 +6,7 @@
 //! take little. Who takes more than the budget of a batch, and who found no buffer, receives shot
 //! by shot until it has been calm for a while. Called by the shard; knows no ring.
 
-use crate::engine::core::slots::SlotId;
+use crate::engine::model::slot_id::SlotId;
 use crate::proto::limits;
 use std::collections::VecDeque;
 

@@ -3,54 +3,11 @@
 //! A seat is given up when the connection is gone and its handler, which may want to say something
 //! in the session about that, has ended as well.
 
-use crate::engine::commands::Command;
-use crate::engine::commands::mailbox::Remote;
-use crate::engine::connection::{Connection, Phase};
-use crate::engine::core::Core;
-use crate::engine::core::slots::SlotId;
-use crate::engine::shard::Shard;
-use crate::proto::{CloseCode, Refusal};
-use crate::ring::Ring;
-use crate::sessions::{SocketKey, Visit};
+use crate::engine::model::slot_id::SlotId;
+use crate::sessions::Visit;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Closes the sockets of sessions that are no more, from any thread.
-pub(crate) struct SessionCloser(Vec<Arc<Remote>>);
-
-impl SessionCloser {
-    pub(in crate::engine) fn new(remotes: &[Arc<Remote>]) -> Self {
-        Self(remotes.to_vec())
-    }
-
-    /// With 1008 and this reason.
-    pub(crate) fn close(&self, socket: SocketKey, reason: &'static str) {
-        let SocketKey { shard, slot, generation } = socket;
-        if let Some(remote) = self.0.get(shard as usize) {
-            remote.send(Command::EndSession(SlotId { slot, generation }, reason));
-        }
-    }
-}
-
-impl<R: Ring> Shard<R> {
-    /// The session of a connection is no more.
-    pub(in crate::engine) fn end_session(&mut self, id: SlotId, reason: &'static str) {
-        if let Some(slot) = self.core.slots.borrow_mut().find(id) {
-            slot.connection.end_session(reason, &self.core);
-        }
-    }
-}
-
-impl Connection {
-    fn end_session(&mut self, reason: &'static str, core: &Core) {
-        match self.phase {
-            Phase::Open(_) => self.start_close(CloseCode::POLICY, reason, core),
-            Phase::Deciding => self.refuse(&Refusal::new(403, reason), core),
-            _ => {}
-        }
-    }
-}
 
 /// Sessions by connection.
 #[derive(Default)]

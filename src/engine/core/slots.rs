@@ -2,16 +2,18 @@
 
 use crate::engine::connection::state::Flag;
 use crate::engine::connection::{Connection, Phase};
+use crate::engine::core::Core;
 use crate::engine::core::pace::Pace;
+use crate::engine::model::counters::count;
+use crate::engine::model::counters::count_more;
+use crate::engine::model::ended::Counted;
+use crate::engine::model::ids::Claim;
+use crate::engine::model::slot_id::SlotId;
+use crate::proto::Request;
+use crate::ring::Errno;
+use crate::ring::Lease;
 use std::collections::HashMap;
 use std::task::Waker;
-
-/// A slot, which is a direct descriptor of the ring, and its generation: one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SlotId {
-    pub(in crate::engine) slot: u32,
-    pub(in crate::engine) generation: u32,
-}
 
 /// A slot: its connection, or none, which is one that is gone; and what the kernel has of it.
 pub(in crate::engine) struct Slot {
@@ -74,7 +76,7 @@ pub(in crate::engine) enum Teardown {
 /// The list grows with use, for the kernel gives the lowest free slot; its memory is reserved for
 /// all and touched as it grows, so that growing moves nothing. The connections are in it by value:
 /// shard and handler reach them by [`SlotId`].
-pub(in crate::engine) struct Registry {
+pub(in crate::engine) struct Slots {
     slots: Vec<Slot>,
     slots_max: u32,
     used: u32,
@@ -85,7 +87,7 @@ pub(in crate::engine) struct Registry {
 /// Room that an empty list of outlived connections keeps.
 const OUTLIVED_ROOM_MAX: usize = 1_024;
 
-impl Registry {
+impl Slots {
     /// A generation that no slot ever has, for the tokens of listeners.
     pub(in crate::engine) const NO_SLOT: u32 = crate::ring::Token::GENERATION_MASK;
 
@@ -216,6 +218,24 @@ impl Registry {
         let used = self.slots.iter_mut().filter(|slot| !slot.is_free());
         used.map(|slot| &mut slot.connection)
     }
+
+    /// The connection that an id claims. A forged id and one of a connection that is gone fail at
+    /// the same comparison.
+    pub(in crate::engine) fn claimed(
+        &mut self,
+        claim: Claim,
+        core: &Core,
+    ) -> Option<&mut Connection> {
+        let connection = &mut self.find(claim.slot)?.connection;
+        if connection.nonce(core) ^ claim.nonce != 0 {
+            return None;
+        }
+        // Its holder has done something before this was asked, for example left.
+        if connection.flags.has(Flag::Shared) && connection.flags.has(Flag::Dirty) {
+            connection.exchange(core);
+        }
+        Some(connection)
+    }
 }
 
 impl Slot {
@@ -226,6 +246,52 @@ impl Slot {
     #[inline]
     fn is_free(&self) -> bool {
         matches!(self.connection.phase, Phase::Gone)
+    }
+
+    /// Bytes arrived. A request that is complete with them comes back.
+    pub(in crate::engine) fn handle_received(
+        &mut self,
+        mut lease: Lease,
+        more: bool,
+        core: &Core,
+    ) -> Option<Box<Request>> {
+        let connection = &mut self.connection;
+        if !more {
+            // One shot is no end by itself.
+            count_more(&core.counters.rearmed, u64::from(self.held.receive != Receive::Once));
+            self.held.receive = Receive::Idle;
+            connection.mark_dirty(core);
+        }
+        if connection.flags.has(Flag::Dead) {
+            return None;
+        }
+        let messages_before = connection.tally.low(Counted::MessagesIn);
+        let bytes = connection.transport.incoming(&mut lease);
+        let bytes_in = bytes.len() as u32;
+        let request = connection.handle_received(bytes, core);
+        let messages_in = connection.tally.low(Counted::MessagesIn).wrapping_sub(messages_before);
+        if self.held.pace.handle_received(bytes_in, messages_in, more) {
+            connection.mark_dirty(core);
+        }
+        request
+    }
+
+    /// The receive has ended. `true`: for want of buffers.
+    pub(in crate::engine) fn handle_receive_failure(&mut self, errno: Errno, core: &Core) -> bool {
+        let stopping = self.held.receive == Receive::Stopping;
+        let starved = errno == Errno::NOBUFS && !stopping;
+        self.held.receive = if starved { Receive::Starved } else { Receive::Idle };
+        if starved {
+            self.held.pace.handle_starved();
+            count(&core.counters.rearmed);
+        }
+        self.connection.mark_dirty(core);
+        // Otherwise ended by us, or for a passing reason: settling arms it again where it is
+        // wanted.
+        if !matches!(errno, Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN) {
+            self.connection.lose(core);
+        }
+        starved
     }
 }
 
@@ -238,6 +304,7 @@ fn outlived(outlived: &mut HashMap<SlotId, Connection>, id: SlotId) -> Option<&m
 mod tests {
     use super::*;
     use crate::engine::bench::Seated;
+    use crate::engine::model::task::Task;
 
     /// The connection in the first slot goes, with its handler or without it.
     fn go(seated: &Seated, id: SlotId, outlived: bool) {
@@ -250,7 +317,7 @@ mod tests {
     #[test]
     fn a_generation_that_a_handler_still_has_is_not_given_again() {
         let seated = Seated::new(1);
-        let enter = || seated.spawn(Box::pin(std::future::pending()));
+        let enter = || seated.spawn(Task::new(std::future::pending()));
         let held: Vec<_> = (0..3)
             .map(|_| {
                 let id = enter();
@@ -260,7 +327,7 @@ mod tests {
             .collect();
         assert_eq!(held.iter().map(|id| id.generation).collect::<Vec<_>>(), [0, 1, 2]);
         // 16.7 million connections later.
-        let last = SlotId { slot: 0, generation: Registry::NO_SLOT - 1 };
+        let last = SlotId { slot: 0, generation: Slots::NO_SLOT - 1 };
         seated.core.slots.borrow_mut().slots[0] = Slot::free(last);
         assert_eq!(enter(), last);
         go(&seated, last, false);
@@ -277,8 +344,8 @@ mod tests {
     #[test]
     fn the_generation_of_listeners_is_never_given() {
         let seated = Seated::new(1);
-        let last = SlotId { slot: 0, generation: Registry::NO_SLOT - 1 };
-        seated.spawn(Box::pin(std::future::pending()));
+        let last = SlotId { slot: 0, generation: Slots::NO_SLOT - 1 };
+        seated.spawn(Task::new(std::future::pending()));
         seated.core.slots.borrow_mut().slots[0] = Slot::free(last);
         assert_eq!(seated.core.slots.borrow().next_generation(last).generation, 0);
     }

@@ -2,10 +2,10 @@
 
 use crate::engine::connection::state::Flag;
 use crate::engine::core::Core;
-use crate::engine::core::foreign;
-use crate::engine::core::slots::SlotId;
 use crate::engine::handlers::port::Port;
 use crate::engine::handlers::routes::{Arrival, Routes, Target};
+use crate::engine::model::foreign;
+use crate::engine::model::slot_id::SlotId;
 use crate::proto::{self, HandshakeRules, Intent, Refusal, Request};
 use std::rc::Rc;
 
@@ -28,10 +28,11 @@ pub(in crate::engine) fn handle_request(
         state.refuse(&later(id.slot ^ id.generation, text), core);
         return;
     }
-    let route = routes.find(request.path());
+    let paths = routes.paths();
+    let route = paths.find(request.path());
     state.route = route.unwrap_or(u16::MAX);
     let origins = &core.settings.origins;
-    let own = route.and_then(|route| routes.options(route)).map(|options| &options.origins_allowed);
+    let own = route.and_then(|route| paths.options(route)).map(|options| &options.origins_allowed);
     let rules = HandshakeRules {
         legacy_drafts: core.settings.legacy_drafts,
         origins_allowed: own.filter(|own| !own.is_empty()).unwrap_or(&origins.allowed),
@@ -39,7 +40,7 @@ pub(in crate::engine) fn handle_request(
         loopback_ports: &core.loopback_ports,
     };
     let intent = proto::handshake::classify(&request, &rules);
-    match (route.map(|route| routes.target(route)), intent) {
+    match (route.and_then(|route| routes.get(route)), intent) {
         (_, Err(refusal)) => {
             if let Some(remedy) = refusal.remedy() {
                 core.log_remedy(remedy);
@@ -54,7 +55,7 @@ pub(in crate::engine) fn handle_request(
             let arrival = Arrival { port, request, upgrade: Box::new(upgrade) };
             let Ok(task) = foreign::call(|| make(arrival)) else { return core.handle_panic(id) };
             if let Some(slot) = core.slots.borrow_mut().find(id) {
-                core.executor.spawn(&mut slot.connection, task);
+                core.executor.spawn(&mut slot.connection, task, core);
             }
         }
         (Some(Target::Page { content_type, body }), Ok(Intent::Plain)) => match request.method() {

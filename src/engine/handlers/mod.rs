@@ -2,4 +2,5 @@
 
 pub(in crate::engine) mod arrivals;
 pub(in crate::engine) mod port;
+pub(in crate::engine) mod read;
 pub(in crate::engine) mod routes;

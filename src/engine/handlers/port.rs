@@ -4,18 +4,22 @@
 //! anything the kernel knows, so that a future can be dropped at any point and nothing is lost.
 
 use crate::clock::Moment;
-use crate::engine::connection::inbox::{Inbox, Incoming, Piece};
-use crate::engine::connection::outbox::{Payload, opcode};
+use crate::engine::connection::inbox::Inbox;
+use crate::engine::connection::outbox::{Payload, WriteFailure, opcode};
 use crate::engine::connection::state::{Flag, Flags};
-use crate::engine::connection::{Connection, Counts, Ended, Phase, Reading};
-use crate::engine::core::slots::SlotId;
-use crate::engine::core::{Core, count};
+use crate::engine::connection::{Connection, Phase};
+use crate::engine::core::Core;
+use crate::engine::core::log;
+use crate::engine::handlers::read::Read;
+use crate::engine::model::counters::count;
+use crate::engine::model::ended::{Counts, Ended};
+use crate::engine::model::slot_id::SlotId;
 use crate::proto::{CloseCode, MessageKind, Refusal};
 use crate::sessions::{SocketKey, Visit};
+use std::any::Any;
 use std::cell::RefMut;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -44,24 +48,6 @@ impl Identity {
 pub(crate) struct SharedBy {
     /// The session it belongs to.
     pub(crate) session_id: Option<Arc<str>>,
-}
-
-/// A read that got nothing.
-pub(crate) enum ReadFailure {
-    Timeout,
-    Ended(Box<Ended>),
-    /// Somebody else has taken the shared socket over.
-    Fenced,
-}
-
-/// A write that was not taken.
-pub(crate) enum WriteFailure<'a> {
-    /// There is no room; the payload comes back.
-    Full(Payload<'a>),
-    TooLong,
-    Ended,
-    /// Somebody else has taken the shared socket over.
-    Fenced,
 }
 
 impl Port {
@@ -118,7 +104,7 @@ impl Port {
 
     /// The next message or part of one. The deadline counts from now.
     pub(crate) fn read(&self, len: usize, timeout: Duration) -> Read<'_> {
-        Read { port: self, len, deadline: self.core.now.get() + timeout, waits: false }
+        Read::new(self, len, self.core.now.get() + timeout)
     }
 
     /// Asks to be woken when there is room in the outbox, or nothing more can be written.
@@ -294,6 +280,50 @@ impl Port {
         let state = self.state();
         Identity { core: Rc::clone(&self.core), slot: state.id, opened: state.opened() }
     }
+
+    /// Keeps what is needed to decide about the request, so that the handler's future, which lasts
+    /// as long as the connection, has no room for it.
+    pub(crate) fn keep_opening(&self, opening: Box<dyn Any>) {
+        self.state().aside_mut().opening = Some(opening);
+    }
+
+    /// The engine wakes the task; whoever polls under another waker is woken through that, which is
+    /// cloned and dropped while nothing is borrowed.
+    pub(in crate::engine) fn wait(&self, mut state: RefMut<'_, Connection>, context: &Context<'_>) {
+        let before = if self.core.executor.is_current(context.waker()) {
+            if state.aside.is_none() {
+                return;
+            }
+            let before = state.take_waker();
+            drop(state);
+            before
+        } else {
+            drop(state);
+            let waker = context.waker().clone();
+            self.state().keep_waker(waker)
+        };
+        drop(before);
+    }
+
+    /// What was kept.
+    pub(crate) fn take_opening(&self) -> Option<Box<dyn Any>> {
+        self.state().aside.as_mut()?.opening.take()
+    }
+
+    /// The handler has something left to do for what it has read, although it has written since.
+    pub(crate) fn is_at_work(&self) {
+        self.state().note_in_hand(true);
+    }
+
+    /// A handler has given up on a socket that is open.
+    #[cold]
+    pub(crate) fn log_failure(&self, error: &dyn std::fmt::Display) {
+        let Some(more) = self.core.may_log(log::HANDLER_FAILED) else { return };
+        if more > 0 {
+            tracing::warn!(more, "and {more} more handlers failed");
+        }
+        tracing::warn!(%error, "a handler failed");
+    }
 }
 
 /// The handler is gone. Nobody will read what has arrived, and it must not count any more; unless
@@ -314,87 +344,6 @@ impl Drop for Port {
             state.talk.inbox = Inbox::new();
             // Nor has it anything in hands.
             state.has_written(&self.core);
-        }
-    }
-}
-
-/// A read that waits. It borrows nothing but the port: what arrives meanwhile belongs to the inbox,
-/// so that dropping it loses nothing.
-pub(crate) struct Read<'a> {
-    port: &'a Port,
-    len: usize,
-    deadline: Moment,
-    /// The connection knows of it.
-    waits: bool,
-}
-
-impl Read<'_> {
-    /// The first message if it is whole and not longer than asked for, and the last one was read to
-    /// its end as well: the usual case of a poll.
-    #[inline(always)]
-    pub(crate) fn take_whole(&self) -> Option<Incoming> {
-        let mut state = self.port.state();
-        let state = &mut *state;
-        const AT_END: Flags = Flags::of(&[Flag::AtEnd]);
-        const ASKED: Flags = Flags::of(&[Flag::AtEnd, Flag::Paused, Flag::Fenced, Flag::Ending]);
-        if state.flags.among(ASKED) != AT_END {
-            return None;
-        }
-        let talk = state.talk.busy().filter(|talk| talk.strain.is_none())?;
-        talk.inbox.take_whole(self.len)
-    }
-}
-
-impl Future for Read<'_> {
-    type Output = Result<Piece, ReadFailure>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { port, len, deadline, .. } = *self;
-        let core = &port.core;
-        let mut state = port.state();
-        state.take_back(core);
-        if state.talk.inbox.messages() > 0
-            && !state.flags.has(Flag::Fenced)
-            && let as_bytes = state.flags.has(Flag::BinaryData)
-            && let Some(piece) = state.talk.inbox.take(len, as_bytes)
-        {
-            state.flags.put(Flag::AtEnd, piece.at_end);
-            state.lend(piece.incoming.payload().len(), core);
-            if state.flags.has(Flag::Paused) {
-                state.mark_dirty(core);
-            }
-            state.note_in_hand(true);
-            return Poll::Ready(Ok(piece));
-        }
-        if state.flags.has(Flag::Fenced) {
-            return Poll::Ready(Err(ReadFailure::Fenced));
-        }
-        if let Some(ended) = state.ended() {
-            return Poll::Ready(Err(ReadFailure::Ended(ended.clone().into())));
-        }
-        if deadline <= core.now.get() {
-            return Poll::Ready(Err(ReadFailure::Timeout));
-        }
-        state.reading = Some(Reading::new(len, deadline));
-        // The wheel knows of the connection's other deadlines since they were set.
-        state.look_by(deadline, core);
-        if state.flags.has(Flag::Paused) || state.flags.has(Flag::Ending) {
-            state.mark_dirty(core);
-        }
-        self.waits = true;
-        port.wait(state, context);
-        Poll::Pending
-    }
-}
-
-impl Drop for Read<'_> {
-    fn drop(&mut self) {
-        if self.waits {
-            let mut state = self.port.state();
-            // Otherwise the read that waits is that of who has taken the socket over.
-            if !state.flags.has(Flag::Fenced) {
-                state.reading = None;
-            }
         }
     }
 }

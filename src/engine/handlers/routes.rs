@@ -1,13 +1,12 @@
 //! Which path leads to which handler.
 
-use crate::engine::connection::{Counts, Ended};
-use crate::engine::core::executor::Task;
 use crate::engine::handlers::port::Port;
-use crate::engine::model::settings::{OriginError, RouteOptions, make_canonical};
+use crate::engine::model::ended::{Counts, Ended};
+use crate::engine::model::paths::Paths;
+use crate::engine::model::settings::{OriginError, RouteOptions};
 use crate::engine::model::status::RouteStatus;
-use crate::proto::path::canonical;
+use crate::engine::model::task::Task;
 use crate::proto::{Request, Upgrade};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A request that asks for an upgrade, and the connection it came on.
@@ -48,104 +47,50 @@ pub(crate) enum Target {
     },
 }
 
-/// One route.
-struct Route {
-    path: Arc<str>,
-    target: Target,
-    options: RouteOptions,
-}
-
-/// Exact paths first, then the longest `/prefix/*`. Paths are compared in their canonical form.
+/// The paths, and what stands behind each.
 #[derive(Default)]
 pub(crate) struct Routes {
-    targets: Vec<Route>,
-    exact: HashMap<String, u16>,
-    /// Prefixes without the `*`, longest first.
-    prefixes: Vec<(String, u16)>,
+    paths: Arc<Paths>,
+    targets: Vec<Target>,
 }
 
 impl Routes {
     /// Adds a route. The newest of two for the same path takes the place of the other.
     pub(crate) fn add(&mut self, path: &str, options: RouteOptions, target: Target) {
-        let canonical = canonical(path);
-        let prefix = canonical.strip_suffix('*').filter(|prefix| prefix.ends_with('/'));
-        let known = match prefix {
-            Some(prefix) => {
-                self.prefixes.iter().find(|(known, _)| known == prefix).map(|(_, at)| *at)
-            }
-            None => self.exact.get(&*canonical).copied(),
-        };
-        let route = Route { path: path.into(), target, options };
-        if let Some(known) = known {
-            self.targets[usize::from(known)] = route;
-            return;
-        }
-        let index = u16::try_from(self.targets.len()).expect("at most 65,535 routes");
-        self.targets.push(route);
-        match prefix {
-            Some(prefix) => {
-                self.prefixes.push((prefix.to_owned(), index));
-                self.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-            }
-            None => drop(self.exact.insert(canonical.into_owned(), index)),
+        let index = Arc::make_mut(&mut self.paths).add(path, options);
+        match self.targets.get_mut(index) {
+            Some(known) => *known = target,
+            None => self.targets.push(target),
         }
     }
 
-    /// The route of a path.
-    pub(in crate::engine) fn find(&self, path: &str) -> Option<u16> {
-        let path = canonical(path);
-        let prefixed = || self.prefixes.iter().find(|(prefix, _)| path.starts_with(prefix));
-        self.exact.get(&*path).copied().or_else(|| prefixed().map(|(_, index)| *index))
+    /// The paths, for those who need no target.
+    pub(in crate::engine) fn paths(&self) -> &Arc<Paths> {
+        &self.paths
     }
 
     /// Puts the origins of each route into the form in which they are compared.
     pub(in crate::engine) fn make_canonical(&mut self) -> Result<(), OriginError> {
-        self.targets
-            .iter_mut()
-            .try_for_each(|route| make_canonical(&mut route.options.origins_allowed))
+        Arc::make_mut(&mut self.paths).make_canonical()
     }
 
     /// The target of a route, if there is such a route.
     pub(in crate::engine) fn get(&self, route: u16) -> Option<&Target> {
-        self.targets.get(usize::from(route)).map(|route| &route.target)
-    }
-
-    pub(in crate::engine) fn target(&self, route: u16) -> &Target {
-        &self.targets[usize::from(route)].target
-    }
-
-    /// The pattern of a route, for the log; `-` for none.
-    pub(in crate::engine) fn pattern(&self, route: u16) -> &str {
-        self.targets.get(usize::from(route)).map_or("-", |route| &route.path)
-    }
-
-    /// The pattern of a route, to be kept.
-    pub(in crate::engine) fn path(&self, route: u16) -> Option<Arc<str>> {
-        self.targets.get(usize::from(route)).map(|route| Arc::clone(&route.path))
-    }
-
-    pub(in crate::engine) fn options(&self, route: u16) -> Option<&RouteOptions> {
-        self.targets.get(usize::from(route)).map(|route| &route.options)
-    }
-
-    /// Whether any route asks for sessions.
-    pub(in crate::engine) fn want_sessions(&self) -> bool {
-        self.targets.iter().any(|route| route.options.session)
-    }
-
-    pub(in crate::engine) fn len(&self) -> usize {
-        self.targets.len()
+        self.targets.get(usize::from(route))
     }
 
     /// A status of each, with nothing counted.
     pub(in crate::engine) fn statuses(&self) -> Vec<RouteStatus> {
-        let status = |route: &Route| RouteStatus {
-            path: Arc::clone(&route.path),
-            shared_connection: route.options.shared_connection,
-            page: matches!(route.target, Target::Page { .. }),
-            ..RouteStatus::default()
+        let status = |(index, target): (usize, &Target)| {
+            let index = index as u16;
+            RouteStatus {
+                path: self.paths.path(index).unwrap_or_default(),
+                shared_connection: self.paths.options(index).is_some_and(|o| o.shared_connection),
+                page: matches!(target, Target::Page { .. }),
+                ..RouteStatus::default()
+            }
         };
-        self.targets.iter().map(status).collect()
+        self.targets.iter().enumerate().map(status).collect()
     }
 }
 
@@ -164,10 +109,10 @@ mod tests {
         let shared = RouteOptions { shared_connection: true, ..RouteOptions::default() };
         let page = Target::Page { content_type: "text/html", body: b"newest" };
         routes.add("/a", shared, page);
-        assert_eq!((routes.len(), routes.statuses().len()), (5, 5), "each path once");
-        assert!(matches!(routes.target(0), Target::Page { body: b"newest", .. }));
-        assert!(routes.options(0).is_some_and(|options| options.shared_connection));
-        let found = |path| routes.find(path).map(usize::from);
+        assert_eq!((routes.paths.len(), routes.statuses().len()), (5, 5), "each path once");
+        assert!(matches!(routes.get(0), Some(Target::Page { body: b"newest", .. })));
+        assert!(routes.paths.options(0).is_some_and(|options| options.shared_connection));
+        let found = |path| routes.paths.find(path).map(usize::from);
         assert_eq!(found("/a"), Some(0));
         assert_eq!(found("/a/"), Some(1));
         assert_eq!(found("/a/c/d"), Some(1));
@@ -180,7 +125,7 @@ mod tests {
         assert_eq!(found("/%61/c%2fd"), Some(1));
         assert_eq!(found("/a%2Fb"), None);
         assert_eq!(found("/%6Fdd%2A"), None);
-        assert_eq!(routes.pattern(2), "/a/b/*");
-        assert_eq!(routes.pattern(u16::MAX), "-");
+        assert_eq!(routes.paths.pattern(2), "/a/b/*");
+        assert_eq!(routes.paths.pattern(u16::MAX), "-");
     }
 }

@@ -4,19 +4,20 @@ pub(in crate::engine) mod driver;
 pub(in crate::engine) mod resources;
 
 use crate::clock::TimeOfDay;
-use crate::engine::commands::Command;
 use crate::engine::commands::dispatch::Reach;
-use crate::engine::commands::mailbox::Remote;
+use crate::engine::commands::mailbox::Mailbox;
+use crate::engine::commands::session_closer::SessionCloser;
+use crate::engine::commands::{Command, watch};
 use crate::engine::connection::places::Places;
-use crate::engine::core::foreign;
 use crate::engine::core::log::LAST_WORDS;
-use crate::engine::core::seats::SessionCloser;
 use crate::engine::handlers::routes::Routes;
 use crate::engine::launch::driver::{buffers, receive_mode};
 use crate::engine::listener::{self, BindError, Listener};
+use crate::engine::model::counters::Totals;
 use crate::engine::model::events::Events;
+use crate::engine::model::foreign;
 use crate::engine::model::ids::Ids;
-use crate::engine::model::memory::{self, Memory};
+use crate::engine::model::memory::Memory;
 use crate::engine::model::settings::{ListenAddress, OriginError, Settings, make_canonical};
 use crate::engine::shard::{Shard, ShardParts};
 use crate::ring::probe::{self, Blocked, Limits, Plan};
@@ -27,8 +28,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
-
-pub use crate::engine::core::Totals;
 
 /// Slots kept free above the limit of connections, so that those who come then are told 503
 /// instead of being dropped; an eighth of small tables.
@@ -53,7 +52,7 @@ pub enum StartError {
     #[error(transparent)]
     Blocked(#[from] Blocked),
     /// The kernel refused a ring although it carries others.
-    #[error("{0}; see `ringwire doctor`, or start fewer shards")]
+    #[error("0; see `ringwire doctor`, or start fewer shards")]
     Ring(#[from] KernelRingError),
     /// Sessions cannot be kept as they were set.
     #[error("sessions: {0}")]
@@ -62,10 +61,10 @@ pub enum StartError {
     #[error("origins allowed: {0}")]
     Origin(#[from] OriginError),
     /// No descriptors for the rings, the listeners and the control runtime.
-    #[error("too few descriptors: {0}; raise the limit of open files (ulimit -n)")]
+    #[error("too few descriptors: 0; raise the limit of open files (ulimit -n)")]
     Descriptors(std::io::Error),
     /// No thread for a shard or for the control runtime.
-    #[error("no thread can be started: {0}; raise the limit of processes (ulimit -u)")]
+    #[error("no thread can be started: 0; raise the limit of processes (ulimit -u)")]
     Thread(std::io::Error),
 }
 
@@ -148,16 +147,16 @@ pub(crate) fn launch(
     let memory = Arc::new(Memory::new(settings.limits.memory_max));
     let (ready, started) = channel();
     let mut shard_threads = Vec::new();
-    let remotes: Vec<Arc<Remote>> = (0..shards).map(|_| Arc::default()).collect();
-    if routes.want_sessions() {
-        start_sessions(runtime.handle(), SessionCloser::new(&remotes));
+    let mailboxes: Vec<Arc<Mailbox>> = (0..shards).map(|_| Arc::default()).collect();
+    if routes.paths().want_sessions() {
+        start_sessions(runtime.handle(), SessionCloser::new(&mailboxes));
     }
     let mut kept = Vec::new();
     let mut start_shard = |index: usize, listeners: Vec<Listener>| {
         let parts = ShardParts {
             settings: Arc::clone(&settings),
             routes: Arc::clone(&routes),
-            remote: Arc::clone(&remotes[index]),
+            mailbox: Arc::clone(&mailboxes[index]),
             families: listeners.iter().map(|listener| family(&listener.address)).collect(),
             connections_max: of_shard,
             places: Arc::clone(&places),
@@ -178,16 +177,16 @@ pub(crate) fn launch(
     let all_started = bound.try_for_each(|(index, listeners)| start_shard(index, listeners));
     drop(ready);
     if let Err(error) = all_started.and_then(|()| wait_for_start(&started, shards, &settings)) {
-        end_those_that_run(&remotes, shard_threads);
+        end_those_that_run(&mailboxes, shard_threads);
         runtime.shutdown_background();
         return Err(error);
     }
     log_start(shards, connections_max, &options);
     let listeners = Arc::new(kept);
     let reach = Arc::new(Reach {
-        remotes,
+        mailboxes,
         ids,
-        routes,
+        routes: routes.statuses(),
         events,
         connections_max: u64::from(connections_max),
         draining: AtomicBool::new(false),
@@ -195,7 +194,7 @@ pub(crate) fn launch(
         listeners: Arc::downgrade(&listeners),
         memory,
     });
-    memory::start_watch(&runtime, &reach);
+    watch::start_watch(&runtime, &reach);
     Ok(Running { shards: shard_threads, reach, addresses, runtime, _listeners: listeners })
 }
 
@@ -261,8 +260,8 @@ fn run(start: Start) -> Totals {
             return Totals::default();
         }
     };
-    parts.remote.set_doorbell(ring.doorbell());
-    parts.remote.set_clock(ring.now());
+    parts.mailbox.bell().set_doorbell(ring.doorbell());
+    parts.mailbox.bell().set_clock(ring.now());
     let _ = ready.send(Ok(()));
     drop(ready);
     let _guard = AbortOnPanic;
@@ -310,8 +309,8 @@ impl Drop for AbortOnPanic {
 }
 
 /// Not every shard could be started: those that were have nothing to do but to end.
-fn end_those_that_run(remotes: &[Arc<Remote>], threads: Vec<JoinHandle<Totals>>) {
-    remotes.iter().for_each(|remote| remote.send(Command::Drain));
+fn end_those_that_run(mailboxes: &[Arc<Mailbox>], threads: Vec<JoinHandle<Totals>>) {
+    mailboxes.iter().for_each(|mailbox| mailbox.send(Command::Drain));
     threads.into_iter().for_each(|thread| drop(thread.join()));
 }
 

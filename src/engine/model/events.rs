@@ -5,8 +5,8 @@
 //! cause no events.
 
 use crate::clock::{Moment, TimeOfDay};
-use crate::engine::connection::Closer;
-use crate::engine::core::foreign;
+use crate::engine::model::ended::Closer;
+use crate::engine::model::foreign;
 use crate::proto::CloseCode;
 use std::collections::VecDeque;
 use std::fmt;

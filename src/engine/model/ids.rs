@@ -6,7 +6,7 @@
 //! does not come back when the generations of a slot do.
 
 use crate::clock::Moment;
-use crate::engine::core::slots::SlotId;
+use crate::engine::model::slot_id::SlotId;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::hash::{BuildHasher, RandomState};

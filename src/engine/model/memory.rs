@@ -14,13 +14,9 @@
 //! waiting, and nobody takes anything in without a batch. Each shard cuts for its part of what is too
 //! much. [`crate::engine::shard::governor`] gives back what a shard keeps after a peak, limit or not.
 
-use crate::engine::commands::Command;
-use crate::engine::commands::dispatch::Reach;
-use crate::engine::core::Core;
 use crate::ring::memory;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -54,14 +50,14 @@ impl MemoryLevel {
 /// The memory of the process, as all shards know it.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Memory {
-    bytes_max: u64,
+    pub(in crate::engine) bytes_max: u64,
     /// What the system tells of the process; kept open, for it is needed most where nothing can be
     /// opened.
     statm: Option<File>,
     used_bytes: AtomicU64,
     level: AtomicU8,
     /// How often the level has become another one.
-    changes: AtomicU32,
+    pub(in crate::engine) changes: AtomicU32,
     /// What was cut since somebody asked.
     pub(in crate::engine) cut_bytes: AtomicU64,
 }
@@ -177,64 +173,15 @@ fn read_statm(statm: &File) -> Option<u64> {
 }
 
 /// How often the process is looked at, whoever is busy or not. A look costs some microseconds.
-const WATCH_INTERVAL: Duration = Duration::from_millis(25);
+pub(in crate::engine) const WATCH_INTERVAL: Duration = Duration::from_millis(25);
 
 /// What a shard takes in a millisecond at most, from peers on the same machine: twice what it has to
 /// receive into.
 const TAKEN_BYTES_PER_MS: u64 = 4 << 20;
 
-/// Looks between two lines of the log, and between two times at which shards give back what they
-/// keep while memory is tight.
-const LOOKS_PER_REPORT: u32 = 10;
-
-/// Watches the process if it has a limit.
-pub(in crate::engine) fn start_watch(runtime: &tokio::runtime::Runtime, reach: &Arc<Reach>) {
-    if reach.memory.is_limited() {
-        runtime.spawn(watch(Arc::clone(reach)));
-    }
-}
-
-/// Tells the shards how near the process is to its limit, for ever.
-async fn watch(reach: Arc<Reach>) {
-    let memory = Arc::clone(&reach.memory);
-    let (mut changes, mut told) = (0, MemoryLevel::Calm);
-    let mut looks = 0_u32;
-    loop {
-        tokio::time::sleep(WATCH_INTERVAL).await;
-        let level = memory.look().level;
-        looks = looks.wrapping_add(1);
-        // Now and then only: the log is not to be filled by a level that goes up and down.
-        let now_and_then = looks.is_multiple_of(LOOKS_PER_REPORT);
-        if level > told || now_and_then && level != told {
-            tracing::warn!(?level, bytes_max = memory.bytes_max, "memory");
-            told = level;
-        }
-        if now_and_then {
-            let bytes = memory.cut_bytes.swap(0, Ordering::Relaxed);
-            if bytes > 0 {
-                tracing::warn!(bytes, "memory: cut those who hold most");
-            }
-        }
-        let returns = level >= MemoryLevel::Tight && now_and_then;
-        // Also if a shard has seen one that was over soon, and those who asked for room then wait.
-        let changes_before =
-            std::mem::replace(&mut changes, memory.changes.load(Ordering::Relaxed));
-        if changes != changes_before || level == MemoryLevel::Over || returns {
-            reach.remotes.iter().for_each(|remote| remote.send(Command::Memory));
-        }
-    }
-}
-
 /// Gives to the system what this thread has freed.
 pub(crate) fn tidy() {
     memory::collect();
-}
-
-impl Core {
-    /// Whether handshakes are to be refused for want of memory.
-    pub(in crate::engine) fn is_memory_scarce(&self) -> bool {
-        self.memory.level() >= MemoryLevel::Scarce
-    }
 }
 
 #[cfg(test)]

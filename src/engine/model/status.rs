@@ -1,6 +1,6 @@
 //! What an engine has counted, and how it is: plain data for operators and metrics.
 
-use crate::engine::core::Totals;
+use crate::engine::model::counters::Totals;
 use crate::engine::model::memory::{MemoryStatus, ShardMemory};
 use std::sync::Arc;
 use std::time::Duration;

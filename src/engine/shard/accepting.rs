@@ -8,9 +8,9 @@
 //! when a slot is free, or after a pause that doubles, never at once.
 
 use crate::clock::Moment;
-use crate::engine::connection::{Connection, NEVER};
-use crate::engine::core::count;
-use crate::engine::core::slots::Registry;
+use crate::engine::connection::Connection;
+use crate::engine::core::slots::Slots;
+use crate::engine::model::counters::count;
 use crate::engine::shard::Shard;
 use crate::ring::{AddressFamily, Errno, Operation, Outcome, Ring, Submission, Token};
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Acceptor {
     pub(in crate::engine) fn retry_at(&self) -> Moment {
         match self.state {
             State::Paused(until) => until,
-            _ => NEVER,
+            _ => Moment::NEVER,
         }
     }
 
@@ -97,7 +97,7 @@ impl<R: Ring> Shard<R> {
                 acceptor.state = State::Armed;
                 acceptor.operations += 1;
                 self.ring.push(
-                    Token::new(Operation::Accept, index as u32, Registry::NO_SLOT),
+                    Token::new(Operation::Accept, index as u32, Slots::NO_SLOT),
                     if acceptor.common { Submission::AcceptOne } else { Submission::Accept },
                 );
             }
@@ -161,7 +161,7 @@ impl<R: Ring> Shard<R> {
     pub(in crate::engine) fn stop_accepting(&mut self) {
         for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
             if acceptor.state == State::Armed {
-                let token = Token::new(Operation::Cancel, index as u32, Registry::NO_SLOT);
+                let token = Token::new(Operation::Cancel, index as u32, Slots::NO_SLOT);
                 self.ring.push(token, Submission::Cancel(Operation::Accept));
                 acceptor.operations += 1;
             }

@@ -1,19 +1,16 @@
 //! A shard doing what other threads ask: so much per batch, and the rest after the next one, so
 //! that its connections are served meanwhile.
 
-use crate::engine::commands::{Command, OpenFailure, PendingWrite, ReachFailure, ShardReport};
-use crate::engine::connection::outbox::Payload;
+use crate::engine::commands::{Command, ShardReport};
+use crate::engine::connection::Connection;
 use crate::engine::connection::state::Flag;
-use crate::engine::connection::{Connection, Ended, Phase};
 use crate::engine::core::Core;
-use crate::engine::core::slots::SlotId;
 use crate::engine::model::ids::Claim;
+use crate::engine::model::slot_id::SlotId;
 use crate::engine::model::sockets::SocketInfo;
 use crate::engine::model::status::ShardStatus;
 use crate::engine::shard::Shard;
-use crate::engine::shared::holder::HeldWriteFailure;
-use crate::engine::shared::link::Outgoing;
-use crate::proto::CloseCode;
+use crate::engine::shared::open::{HeldWriteFailure, OpenFailure, PendingWrite, ReachFailure};
 use crate::ring::Ring;
 
 /// Commands of one batch: they take about 0.1 ms together.
@@ -22,18 +19,19 @@ const COMMANDS_PER_BATCH: usize = 256;
 impl<R: Ring> Shard<R> {
     /// Takes what other threads have handed over, and answers some of it.
     pub(in crate::engine) fn take_remote(&mut self) {
-        self.remote.take(&mut self.taken, |id| self.core.wake(id));
-        if !self.taken.nudges.is_empty() {
-            let mut nudges = std::mem::take(&mut self.taken.nudges);
-            for slot in nudges.drain(..) {
-                self.look_at(slot);
-            }
-            self.taken.nudges = nudges;
+        if !self.bell.take(&mut self.rung, |id| self.core.wake(id)) {
+            return;
         }
-        self.commands.extend(self.taken.commands.drain(..));
+        self.mailbox.take(&mut self.taken);
+        for index in 0..self.rung.nudges.len() {
+            self.look_at(self.rung.nudges[index]);
+        }
+        self.rung.nudges.clear();
+        self.rung.panicked.drain(..).for_each(|id| self.core.handle_panic(id));
+        self.commands.extend(self.taken.drain(..));
         self.answer();
         if !self.commands.is_empty() {
-            self.remote.remind();
+            self.bell.remind();
         }
     }
 
@@ -50,7 +48,6 @@ impl<R: Ring> Shard<R> {
             let Some(command) = self.commands.pop_front() else { return };
             match command {
                 Command::Drain => self.start_drain(),
-                Command::Panicked(id) => self.core.handle_panic(id),
                 Command::EndSession(id, reason) => self.end_session(id, reason),
                 Command::Open { claim, request, reply } if !reply.is_abandoned() => {
                     let core = &self.core;
@@ -73,7 +70,7 @@ impl<R: Ring> Shard<R> {
                     reply.send(self.change(claim, end));
                 }
                 Command::Interrupt { claim, reply } => {
-                    reply.send(self.change(claim, Connection::cut))
+                    reply.send(self.change(claim, |connection, core| connection.cut(core)))
                 }
                 Command::Look { claim, reply } => reply.send(self.describe(claim)),
                 Command::Scan { scan, reply } if !reply.is_abandoned() => {
@@ -157,79 +154,11 @@ impl<R: Ring> Shard<R> {
             read_to_write: self.read_to_write,
         }
     }
-}
 
-impl crate::engine::core::slots::Registry {
-    /// The connection that an id claims. A forged id and one of a connection that is gone fail at
-    /// the same comparison.
-    pub(in crate::engine) fn claimed(
-        &mut self,
-        claim: Claim,
-        core: &Core,
-    ) -> Option<&mut Connection> {
-        let connection = &mut self.find(claim.slot)?.connection;
-        if connection.nonce(core) ^ claim.nonce != 0 {
-            return None;
-        }
-        // Its holder has done something before this was asked, for example left.
-        if connection.flags.has(Flag::Shared) && connection.flags.has(Flag::Dirty) {
-            connection.exchange(core);
-        }
-        Some(connection)
-    }
-}
-
-impl Connection {
-    /// Sends a message to a shared socket; comes back if there is no room.
-    pub(in crate::engine) fn write_by_id(
-        &mut self,
-        write: PendingWrite,
-        core: &Core,
-    ) -> Result<(), PendingWrite> {
-        let limits = &core.settings.limits;
-        let failure = if !self.flags.has(Flag::Shared) {
-            // Whether a handler will make it shared is not known yet.
-            let deciding = matches!(self.phase, Phase::Head(_) | Phase::Deciding);
-            let failure = if deciding { OpenFailure::Unknown } else { OpenFailure::NotShared };
-            Some(ReachFailure::Open(failure))
-        } else if !self.is_open() {
-            Some(ReachFailure::ended(self.ended()))
-        } else if write.message.payload.len() as u64 > limits.message_bytes_max {
-            Some(ReachFailure::Write(HeldWriteFailure::TooLong))
-        } else if !self.takes(write.message.payload.len(), core) {
-            return Err(write);
-        } else {
-            None
-        };
-        let PendingWrite { message: Outgoing { kind, payload }, reply, .. } = write;
-        if failure.is_none() {
-            self.say(kind, Payload::Owned(payload), core);
-        }
-        core.answer_later(reply, failure.map_or(Ok(()), Err));
-        Ok(())
-    }
-
-    /// Cuts it: the peer sees a reset, which it cannot take for an end in order.
-    pub(in crate::engine) fn cut(&mut self, core: &Core) {
-        self.aside_mut().reset = true;
-        self.lose(core);
-    }
-
-    /// An operator ends it, in the language of the phase.
-    fn close_from_outside(&mut self, code: CloseCode, reason: &str, core: &Core) {
-        match self.phase {
-            Phase::Open(_) => self.start_close(code, reason, core),
-            Phase::Head(_) | Phase::Deciding => self.lose(core),
-            Phase::Closing(_) | Phase::Lingering(_) | Phase::Gone => {}
-        }
-    }
-}
-
-impl Core {
-    /// The socket is gone, and with it those who wait for room in it.
-    pub(in crate::engine) fn fail_waiting_writes(&self, slot: SlotId, how: Option<&Ended>) {
-        for write in self.shared.borrow_mut().take_waiting_writes(slot) {
-            self.answer_later(write.reply, Err(ReachFailure::ended(how)));
+    /// The session of a connection is no more.
+    pub(in crate::engine) fn end_session(&mut self, id: SlotId, reason: &'static str) {
+        if let Some(slot) = self.core.slots.borrow_mut().find(id) {
+            slot.connection.end_session(reason, &self.core);
         }
     }
 }

@@ -2,9 +2,9 @@
 //! time so that not all come back elsewhere at once, and a deadline.
 
 use crate::clock::Moment;
-use crate::engine::commands::mailbox::Remote;
+use crate::engine::commands::mailbox::Mailbox;
 use crate::engine::connection::Connection;
-use crate::engine::core::count;
+use crate::engine::model::counters::count;
 use crate::engine::model::events::Events;
 use crate::engine::shard::Shard;
 use crate::ring::Ring;
@@ -50,13 +50,13 @@ impl Drain {
 
 /// Tells those on other threads that a shard is no more.
 pub(in crate::engine) struct Ending {
-    pub(in crate::engine) remote: Arc<Remote>,
+    pub(in crate::engine) mailbox: Arc<Mailbox>,
     pub(in crate::engine) events: Arc<Events>,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.remote.close();
+        self.mailbox.close();
         self.events.shard_has_ended();
     }
 }

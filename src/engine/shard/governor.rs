@@ -2,9 +2,9 @@
 //! cuts those who hold most for its part of what is too much. The levels are in [`crate::engine::model::memory`].
 
 use crate::clock::Moment;
+use crate::engine::connection::Connection;
 use crate::engine::connection::state::Flag;
-use crate::engine::connection::{Connection, NEVER};
-use crate::engine::core::count_more;
+use crate::engine::model::counters::count_more;
 use crate::engine::model::memory::{Look, MemoryLevel, ShardMemory};
 use crate::engine::shard::Shard;
 use crate::ring::{Ring, memory};
@@ -62,10 +62,10 @@ pub(in crate::engine) struct Governor {
 impl Governor {
     pub(in crate::engine) fn new() -> Self {
         Self {
-            next: NEVER,
+            next: Moment::NEVER,
             moved: 0,
             returned_bytes: 0,
-            limit_next: NEVER,
+            limit_next: Moment::NEVER,
             limit_moved: 0,
             cuts: Cuts::default(),
         }
@@ -78,7 +78,7 @@ impl Governor {
 
     /// Looks if it is time, or says when to look. `moved`: bytes in and out so far.
     pub(in crate::engine) fn look(&mut self, now: Moment, moved: u64) {
-        if self.next == NEVER {
+        if self.next == Moment::NEVER {
             self.next = now + LOOK_INTERVAL;
             return;
         }
@@ -90,17 +90,17 @@ impl Governor {
         let left = if kept > IDLE_KEPT_BYTES { kept / 2 } else { kept };
         self.release_to(left, since < BUSY_BYTES);
         let goes_on = since > 0 || memory::kept_bytes() > IDLE_KEPT_BYTES;
-        self.next = if goes_on { now + LOOK_INTERVAL } else { NEVER };
+        self.next = if goes_on { now + LOOK_INTERVAL } else { Moment::NEVER };
     }
 
     fn is_limit_due(&self, now: Moment) -> bool {
-        self.limit_next <= now || self.limit_next == NEVER
+        self.limit_next <= now || self.limit_next == Moment::NEVER
     }
 
     /// The limit was looked at, and is to be again after so long, if anything moves.
     fn has_seen_limit(&mut self, now: Moment, moved: u64, enough_for: Duration) {
         let moves = std::mem::replace(&mut self.limit_moved, moved) != moved;
-        self.limit_next = if moves { now + enough_for } else { NEVER };
+        self.limit_next = if moves { now + enough_for } else { Moment::NEVER };
     }
 
     fn release_to(&mut self, bytes: usize, collects: bool) {
@@ -121,7 +121,9 @@ impl<R: Ring> Shard<R> {
         if limited && self.governor.is_limit_due(now) {
             self.look_at_limit(now, moved);
         }
-        if self.governor.next == NEVER || limited && self.governor.limit_next == NEVER {
+        if self.governor.next == Moment::NEVER
+            || limited && self.governor.limit_next == Moment::NEVER
+        {
             // The next batch comes after a pause.
             self.core.chores.set(true);
         }
@@ -226,7 +228,7 @@ mod tests {
             now = governor.deadline();
         }
         governor.has_seen_limit(now, 200, enough_for);
-        assert_eq!(governor.deadline(), NEVER);
+        assert_eq!(governor.deadline(), Moment::NEVER);
         assert!(governor.is_limit_due(now));
     }
 
@@ -244,7 +246,7 @@ mod tests {
             let mut now = Moment::from_millis(1);
             governor.look(now, 1 << 30);
             let mut looks = 0;
-            while governor.deadline() != NEVER {
+            while governor.deadline() != Moment::NEVER {
                 assert!(governor.deadline() > now);
                 now = governor.deadline();
                 governor.look(now, 1 << 30);

@@ -8,34 +8,37 @@ pub(in crate::engine) mod accepting;
 pub(in crate::engine) mod answer;
 pub(in crate::engine) mod draining;
 pub(in crate::engine) mod governor;
+pub(in crate::engine) mod holders;
 pub(in crate::engine) mod scan;
 pub(in crate::engine) mod settle;
 pub(in crate::engine) mod sleep;
 
 use crate::clock::Moment;
 use crate::engine::commands::Command;
-use crate::engine::commands::mailbox::{Remote, Taken};
+use crate::engine::commands::mailbox::Mailbox;
+use crate::engine::connection::context::ContextParts;
 use crate::engine::connection::places::Places;
 use crate::engine::connection::state::Flag;
-use crate::engine::connection::{Counted, Ended as Over};
-use crate::engine::core::executor::Ended;
+use crate::engine::core::Core;
+use crate::engine::core::executor::TaskEnd;
+use crate::engine::core::log;
 use crate::engine::core::pace::Rota;
-use crate::engine::core::slots::{Receive, Registry, Slot, SlotId, Teardown};
-use crate::engine::core::{Core, CoreParts, Totals, count, count_more};
-use crate::engine::core::{foreign, log};
+use crate::engine::core::slots::{Receive, Slot, Slots, Teardown};
 use crate::engine::handlers::arrivals;
 use crate::engine::handlers::routes::{Farewell, Routes, Target};
+use crate::engine::model::bell::{Bell, Rung};
+use crate::engine::model::counters::{Totals, count};
+use crate::engine::model::ended::Ended;
 use crate::engine::model::events::Events;
+use crate::engine::model::foreign;
 use crate::engine::model::memory::Memory;
 use crate::engine::model::settings::Settings;
+use crate::engine::model::slot_id::SlotId;
 use crate::engine::model::status::Histogram;
 use crate::engine::shard::accepting::Acceptor;
 use crate::engine::shard::draining::Ending;
 use crate::engine::shard::governor::Governor;
-use crate::proto::Request;
-use crate::ring::{
-    AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, Token, memory,
-};
+use crate::ring::{AddressFamily, Completion, Errno, Operation, Outcome, Ring, Token, memory};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,7 +52,8 @@ pub struct Shard<R: Ring> {
     pub(in crate::engine) core: Rc<Core>,
     pub(in crate::engine) settling: Vec<SlotId>,
     pub(in crate::engine) routes: Arc<Routes>,
-    pub(in crate::engine) remote: Arc<Remote>,
+    pub(in crate::engine) bell: Arc<Bell>,
+    pub(in crate::engine) mailbox: Arc<Mailbox>,
     pub(in crate::engine) acceptors: Vec<Acceptor>,
     pub(in crate::engine) drain: Option<crate::engine::shard::draining::Drain>,
     /// Connections that this shard has room for; above it they are told 503.
@@ -59,7 +63,9 @@ pub struct Shard<R: Ring> {
     /// Who waits for a receive.
     pub(in crate::engine) rota: Rota,
     batch: Vec<SlotId>,
-    pub(in crate::engine) taken: Taken,
+    pub(in crate::engine) rung: Rung,
+    /// Commands that came just now.
+    pub(in crate::engine) taken: Vec<Command>,
     /// What other threads have asked, not yet answered.
     pub(in crate::engine) commands: VecDeque<Command>,
     due: Vec<u32>,
@@ -79,7 +85,7 @@ pub struct Shard<R: Ring> {
 pub struct ShardParts {
     pub(crate) settings: Arc<Settings>,
     pub(crate) routes: Arc<Routes>,
-    pub(in crate::engine) remote: Arc<Remote>,
+    pub(in crate::engine) mailbox: Arc<Mailbox>,
     /// The family of each listener's addresses; `None` for a Unix socket.
     pub(crate) families: Vec<Option<AddressFamily>>,
     /// Connections that the table has room for.
@@ -96,35 +102,37 @@ pub struct ShardParts {
 impl<R: Ring> Shard<R> {
     /// A shard that accepts on every listener of `ring`.
     pub fn new(ring: R, parts: ShardParts) -> Self {
-        let core_parts = CoreParts {
+        let context_parts = ContextParts {
             settings: parts.settings,
-            remote: Arc::clone(&parts.remote),
+            bell: Arc::clone(parts.mailbox.bell()),
             ids: parts.ids,
-            routes: Arc::clone(&parts.routes),
+            paths: Arc::clone(parts.routes.paths()),
             places: parts.places,
             shards: parts.shards,
             memory: parts.memory,
         };
         memory::keep_buffers();
-        let core = Rc::new(Core::new(core_parts, ring.slots()));
+        let core = Rc::new(Core::new(context_parts, ring.slots()));
         core.now.set(ring.now());
         // A Unix socket is one for all shards.
         let acceptor = |family| Acceptor::new(family, family.is_none() && parts.shards > 1);
         let acceptors = parts.families.into_iter().map(acceptor).collect();
-        let ending = Ending { remote: Arc::clone(&parts.remote), events: parts.events };
+        let ending = Ending { mailbox: Arc::clone(&parts.mailbox), events: parts.events };
         let mut shard = Self {
             ring,
             core,
             settling: Vec::new(),
             routes: parts.routes,
-            remote: parts.remote,
+            bell: Arc::clone(parts.mailbox.bell()),
+            mailbox: parts.mailbox,
             acceptors,
             drain: None,
             connections_max: parts.connections_max,
             closing: 0,
             rota: Rota::default(),
             batch: Vec::new(),
-            taken: Taken::default(),
+            rung: Rung::default(),
+            taken: Vec::new(),
             commands: VecDeque::new(),
             due: Vec::new(),
             turns_unmeasured: TURNS_PER_MEASUREMENT,
@@ -149,7 +157,7 @@ impl<R: Ring> Shard<R> {
         let until = self.wait_until();
         self.ring.submit_and_wait(until)?;
         let now = self.ring.now();
-        self.remote.is_awake(now);
+        self.bell.is_awake(now);
         self.core.begin(until, now);
         self.turns_unmeasured = self.turns_unmeasured.wrapping_sub(1);
         if self.turns_unmeasured == 0 {
@@ -158,7 +166,7 @@ impl<R: Ring> Shard<R> {
         while let Some(completion) = self.ring.next_completion() {
             self.handle_completion(completion);
         }
-        if self.remote.has_something() {
+        if self.bell.has_something() {
             self.take_remote();
         }
         if self.core.timers.borrow().next() <= now {
@@ -238,7 +246,7 @@ impl<R: Ring> Shard<R> {
             Operation::Doorbell => {}
             // The slot was given up when the close was pushed, and may have a new owner.
             Operation::Close => self.closing -= 1,
-            Operation::Cancel if token.generation == Registry::NO_SLOT => {
+            Operation::Cancel if token.generation == Slots::NO_SLOT => {
                 self.acceptors[token.slot as usize].handle_cancelled();
             }
             _ => self.handle_slot_completion(token, outcome, more),
@@ -311,8 +319,8 @@ impl<R: Ring> Shard<R> {
 
     fn run_handlers(&mut self) {
         let core = &self.core;
-        core.executor.run(&core.slots, &mut self.batch, |owner, ended| {
-            if ended == Ended::Panicked {
+        core.executor.run(core, &mut self.batch, |owner, ended| {
+            if ended == TaskEnd::Panicked {
                 core.handle_panic(owner);
             }
         });
@@ -328,15 +336,15 @@ impl<R: Ring> Shard<R> {
         self.closing += 1;
         connection.handle_gone(&self.core);
         connection.leave_place(&self.core);
-        log::access(&connection, &self.core, &self.routes);
+        log::access(&connection, &self.core);
         if connection.flags.has(Flag::LeftOpen)
             && let Some(Target::Handler { farewell, .. }) = self.routes.get(connection.route)
         {
             let websocket_id = self.core.ids.encode(id, connection.opened());
-            let ended = connection.ended().cloned().unwrap_or_else(Over::lost);
+            let ended = connection.ended().cloned().unwrap_or_else(Ended::lost);
             let gone = Farewell { websocket_id, ended, counts: connection.counts() };
             match foreign::call(|| farewell(gone)) {
-                Ok(task) => self.core.executor.spawn(&mut connection, task),
+                Ok(task) => self.core.executor.spawn(&mut connection, task, &self.core),
                 Err(_) => count(&self.core.counters.panics),
             }
         }
@@ -350,53 +358,5 @@ impl<R: Ring> Shard<R> {
         }
         // The acceptors are looked at.
         self.core.chores.set(true);
-    }
-}
-
-impl Slot {
-    /// Bytes arrived. A request that is complete with them comes back.
-    fn handle_received(
-        &mut self,
-        mut lease: Lease,
-        more: bool,
-        core: &Core,
-    ) -> Option<Box<Request>> {
-        let connection = &mut self.connection;
-        if !more {
-            // One shot is no end by itself.
-            count_more(&core.counters.rearmed, u64::from(self.held.receive != Receive::Once));
-            self.held.receive = Receive::Idle;
-            connection.mark_dirty(core);
-        }
-        if connection.flags.has(Flag::Dead) {
-            return None;
-        }
-        let messages_before = connection.tally.low(Counted::MessagesIn);
-        let bytes = connection.transport.incoming(&mut lease);
-        let bytes_in = bytes.len() as u32;
-        let request = connection.handle_received(bytes, core);
-        let messages_in = connection.tally.low(Counted::MessagesIn).wrapping_sub(messages_before);
-        if self.held.pace.handle_received(bytes_in, messages_in, more) {
-            connection.mark_dirty(core);
-        }
-        request
-    }
-
-    /// The receive has ended. `true`: for want of buffers.
-    fn handle_receive_failure(&mut self, errno: Errno, core: &Core) -> bool {
-        let stopping = self.held.receive == Receive::Stopping;
-        let starved = errno == Errno::NOBUFS && !stopping;
-        self.held.receive = if starved { Receive::Starved } else { Receive::Idle };
-        if starved {
-            self.held.pace.handle_starved();
-            count(&core.counters.rearmed);
-        }
-        self.connection.mark_dirty(core);
-        // Otherwise ended by us, or for a passing reason: settling arms it again where it is
-        // wanted.
-        if !matches!(errno, Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN) {
-            self.connection.lose(core);
-        }
-        starved
     }
 }

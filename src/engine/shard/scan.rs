@@ -5,7 +5,6 @@ use crate::clock::Moment;
 use crate::engine::commands::{Filter, Scan, Scanned};
 use crate::engine::connection::state::Flag;
 use crate::engine::connection::{Connection, Phase};
-use crate::engine::core::Core;
 use crate::engine::model::sockets::{LeaseInfo, SocketInfo, SocketOrder, SocketStatus};
 use crate::engine::shard::Shard;
 use crate::engine::shared::ready::Taken;
@@ -104,7 +103,7 @@ impl<R: Ring> Shard<R> {
 
     /// Whether what costs nothing to look at admits the connection.
     fn may_admit(&self, filter: &Filter, connection: &Connection) -> bool {
-        let pattern = || self.routes.pattern(connection.route);
+        let pattern = || self.core.paths.pattern(connection.route);
         filter.route.as_deref().is_none_or(|route| route == pattern())
             && filter.status.is_none_or(|status| status == connection.status(&self.core))
     }
@@ -127,13 +126,13 @@ impl<R: Ring> Shard<R> {
             number: u64::from(slot) * core.shards as u64 + shard as u64 + 1,
             shard,
             slot,
-            route: self.routes.path(connection.route),
+            route: self.core.paths.path(connection.route),
             status: connection.status(core),
             peer: connection.peer(core),
             session_id: core.seats.session_id(connection.id),
             opened: now.since(connection.opened()),
             idle: now.since(idle_since),
-            timeout: state.and_then(|_| core.session_timeout(connection.route)),
+            timeout: state.and_then(|_| core.paths.session_timeout(connection.route)),
             bytes_in: counts.bytes_in,
             bytes_out: counts.bytes_out,
             messages_in: counts.messages_in,
@@ -167,7 +166,7 @@ impl<R: Ring> Shard<R> {
             number: u64::from(slot) * core.shards as u64 + shard as u64 + 1,
             shard,
             slot,
-            route: self.routes.path(left.route),
+            route: self.core.paths.path(left.route),
             status: SocketStatus::Closing,
             peer: facts.peer,
             session_id: facts.session_id.as_deref().map(Into::into),
@@ -191,18 +190,6 @@ fn lease(state: &SharedState, now: Moment) -> Option<LeaseInfo> {
     let link = state.link.as_ref().filter(|_| state.flags.held)?;
     let expires_in = Connection::lease_expires_in(state, now);
     Some(LeaseInfo { fence: link.lock().fence, expires_in })
-}
-
-impl Connection {
-    fn status(&self, core: &Core) -> SocketStatus {
-        match self.phase {
-            Phase::Head(_) | Phase::Deciding => SocketStatus::Handshake,
-            Phase::Open(_) if !self.flags.has(Flag::Shared) => SocketStatus::WebSocket,
-            Phase::Open(_) if self.is_attended(core) => SocketStatus::Shared,
-            Phase::Open(_) => SocketStatus::Unattended,
-            Phase::Closing(_) | Phase::Lingering(_) | Phase::Gone => SocketStatus::Closing,
-        }
-    }
 }
 
 fn mentions(info: &SocketInfo, text: &str) -> bool {

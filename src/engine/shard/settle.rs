@@ -3,14 +3,16 @@
 //! Called once per batch for every connection that changed, and after completions that move a
 //! teardown on. Idempotent: it compares what should be armed with what is.
 
+use crate::clock::Moment;
 use crate::engine::connection::progress::Question;
 use crate::engine::connection::rest::Rest;
 use crate::engine::connection::room::Room;
 use crate::engine::connection::state::{Flag, Flags};
-use crate::engine::connection::{Connection, NEVER, Phase};
+use crate::engine::connection::{Connection, Phase};
 use crate::engine::core::Core;
 use crate::engine::core::pace::Rota;
-use crate::engine::core::slots::{Held, Receive, Slot, SlotId, Teardown};
+use crate::engine::core::slots::{Held, Receive, Slot, Teardown};
+use crate::engine::model::slot_id::SlotId;
 use crate::engine::shard::Shard;
 use crate::ring::{Operation, Ring, Submission, Token};
 
@@ -193,7 +195,7 @@ impl<R: Ring> Submit<'_, R> {
             let data = connection.transport.outgoing(said);
             self.push(held, Operation::Send, Submission::Send(data));
             held.sending = true;
-            if connection.scheduled == NEVER.into() {
+            if connection.scheduled == Moment::NEVER.into() {
                 connection.watch_send(core);
             }
         }

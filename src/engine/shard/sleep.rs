@@ -1,7 +1,6 @@
 //! How long a shard may sleep in the kernel.
 
 use crate::clock::Moment;
-use crate::engine::connection::NEVER;
 use crate::engine::shard::Shard;
 use crate::ring::Ring;
 use std::time::Duration;
@@ -12,7 +11,9 @@ impl<R: Ring> Shard<R> {
     pub(in crate::engine) fn wait_until(&self) -> Option<Moment> {
         let now = self.core.now.get();
         let core = &self.core;
-        if core.executor.has_ready() || !core.dirty.borrow().is_empty() || !self.remote.may_sleep()
+        if !core.ready.borrow().is_empty()
+            || !core.dirty.borrow().is_empty()
+            || !self.bell.may_sleep()
         {
             return Some(now);
         }
@@ -21,7 +22,7 @@ impl<R: Ring> Shard<R> {
             let none_free = self.ring.free_buffer_eighths() == 0;
             next = next.min(now + Duration::from_millis(none_free.into()));
         }
-        (next != NEVER).then_some(next)
+        (next != Moment::NEVER).then_some(next)
     }
 
     /// When the next chores are due that nothing asks for.

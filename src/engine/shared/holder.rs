@@ -4,8 +4,11 @@
 //! future can be dropped at any point and nothing is lost: what was not returned is still there.
 
 use crate::clock::Moment;
-use crate::engine::connection::Ended;
-use crate::engine::shared::link::{Leaving, Link, LinkState, Outgoing, Purpose, Waiting};
+use crate::engine::model::ended::Ended;
+use crate::engine::shared::link::{Link, LinkState, Purpose, Waiting};
+use crate::engine::shared::open::HeldReadFailure;
+use crate::engine::shared::open::HeldWriteFailure;
+use crate::engine::shared::open::{Leaving, Outgoing};
 use crate::engine::shared::ready::Taken;
 use crate::engine::shared::wake_batch::ThreadMark;
 use crate::proto::CloseCode;
@@ -22,22 +25,6 @@ pub(crate) struct Holder {
     pub(in crate::engine) attachment: u64,
     /// What a drop means.
     pub(in crate::engine) leaving: Leaving,
-}
-
-/// Why a holder did not get anything to read.
-pub(crate) enum HeldReadFailure {
-    Timeout,
-    Ended(Box<Ended>),
-    Fenced,
-}
-
-/// Why a holder's message was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeldWriteFailure {
-    Full,
-    TooLong,
-    Ended,
-    Fenced,
 }
 
 impl Holder {
@@ -59,7 +46,7 @@ impl Holder {
     ) -> MutexGuard<'a, LinkState> {
         let companions = std::mem::take(&mut state.companions);
         drop(state);
-        companions.into_iter().for_each(|companion| companion.wake(&self.link.remote));
+        companions.into_iter().for_each(|companion| companion.wake(&self.link.bell));
         self.link.lock()
     }
 
@@ -295,7 +282,7 @@ impl HeldRead<'_> {
         if let Some(ended) = &state.ended {
             return Some(Poll::Ready(Err(HeldReadFailure::Ended(ended.clone()))));
         }
-        let now = link.remote.now();
+        let now = link.bell.now();
         let deadline = *self.deadline.get_or_insert(now + timeout);
         // Even a glance asks the shard once for the rest of a message that is here in part.
         let asked = self.waits || !(state.partial || state.paused);

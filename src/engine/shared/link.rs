@@ -7,29 +7,24 @@
 //! and no waker is called under it.
 
 use crate::clock::Moment;
-use crate::engine::commands::OpenRequest;
-use crate::engine::commands::mailbox::Remote;
-use crate::engine::connection::{Ended, NEVER};
-use crate::engine::core::slots::SlotId;
+use crate::engine::model::bell::Bell;
+use crate::engine::model::ended::Ended;
 use crate::engine::model::settings::Limits;
+use crate::engine::model::slot_id::SlotId;
+use crate::engine::shared::open::Leaving;
+use crate::engine::shared::open::OpenRequest;
+use crate::engine::shared::open::Outgoing;
 use crate::engine::shared::ready::{Ready, Taken};
 use crate::engine::shared::wake_batch::{Companion, ThreadMark};
-use crate::proto::{CloseCode, MessageKind, limits};
-use crate::ring::Buffer;
+use crate::proto::{CloseCode, limits};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-/// A message on its way out.
-pub(crate) struct Outgoing {
-    pub(crate) kind: MessageKind,
-    pub(crate) payload: Buffer,
-}
-
 /// One shared socket, between its holder and its shard.
 pub(in crate::engine) struct Link {
     state: Mutex<LinkState>,
-    pub(in crate::engine) remote: Arc<Remote>,
+    pub(in crate::engine) bell: Arc<Bell>,
     pub(in crate::engine) slot: SlotId,
     pub(in crate::engine) facts: Facts,
     pub(in crate::engine) high_water_bytes: usize,
@@ -111,22 +106,11 @@ impl Waiting {
     }
 }
 
-/// Whether the holder is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Leaving {
-    /// It is.
-    No,
-    /// It has gone, and the socket is free.
-    Released,
-    /// It has gone and comes back, with its fence, before the lease expires.
-    Detached,
-}
-
 impl Link {
     pub(in crate::engine) fn new(
         slot: SlotId,
         facts: Facts,
-        remote: Arc<Remote>,
+        bell: Arc<Bell>,
         limits: &Limits,
     ) -> Self {
         let state = LinkState {
@@ -148,13 +132,13 @@ impl Link {
             nudged: false,
             partial: false,
             paused: false,
-            watched_until: NEVER,
+            watched_until: Moment::NEVER,
             verbs: 0,
             verbs_seen: 0,
         };
         Self {
             state: Mutex::new(state),
-            remote,
+            bell,
             slot,
             facts,
             high_water_bytes: limits.outbox_high_water_bytes,
@@ -174,7 +158,7 @@ impl Link {
         let first = !std::mem::replace(&mut state.nudged, true);
         drop(state);
         if first {
-            self.remote.nudge(self.slot);
+            self.bell.nudge(self.slot);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(in crate::engine) mod holder;
 pub(in crate::engine) mod link;
+pub(in crate::engine) mod open;
 pub(in crate::engine) mod ready;
 pub(in crate::engine) mod remains;
 pub(in crate::engine) mod state;

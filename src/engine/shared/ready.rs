@@ -1,7 +1,7 @@
 //! Messages that a shard has handed to a holder, who takes them, whole or in parts, by the rules of
 //! the inbox. No lock, no shard: [`crate::engine::shared::link`] has both.
 
-use crate::engine::connection::inbox::{Incoming, Piece};
+use crate::engine::model::incoming::{Incoming, Piece};
 use crate::proto::{MessageKind, limits};
 use std::collections::VecDeque;
 

@@ -4,10 +4,9 @@
 //! there is too much of it.
 
 use crate::clock::Moment;
-use crate::engine::connection::NEVER;
-use crate::engine::core::slots::SlotId;
 use crate::engine::model::ended::Counts;
 use crate::engine::model::ids::Claim;
+use crate::engine::model::slot_id::SlotId;
 use crate::engine::shared::link::Link;
 use crate::proto::limits::{REMAINS_BYTES_MAX, REMAINS_MAX, REMAINS_TIME};
 use std::collections::{BTreeMap, HashMap};
@@ -59,7 +58,7 @@ impl Left {
         let lease = (lease_ms > 0).then(|| Duration::from_millis(u64::from(lease_ms)));
         let until = now + REMAINS_TIME;
         let (opened, counts, dropped) = (now, Counts::default(), 0);
-        let lease_until = NEVER;
+        let lease_until = Moment::NEVER;
         let mut left = Self {
             nonce,
             route,
@@ -79,7 +78,7 @@ impl Left {
     /// The lease begins anew, and what its holder has done counts no more.
     pub(in crate::engine) fn renew(&mut self, now: Moment) {
         self.link.lock().is_used();
-        self.lease_until = self.lease.map_or(NEVER, |lease| now + lease);
+        self.lease_until = self.lease.map_or(Moment::NEVER, |lease| now + lease);
     }
 
     /// Whoever takes it now has it on these terms.
@@ -119,7 +118,7 @@ impl Remains {
 
     /// When the oldest is given up, if there is one.
     pub(in crate::engine) fn due(&self) -> Moment {
-        self.due.unwrap_or(NEVER)
+        self.due.unwrap_or(Moment::NEVER)
     }
 
     pub(in crate::engine) fn keep(&mut self, left: Left) {
@@ -174,10 +173,10 @@ impl Remains {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::commands::OpenFailure;
-    use crate::engine::connection::inbox::{Incoming, Piece};
+    use crate::engine::model::incoming::{Incoming, Piece};
     use crate::engine::model::settings::Limits;
     use crate::engine::shared::link::Facts;
+    use crate::engine::shared::open::OpenFailure;
     use crate::engine::shared::table::SharedTable;
     use crate::proto::MessageKind;
     use crate::proto::limits::EXPIRED_IDS_MAX;
@@ -252,7 +251,7 @@ mod tests {
     #[test]
     fn the_minute_holds_and_then_everything_is_given_back() {
         let mut table = SharedTable::default();
-        assert_eq!(table.remains.due(), NEVER);
+        assert_eq!(table.remains.due(), Moment::NEVER);
         let at = |second: u64| Moment::from_millis(second * 1_000);
         for number in 0..5_000 {
             let now = at(number as u64 / 100);
@@ -268,7 +267,7 @@ mod tests {
         assert_eq!(table.absence(claim(99)), OpenFailure::Expired);
         assert_eq!(table.forget_remains(at(110)).len(), 4_900);
         assert_eq!((table.remains.count(), table.remains.cost_bytes()), (0, 0));
-        assert_eq!(table.remains.due(), NEVER);
+        assert_eq!(table.remains.due(), Moment::NEVER);
         assert!(table.remains.left.capacity() <= ROOM_KEPT_MAX);
         // It is known of so many, and not of more.
         for number in 0..EXPIRED_IDS_MAX {

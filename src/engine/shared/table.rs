@@ -3,13 +3,12 @@
 //! bounded.
 
 use crate::clock::Moment;
-use crate::engine::commands::{OpenFailure, OpenRequest, PendingWrite};
-use crate::engine::connection::Ended;
-use crate::engine::core::foreign;
-use crate::engine::core::slots::SlotId;
+use crate::engine::model::ended::Ended;
+use crate::engine::model::foreign;
 use crate::engine::model::ids::Claim;
+use crate::engine::model::slot_id::SlotId;
 use crate::engine::shared::holder::Holder;
-use crate::engine::shared::link::Leaving;
+use crate::engine::shared::open::{Leaving, OpenFailure, OpenRequest, PendingWrite};
 use crate::engine::shared::remains::{Left, Remains};
 use crate::engine::shared::state::SharedState;
 use crate::engine::shared::wake_batch::Woken;

@@ -6,22 +6,11 @@
 //! companions, in its link and wakes them with its next verb, from their own thread, where that
 //! costs next to nothing. If it does nothing for a few milliseconds the shard wakes them after all.
 
-use crate::engine::commands::Command;
-use crate::engine::commands::mailbox::Remote;
-use crate::engine::core::Core;
-use crate::engine::core::foreign;
-use crate::engine::core::slots::SlotId;
-use crate::engine::shard::Shard;
+use crate::engine::model::bell::Bell;
+use crate::engine::model::foreign;
+use crate::engine::model::slot_id::SlotId;
 use crate::engine::shared::link::Waiting;
-use crate::ring::Ring;
 use std::task::Waker;
-use std::time::Duration;
-
-/// Holders that one wakes: so many wakes are not yet a pause for those that it delays.
-const COMPANIONS_MAX: usize = 255;
-
-/// How long the first holder may take until the shard wakes its companions.
-const PATIENCE: Duration = Duration::from_millis(4);
 
 /// Tells threads that live apart; one that is no more may have had the mark of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,70 +34,15 @@ pub(in crate::engine) struct Woken {
 
 /// A holder that another one on its thread is to wake.
 pub(in crate::engine) struct Companion {
-    slot: SlotId,
+    pub(in crate::engine) slot: SlotId,
     pub(in crate::engine) waker: Waker,
 }
 
 impl Companion {
     /// On the thread of the other one, which a panic of this one's waker is not to concern.
-    pub(in crate::engine) fn wake(self, remote: &Remote) {
+    pub(in crate::engine) fn wake(self, bell: &Bell) {
         if foreign::wake(self.waker).is_err() {
-            remote.send(Command::Panicked(self.slot));
-        }
-    }
-}
-
-impl Core {
-    /// Wakes those who were left to another holder.
-    pub(in crate::engine) fn wake_companions_later(&self, companions: Vec<Companion>) {
-        for Companion { slot, waker } in companions {
-            self.wake_holder_later(slot, waker);
-        }
-    }
-
-    /// Wakes whoever waited, when the batch ends.
-    pub(in crate::engine) fn wake_holder(&self, slot: SlotId, waiting: Option<Waiting>) {
-        if let Some(waiting) = waiting {
-            self.shared.borrow_mut().woken.push(Woken { slot, waiting });
-            self.chores.set(true);
-        }
-    }
-}
-
-impl<R: Ring> Shard<R> {
-    /// Wakes the holders that have something to do.
-    pub(in crate::engine) fn wake_holders(&mut self) {
-        let mut woken = std::mem::take(&mut self.core.shared.borrow_mut().woken);
-        woken.sort_by_key(|woken| woken.waiting.thread);
-        let mut rest = woken.drain(..).peekable();
-        while let Some(first) = rest.next() {
-            let thread = first.waiting.thread;
-            let companion = || rest.next_if(|woken| woken.waiting.thread == thread);
-            let companions = std::iter::from_fn(companion)
-                .map(|woken| Companion { slot: woken.slot, waker: woken.waiting.waker });
-            self.accompany(first.slot, companions.take(COMPANIONS_MAX).collect());
-            self.core.wake_holder_now(first.slot, first.waiting.waker);
-        }
-        drop(rest);
-        // For its memory.
-        self.core.shared.borrow_mut().woken = woken;
-    }
-
-    /// Leaves it to the holder of `slot` to wake the others.
-    fn accompany(&mut self, slot: SlotId, companions: Vec<Companion>) {
-        if companions.is_empty() {
-            return;
-        }
-        let core = &self.core;
-        let link = core.shared.borrow().find(slot.slot).and_then(|state| state.link.clone());
-        let mut slots = core.slots.borrow_mut();
-        match (link, slots.find(slot)) {
-            (Some(link), Some(slot)) => {
-                let before = std::mem::replace(&mut link.lock().companions, companions);
-                core.wake_companions_later(before);
-                slot.connection.look_by(core.now.get() + PATIENCE, core);
-            }
-            _ => core.wake_companions_later(companions),
+            bell.report_panic(self.slot);
         }
     }
 }

@@ -5,11 +5,7 @@
 //! borrowed and no lock held; what comes up in the middle of a step waits in [`Later`]. A panic
 //! ends here and costs one socket: 1011, or 500 before the handshake is answered.
 
-use crate::engine::commands::{ReachFailure, Reply};
-use crate::engine::core::slots::SlotId;
-use crate::engine::core::{Core, count};
 use std::any::Any;
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -39,84 +35,6 @@ fn forget(payload: Box<dyn Any + Send>) -> Panicked {
 /// Wakes a task of whichever executor.
 pub(in crate::engine) fn wake(waker: Waker) -> Result<(), Panicked> {
     call(|| waker.wake())
-}
-
-/// What is to be called when nothing is borrowed, in order.
-#[derive(Default)]
-pub(in crate::engine) struct Later(RefCell<Vec<Call>>);
-
-enum Call {
-    /// A part of the handler of this connection waits under a waker of its own.
-    Wake(SlotId, Waker),
-    /// The holder of this socket waits.
-    WakeHolder(SlotId, Waker),
-    /// Somebody waits for the answer to a write.
-    Answer(Reply<Result<(), ReachFailure>>, Result<(), ReachFailure>),
-}
-
-impl Later {
-    pub(in crate::engine) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
-    }
-}
-
-impl Core {
-    /// Wakes a part of a handler that waits under a waker of its own.
-    pub(in crate::engine) fn wake_later(&self, id: SlotId, waker: Waker) {
-        self.call_later(Call::Wake(id, waker));
-    }
-
-    /// Wakes the holder of a socket.
-    pub(in crate::engine) fn wake_holder_later(&self, id: SlotId, waker: Waker) {
-        self.call_later(Call::WakeHolder(id, waker));
-    }
-
-    /// Answers a write by id.
-    pub(in crate::engine) fn answer_later(
-        &self,
-        reply: Reply<Result<(), ReachFailure>>,
-        answer: Result<(), ReachFailure>,
-    ) {
-        self.call_later(Call::Answer(reply, answer));
-    }
-
-    fn call_later(&self, call: Call) {
-        self.later.0.borrow_mut().push(call);
-        self.chores.set(true);
-    }
-
-    /// Calls what had to wait. What is added meanwhile waits for the next time, so that wakers that
-    /// wake each other cannot hold up the ring.
-    pub(in crate::engine) fn call_foreign(&self) {
-        for one in self.later.0.take() {
-            match one {
-                Call::Wake(id, waker) => {
-                    if wake(waker).is_err() {
-                        // Part of the handler will never be polled again.
-                        self.executor.abandon(&self.slots, id);
-                        self.handle_panic(id);
-                    }
-                }
-                Call::WakeHolder(id, waker) => self.wake_holder_now(id, waker),
-                Call::Answer(reply, answer) => reply.send(answer),
-            }
-        }
-    }
-
-    /// Wakes the holder of a socket; nothing may be borrowed.
-    pub(in crate::engine) fn wake_holder_now(&self, id: SlotId, waker: Waker) {
-        if wake(waker).is_err() {
-            self.handle_panic(id);
-        }
-    }
-
-    /// Code of the application has panicked: its socket is closed, and nothing else notices.
-    pub(in crate::engine) fn handle_panic(&self, owner: SlotId) {
-        count(&self.counters.panics);
-        if let Some(slot) = self.slots.borrow_mut().find(owner) {
-            slot.connection.handle_panic(self);
-        }
-    }
 }
 
 /// Polls a future so that lists of wakers that others share see none that panics: one that did
@@ -152,7 +70,7 @@ impl Drop for Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::bench::Seated;
+    use std::cell::RefCell;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Poll;
 
@@ -193,25 +111,6 @@ mod tests {
         let fragile = Arc::new(Fragile::default());
         assert_eq!(wake(Waker::from(Arc::clone(&fragile))), Err(Panicked));
         assert_eq!(fragile.wakes(), 1);
-    }
-
-    #[test]
-    fn a_waker_is_called_when_nothing_is_borrowed_and_its_panic_ends_one_handler() {
-        let seated = Seated::new(2);
-        let id = seated.spawn(Box::pin(std::future::pending()));
-        seated.spawn(Box::pin(std::future::pending()));
-        let fragile = Arc::new(Fragile::default());
-        {
-            let mut slots = seated.core.slots.borrow_mut();
-            let connection = slots.of_handler(id).expect("it is there");
-            assert!(connection.keep_waker(Waker::from(Arc::clone(&fragile))).is_none());
-            connection.wake(&seated.core);
-            assert_eq!(fragile.wakes(), 0, "the slots are borrowed");
-        }
-        seated.core.call_foreign();
-        assert_eq!((fragile.wakes(), seated.core.executor.len()), (1, 1));
-        assert_eq!(seated.core.counters.panics.get(), 1);
-        assert!(seated.core.later.is_empty());
     }
 
     #[test]
