@@ -4,8 +4,8 @@ use super::handle::EngineHandle;
 use super::handler::{self, WebSocketServer};
 use crate::engine::shard::Shard;
 use crate::engine::{
-    ListenAddress, MakeTask, RouteOptions, Routes, Running, Settings, SimulatedEngine, StartError,
-    Target, Totals, bench, launch, try_resources,
+    ListenAddress, RouteOptions, Routes, Running, Settings, SimulatedEngine, StartError, Target,
+    Totals, bench, launch, try_resources,
 };
 use crate::ring::Ring;
 use crate::ring::sim::SimRing;
@@ -157,14 +157,11 @@ impl EngineBuilder {
         let factory = Arc::new(factory);
         let other = Arc::clone(&factory);
         let shared = options.shared_connection;
-        let make: MakeTask = if options.session {
-            let keeper = Arc::clone(&self.sessions.keeper);
-            Box::new(move |arrival| {
-                handler::task(factory(), arrival, shared, keeper.get().cloned())
-            })
-        } else {
-            Box::new(move |arrival| handler::task(factory(), arrival, shared, None))
-        };
+        let keeper = options.session.then(|| Arc::clone(&self.sessions.keeper));
+        let make = Box::new(move |arrival| {
+            let keeper = keeper.as_ref().and_then(|keeper| keeper.get().cloned());
+            handler::task(factory(), arrival, shared, keeper)
+        });
         let farewell = Box::new(move |farewell| handler::farewell(other(), farewell));
         self.routes.add(path, options, Target::Handler { make, farewell });
         self

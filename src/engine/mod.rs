@@ -56,7 +56,7 @@ pub(crate) use connection::outbox::{Payload, WriteFailure};
 pub use core::log::LAST_WORDS;
 pub(crate) use handlers::port::{Identity, Port, SharedBy};
 pub(crate) use handlers::read::{Read, ReadFailure};
-pub(crate) use handlers::routes::{Arrival, Farewell, MakeTask, Routes, Target};
+pub(crate) use handlers::routes::{Arrival, Farewell, Routes, Target};
 pub use launch::StartError;
 pub(crate) use launch::resources::try_resources;
 pub(crate) use launch::{Running, launch};

@@ -1,6 +1,7 @@
 //! The rules of CONTRIBUTING.md that a machine can check: sizes, layers, where unsafe may stand,
 //! what no file may contain. Each check is tried on samples, so that it cannot pass by blindness.
 
+mod rooms;
 mod samples;
 mod source;
 
@@ -23,7 +24,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     // By messages: it reaches connections through the handle alone.
     ("src/control/", &["control", "engine", "proto"]),
     ("src/api/", &["api", "engine", "sessions", "proto", "ring", "clock"]),
+    // An interface like `api`, from another process.
+    ("src/client/", &["client", "api", "engine", "proto", "ring"]),
+    ("src/config/", &["config", "control", "engine", "proto", "serve"]),
+    ("src/serve/", &["serve", "config", "control"]),
+    ("src/cli/", &["cli"]),
+    ("src/shell/", &["shell", "cli"]),
 ];
+
+/// Layers that know nothing of the types at the crate's root.
+const INNER: &[&str] = &["src/proto/", "src/ring/", "src/sessions/", "src/engine/"];
 
 /// What `proto` may not touch: it gets bytes and time as arguments.
 const IMPURE_STD: &[&str] = &["fs", "io", "net", "process", "thread"];
@@ -91,7 +101,7 @@ fn sizes(file: &File) -> Vec<String> {
 fn layers(file: &File) -> Vec<String> {
     let layer = LAYERS.iter().find(|(folder, _)| file.path.starts_with(folder));
     let Some((folder, below)) = layer else { return Vec::new() };
-    let has_the_api = ["src/api/", "src/control/"].contains(folder);
+    let has_the_api = folder.starts_with("src/") && !INNER.contains(folder);
     // The whole text: a comment that names a layer above is a dependency of thought.
     let mut found: Vec<String> = names_after(&file.text, "crate::")
         .into_iter()
@@ -107,6 +117,23 @@ fn layers(file: &File) -> Vec<String> {
         found.push(format!("{}: climbs out of its layer by super", file.path));
     }
     found
+}
+
+/// A name for a type that has one hides what it is.
+fn aliases(file: &File) -> Vec<String> {
+    if !file.path.starts_with("src/") && !file.path.starts_with("loadtest/src/") {
+        return Vec::new();
+    }
+    // Those of a trait or of an `impl` are indented.
+    let is_alias = |line: &str| {
+        let line = line.strip_prefix("pub").map_or(line, |rest| match rest.strip_prefix('(') {
+            Some(rest) => rest.split_once(')').map_or(rest, |(_, rest)| rest).trim_start(),
+            None => rest.trim_start(),
+        });
+        line.starts_with("type ")
+    };
+    let found = file.code.lines().filter(|line| is_alias(line));
+    found.map(|line| format!("{}: {}", file.path, line.trim())).collect()
 }
 
 fn purity(file: &File) -> Vec<String> {
@@ -224,6 +251,11 @@ fn files_and_functions_are_short() {
 #[test]
 fn layers_call_downwards() {
     assert_tidy(layers);
+}
+
+#[test]
+fn no_type_has_a_second_name() {
+    assert_tidy(aliases);
 }
 
 #[test]

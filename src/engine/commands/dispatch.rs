@@ -3,8 +3,9 @@
 //! Nothing here blocks, and nothing needs a particular executor. When the engine has ended every
 //! question is answered as if there were no sockets.
 
+use crate::engine::commands::filter::Filter;
 use crate::engine::commands::mailbox::Mailbox;
-use crate::engine::commands::{Command, Filter, Scan, Scanned, ShardReport};
+use crate::engine::commands::{Command, Scan, Scanned, ShardReport};
 use crate::engine::listener::Listener;
 use crate::engine::model::events::{EventFilter, EventId, EventStream, Events};
 use crate::engine::model::ids::{Claim, Ids};

@@ -5,15 +5,17 @@
 //! more is not carried out, where that can be seen in time.
 
 pub(in crate::engine) mod dispatch;
+pub(in crate::engine) mod filter;
 pub(in crate::engine) mod mailbox;
 pub(in crate::engine) mod session_closer;
 pub(in crate::engine) mod watch;
 
+use crate::engine::commands::filter::Filter;
 use crate::engine::model::counters::RouteCounts;
 use crate::engine::model::ids::Claim;
 use crate::engine::model::reply::Reply;
 use crate::engine::model::slot_id::SlotId;
-use crate::engine::model::sockets::{SocketInfo, SocketOrder, SocketStatus};
+use crate::engine::model::sockets::SocketInfo;
 use crate::engine::model::status::{Histogram, ShardStatus};
 use crate::engine::shared::holder::Holder;
 use crate::engine::shared::open::OpenFailure;
@@ -67,14 +69,6 @@ pub(in crate::engine) struct Scan {
     /// Connections at most that come into the list.
     pub(in crate::engine) limit: usize,
     pub(in crate::engine) filter: Arc<Filter>,
-}
-
-/// Which connections a list is about.
-pub(in crate::engine) struct Filter {
-    pub(in crate::engine) route: Option<String>,
-    pub(in crate::engine) status: Option<SocketStatus>,
-    pub(in crate::engine) text: Option<String>,
-    pub(in crate::engine) sort: Option<(SocketOrder, bool)>,
 }
 
 /// A part of a list of connections.

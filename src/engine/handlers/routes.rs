@@ -16,9 +16,6 @@ pub(crate) struct Arrival {
     pub(crate) upgrade: Box<Upgrade>,
 }
 
-/// Makes the task that handles one connection.
-pub(crate) type MakeTask = Box<dyn Fn(Arrival) -> Task + Send + Sync>;
-
 /// A shared socket that is gone, and whose handler had left it open.
 pub(crate) struct Farewell {
     pub(crate) websocket_id: String,
@@ -26,17 +23,14 @@ pub(crate) struct Farewell {
     pub(crate) counts: Counts,
 }
 
-/// Makes the task that tells a new handler about it.
-pub(crate) type MakeFarewell = Box<dyn Fn(Farewell) -> Task + Send + Sync>;
-
 /// What stands behind a path.
 pub(crate) enum Target {
     /// A WebSocket handler.
     Handler {
         /// Its callbacks for one connection.
-        make: MakeTask,
+        make: Box<dyn Fn(Arrival) -> Task + Send + Sync>,
         /// The last callback, for a shared socket whose handler is no more.
-        farewell: MakeFarewell,
+        farewell: Box<dyn Fn(Farewell) -> Task + Send + Sync>,
     },
     /// A page, for a plain GET.
     Page {

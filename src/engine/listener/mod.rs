@@ -6,8 +6,8 @@
 
 pub(in crate::engine) mod socket_file;
 
-use crate::engine::ListenAddress;
 use crate::engine::listener::socket_file::{Claim, SocketFile};
+use crate::engine::model::settings::ListenAddress;
 use crate::proto::limits::ADDRESS_IN_USE_TIMEOUT;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode};

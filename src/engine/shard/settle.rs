@@ -57,7 +57,7 @@ impl<R: Ring> Shard<R> {
         let mut slots = self.core.slots.borrow_mut();
         let Some(Slot { connection, held }) = slots.find(id) else { return };
         let mut submit = Submit { ring: &mut self.ring, id };
-        let at_ease = connection.is_at_ease(held, &self.core);
+        let at_ease = is_at_ease(connection, held, &self.core);
         if !at_ease {
             submit.prepare(held, connection, &self.core);
         }
@@ -110,20 +110,18 @@ impl<R: Ring> Shard<R> {
     }
 }
 
-impl Connection {
-    /// Whether there is nothing to do for it but to send: the usual case of every batch.
-    #[inline(always)]
-    fn is_at_ease(&self, held: &Held, core: &Core) -> bool {
-        const OTHERS: Flags =
-            Flags::of(&[Flag::Shared, Flag::Ending, Flag::Dead, Flag::EndOfStream, Flag::Paused]);
-        matches!(self.phase, Phase::Open(_))
-            && self.flags.among(OTHERS) == Flags::default()
-            && held.receive == Receive::Armed
-            && !held.pace.waits_in_turn()
-            && !self.is_asking()
-            && self.talk.inbox.has_room(Room::of(core))
-            && self.talk.strain.is_none()
-    }
+/// Whether there is nothing to do for it but to send: the usual case of every batch.
+#[inline(always)]
+fn is_at_ease(connection: &Connection, held: &Held, core: &Core) -> bool {
+    const OTHERS: Flags =
+        Flags::of(&[Flag::Shared, Flag::Ending, Flag::Dead, Flag::EndOfStream, Flag::Paused]);
+    matches!(connection.phase, Phase::Open(_))
+        && connection.flags.among(OTHERS) == Flags::default()
+        && held.receive == Receive::Armed
+        && !held.pace.waits_in_turn()
+        && !connection.is_asking()
+        && connection.talk.inbox.has_room(Room::of(core))
+        && connection.talk.strain.is_none()
 }
 
 /// Whether a connection that has to wait for its turn to receive has it.
