@@ -13,31 +13,26 @@
 
 #![allow(unsafe_code)]
 
-mod address;
 mod buffer;
-mod kernel;
 mod lease_pool;
 pub mod memory;
 mod pool;
-pub mod probe;
 mod queue;
-mod selftest;
 mod sends;
-mod setup;
 pub mod sim;
 mod token;
+mod uring;
 
 pub use buffer::{BUFFER_HEADROOM, Buffer};
-pub use kernel::KernelRing;
 #[doc(hidden)]
 pub use lease_pool::LeasePool;
 pub use pool::Lease;
 pub use queue::Queue;
 pub use rustix::io::Errno;
-pub use selftest::receive_mode_that_works;
 pub use sends::SendData;
-pub use setup::{KernelRingError, KernelRingOptions, SetupStep};
 pub use token::{Operation, Token};
+pub use uring::{KernelRing, KernelRingError, KernelRingOptions, SetupStep};
+pub use uring::{probe, receive_mode_that_works};
 
 use crate::clock::Moment;
 use std::net::SocketAddr;

@@ -3,17 +3,25 @@
 //! One per shard, made and used on that shard's thread only (`SINGLE_ISSUER`). Completions run
 //! when the shard enters the kernel and at no other time (`DEFER_TASKRUN`).
 
-use super::address::{self, AddressTable};
+mod address;
+pub mod probe;
+mod selftest;
+mod setup;
+
+pub use selftest::receive_mode_that_works;
+pub use setup::{KernelRingError, KernelRingOptions, SetupStep};
+
 use super::pool::Pool;
 use super::sends::{SendRange, SendTable};
-use super::setup::{self, BUFFER_GROUP, BufferRing, KernelRingError, KernelRingOptions, SetupStep};
 use super::{
     Completion, Doorbell, Errno, Operation, Outcome, Ring, RingCounters, Submission, Token,
 };
 use crate::clock::Moment;
+use address::AddressTable;
 use io_uring::types::{DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
+use setup::{BUFFER_GROUP, BufferRing};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
