@@ -36,6 +36,7 @@ pub use uring::{probe, receive_mode_that_works};
 
 use crate::clock::Moment;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// What the engine may ask the kernel to do. The slot it is about stands in the [`Token`].
 #[derive(Debug)]
@@ -191,6 +192,10 @@ pub trait Ring {
 
     /// Slots there are, hence connections at most.
     fn slots(&self) -> u32;
+
+    /// What other threads ring to end this ring's wait: the present one, or the next if it does
+    /// not wait. It may outlive the ring, and then rings for nobody.
+    fn doorbell(&self) -> Arc<dyn Doorbell>;
 
     /// Queues a submission. Never fails: when the submission queue is full it is handed to the
     /// kernel first. What is pushed is committed; only its terminal completion ends it.

@@ -4,6 +4,7 @@ use crate::frames::{frame, server_frame};
 use crate::wire::{BINARY, CLOSE, FIN, PING, PONG, TEXT};
 use ringwire::clock::Moment;
 use ringwire::engine::SimulatedEngine;
+use ringwire::ring::Ring;
 use ringwire::ring::sim::{PeerId, PeerRate, SimNet, SimOptions, SimRing};
 use ringwire::{Engine, Error, Opening, Refusal, Settings, WebSocket, WebSocketServer};
 use std::time::Duration;

@@ -99,11 +99,6 @@ impl KernelRing {
         Ok(ring)
     }
 
-    /// The doorbell that wakes this ring's thread.
-    pub fn doorbell(&self) -> Arc<dyn Doorbell> {
-        Arc::clone(&self.bell) as Arc<dyn Doorbell>
-    }
-
     /// Entries of the completion queue that the kernel granted.
     pub fn completion_entries(&self) -> usize {
         self.completions.capacity()
@@ -281,6 +276,10 @@ impl Ring for KernelRing {
 
     fn slots(&self) -> u32 {
         self.slots
+    }
+
+    fn doorbell(&self) -> Arc<dyn Doorbell> {
+        Arc::clone(&self.bell) as Arc<dyn Doorbell>
     }
 
     fn push(&mut self, token: Token, submission: Submission) {
