@@ -26,7 +26,10 @@ impl Connection {
             Phase::Open(_) => self.has_ended(Verdict::Finished, core),
             // What is left to send is sent; the shard sees when that is done.
             Phase::Closing(_) => self.linger(core.settings.timeouts.close, core),
-            Phase::Lingering(_) => self.mark_dirty(core),
+            Phase::Lingering(_) => {
+                self.look_at_rest_again(core);
+                self.mark_dirty(core);
+            }
         }
     }
 
@@ -38,7 +41,7 @@ impl Connection {
         self.end(Ended::lost(), core);
         if !self.flags.has(Flag::Dead) {
             self.flags.set(Flag::Dead);
-            self.add_unacknowledged(self.rest_bytes());
+            self.lose_rest();
         }
         self.drop_outbox();
         self.mark_dirty(core);
@@ -62,7 +65,7 @@ impl Connection {
 
     /// Ends the conversation because of what the peer sent (RFC 6455 §7.1.7).
     pub(super) fn fail(&mut self, code: CloseCode, reason: &str, core: &Core) {
-        if matches!(self.phase, Phase::Open(_)) {
+        if matches!(self.phase, Phase::Open(_)) && !self.flags.has(Flag::Dead) {
             let payload = proto::close::encode(code, reason);
             self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
         }
@@ -72,7 +75,8 @@ impl Connection {
 
     /// Sends our Close and waits for the peer's.
     pub(super) fn start_close(&mut self, code: CloseCode, reason: &str, core: &Core) {
-        if !matches!(self.phase, Phase::Open(_)) {
+        // Nobody hears it where the connection is lost, and it is not to count as cut.
+        if !matches!(self.phase, Phase::Open(_)) || self.flags.has(Flag::Dead) {
             return;
         }
         // The peer was first, and only waits for its turn.

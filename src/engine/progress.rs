@@ -230,7 +230,9 @@ impl Connection {
     /// The kernel has said what is not acknowledged, if it can.
     pub(super) fn handle_unacknowledged(&mut self, bytes: Option<u32>, core: &Core) {
         let Some(aside) = &self.aside else { return };
-        if let Asking::Kernel(purpose) = aside.progress.asking {
+        if self.flags.has(Flag::Dead) {
+            self.handle_last_answer(bytes);
+        } else if let Asking::Kernel(purpose) = aside.progress.asking {
             self.handle_answer(purpose, bytes, core);
         }
     }
@@ -272,9 +274,9 @@ impl Connection {
             (Phase::Open(_), Purpose::Silence) => self.judge_silence(moved, left, core),
             (Phase::Open(_), Purpose::Stall) => self.judge_stall(left, core),
             (Phase::Lingering(_), _) if self.has_rest() => self.judge_rest(moved, left, core),
-            (Phase::Closing(_) | Phase::Lingering(_), _) if !self.flags.has(Flag::Dead) => {
+            (Phase::Closing(_) | Phase::Lingering(_), _) => {
                 // What was asked before the end began says nothing about it: its time begins now.
-                self.judge_closing(moved || purpose != Purpose::End, left, core);
+                self.judge_closing(moved || purpose != Purpose::End, core);
             }
             _ => {}
         }
@@ -282,9 +284,8 @@ impl Connection {
         self.mark_dirty(core);
     }
 
-    fn judge_closing(&mut self, moved: bool, left: Option<u32>, core: &Core) {
+    fn judge_closing(&mut self, moved: bool, core: &Core) {
         if !moved {
-            self.add_unacknowledged(left);
             return self.lose(core);
         }
         let limit = self.aside.as_ref().and_then(|aside| aside.ends_by);
@@ -316,7 +317,6 @@ impl Connection {
             self.phase = Phase::Open(core.now.get().into());
             self.reschedule(core);
         } else {
-            self.add_unacknowledged(left);
             self.cut(core);
         }
     }
@@ -332,7 +332,6 @@ impl Connection {
         let until = core.now.get() + core.settings.timeouts.stall;
         let before = self.aside_mut().progress.stalled.replace(Stalled { taken, until });
         if before.is_some_and(|before| before.taken == taken) {
-            self.add_unacknowledged(left);
             self.cut(core);
         }
     }
@@ -347,15 +346,6 @@ impl Connection {
         match self.aside.as_ref().and_then(|aside| aside.progress.seen) {
             Some(Seen { sent, left }) => sent.wrapping_sub(left.unwrap_or(0)),
             None => self.low(Counted::BytesOut),
-        }
-    }
-
-    /// So many of the bytes that the kernel has taken nobody will get.
-    pub(super) fn add_unacknowledged(&mut self, bytes: Option<u32>) {
-        let bytes = bytes.map_or(0, u64::from);
-        self.add_unsent(bytes);
-        if let Some(aside) = &mut self.aside {
-            aside.unacknowledged_bytes += bytes;
         }
     }
 

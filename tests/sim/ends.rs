@@ -17,15 +17,15 @@ const LONG: Duration = Duration::from_secs(86_400);
 
 /// What a handler does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     /// Reads so many messages and leaves the socket to others.
     Leaves(u32),
     /// Never decides about the request.
     Hesitates,
     /// Says so many bytes, and reads until the end.
     Says(usize),
-    /// Reads nothing and waits for ever.
-    Idles,
+    /// Says so many bytes, reads nothing and waits for ever.
+    Idles(usize),
     /// Reads one message, says so many bytes in pieces of 20,000, and reads on.
     Answers(usize),
 }
@@ -51,7 +51,12 @@ impl WebSocketServer for Part {
                 ws.write(vec![7; bytes]).await?;
                 while ws.read(usize::MAX, LONG).await.is_ok() {}
             }
-            Self::Idles => std::future::pending::<()>().await,
+            Self::Idles(bytes) => {
+                if bytes > 0 {
+                    ws.write(vec![7; bytes]).await?;
+                }
+                std::future::pending::<()>().await;
+            }
             Self::Answers(bytes) => {
                 ws.read(usize::MAX, LONG).await?;
                 for _ in 0..bytes / 20_000 {
@@ -64,11 +69,11 @@ impl WebSocketServer for Part {
     }
 }
 
-struct Bench {
-    engine: SimulatedEngine,
-    net: SimNet,
-    peer: PeerId,
-    said: Vec<u8>,
+pub(crate) struct Bench {
+    pub(crate) engine: SimulatedEngine,
+    pub(crate) net: SimNet,
+    pub(crate) peer: PeerId,
+    pub(crate) said: Vec<u8>,
     turns: u64,
 }
 
@@ -78,7 +83,7 @@ impl Bench {
         Self::with(part, Settings::default(), SimOptions::default(), more)
     }
 
-    fn with(part: Part, settings: Settings, options: SimOptions, more: &[u8]) -> Self {
+    pub(crate) fn with(part: Part, settings: Settings, options: SimOptions, more: &[u8]) -> Self {
         let mut ring = SimRing::new(1, options);
         // The bell rings every second, so that an engine that sleeps comes back.
         let (bell, mut next_ms) = (ring.doorbell(), 0);
@@ -96,7 +101,7 @@ impl Bench {
         Self { engine, net, peer, said: Vec::new(), turns: 0 }
     }
 
-    fn run_to_ms(&mut self, until_ms: u64) {
+    pub(crate) fn run_to_ms(&mut self, until_ms: u64) {
         while self.net.now().as_millis() < until_ms {
             self.engine.turn().unwrap();
             self.turns += 1;
@@ -106,7 +111,7 @@ impl Bench {
     }
 
     /// Frames behind the 101.
-    fn frames(&self) -> Vec<(u8, Vec<u8>)> {
+    pub(crate) fn frames(&self) -> Vec<(u8, Vec<u8>)> {
         let head = self.said.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
         let mut rest = &self.said[head + 4..];
         let mut frames = Vec::new();
@@ -294,7 +299,7 @@ fn a_full_inbox_that_nobody_reads_does_not_outlive_its_peer() {
     }
     for then in [Then::Fin, Then::Reset, Then::Vanishes] {
         let said = [frame(FIN | TEXT, &[b'x'; 1_000]).repeat(300), frame(FIN | CLOSE, b"")];
-        let mut bench = Bench::new(Part::Idles, &said.concat());
+        let mut bench = Bench::new(Part::Idles(0), &said.concat());
         bench.run_to_ms(40_000);
         assert_eq!(bench.engine.population(), (1, 1));
         match then {
