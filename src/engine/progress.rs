@@ -261,8 +261,10 @@ impl Connection {
             }
             // It is not known since when it waits: the peer has the time until the next question.
             (_, Some(left)) if left > little => true,
-            // More than the Close that it is to answer.
-            (before, _) => counts && before.is_some_and(|before| has_more(before.sent, sent)),
+            // Where no Ping was sent anything counts, and more than the Close that it is to answer.
+            (Some(before), _) if closing => has_more(before.sent, sent),
+            (Some(before), _) => progress.blocked && before.sent != sent,
+            (None, _) => false,
         };
         match (self.phase, purpose) {
             // It was in flight by chance, and the way is free.

@@ -2,7 +2,7 @@
 
 use crate::ends::{Bench, Part};
 use crate::frames::frame;
-use crate::wire::{CLOSE, FIN, TEXT};
+use crate::wire::{BINARY, CLOSE, FIN, PING, PONG, TEXT};
 use ringwire::Settings;
 use ringwire::ring::sim::{PeerRate, SimOptions};
 use std::time::Duration;
@@ -102,4 +102,29 @@ fn who_takes_the_rest_behind_a_full_inbox_and_fin_gets_it_or_that_is_told() {
         assert_eq!(bench.said.len() > 500_000, truncated == 0, "{} bytes", bench.said.len());
         assert_eq!(bench.engine.totals().truncated, truncated, "{rate:?}");
     }
+}
+
+/// The end of a send is all that there is over a Unix socket, however little it is.
+#[test]
+fn who_takes_the_last_bytes_of_a_send_is_asked_before_it_is_cut() {
+    let mut options = SimOptions::default();
+    options.faults.unacknowledged_unknown = 1_000;
+    // The answer to the request is with the kernel as well.
+    let part = Part::Says(options.send_buffer_bytes - 50);
+    let mut bench = Bench::with(part, Settings::default(), options, b"");
+    bench.net.peer_set_rate(bench.peer, PeerRate::Stalled);
+    bench.run_to_ms(28_000);
+    bench.net.peer_set_rate(bench.peer, PeerRate::Instant);
+    let mut pings = 0;
+    for second in 29..200 {
+        bench.run_to_ms(second * 1_000);
+        let asked = bench.frames().iter().filter(|(first, _)| *first == FIN | PING).count();
+        if asked > pings {
+            pings = asked;
+            bench.net.peer_write(bench.peer, &frame(FIN | PONG, b""));
+        }
+    }
+    assert!(bench.frames().iter().any(|(first, _)| *first == FIN | BINARY));
+    assert!(pings > 0, "it was not asked");
+    assert_eq!(bench.engine.population().0, 1, "it was cut");
 }
