@@ -7,6 +7,7 @@ use super::events::{EventClose, EventKind, Happened};
 use super::executor::Executor;
 use super::foreign::Later;
 use super::ids::Ids;
+use super::lately::Lately;
 use super::link::Outgoing;
 use super::log::Quotas;
 use super::memory::Memory;
@@ -43,6 +44,8 @@ pub(crate) struct Core {
     /// handler runs or is dropped.
     pub(super) slots: RefCell<Registry>,
     pub(super) timers: RefCell<Timers>,
+    /// Those that were asked lately whether they take what they are sent.
+    pub(super) asked_lately: RefCell<Lately>,
     /// Connections whose state changed in this batch, each once.
     pub(super) dirty: RefCell<Vec<SlotId>>,
     /// What connections hold beyond their limits, together.
@@ -95,6 +98,7 @@ impl Core {
             executor: Executor::new(Arc::clone(&remote)),
             slots: RefCell::new(Registry::new(connections)),
             timers: RefCell::new(Timers::new()),
+            asked_lately: RefCell::default(),
             dirty: RefCell::new(Vec::new()),
             counters: Counters::default(),
             ids,

@@ -34,6 +34,7 @@ mod governor;
 mod holder;
 mod ids;
 mod inbox;
+mod lately;
 mod launch;
 mod leases;
 mod link;

@@ -137,7 +137,7 @@ impl Connection {
     /// take what it is sent. `heard`: of the peer, lately; otherwise it is asked for a sign of life.
     /// `true`: it is asked about this.
     pub(super) fn look_at_sent(&mut self, heard: bool, core: &Core) -> bool {
-        let now = core.now.get();
+        let (now, stall) = (core.now.get(), core.settings.timeouts.stall);
         let much =
             heard && (self.has_sent_much() || core.settings.timeouts.ping_interval.is_zero());
         let looked_at = self.talk.outbox.is_flying() || much;
@@ -147,7 +147,15 @@ impl Connection {
             Some(Some(stalled)) if stalled.until > now => return false,
             Some(Some(stalled)) if core.held_up.get() == now => {
                 // It may have taken something that nobody could see.
-                stalled.until = now + core.settings.timeouts.stall;
+                stalled.until = now + stall;
+                return false;
+            }
+            // It had taken everything, and its handler has it looked at often.
+            Some(None) | None
+                if heard
+                    && looked_at
+                    && !core.asked_lately.borrow_mut().is_first(self.id.slot, now, stall / 2) =>
+            {
                 return false;
             }
             _ if looked_at => self.ask(Purpose::Stall, core),

@@ -6,7 +6,7 @@ use ringwire::clock::Moment;
 use ringwire::engine::SimulatedEngine;
 use ringwire::ring::Ring;
 use ringwire::ring::sim::{PeerId, PeerRate, SimNet, SimOptions, SimRing};
-use ringwire::{Engine, Error, Opening, Refusal, Settings, WebSocket, WebSocketServer};
+use ringwire::{Engine, Error, Opening, ReadError, Refusal, Settings, WebSocket, WebSocketServer};
 use std::time::Duration;
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: sim.example\r\nUpgrade: websocket\r\n\
@@ -14,6 +14,8 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: sim.example\r\nUpgrade: websocket
     Sec-WebSocket-Version: 13\r\n\r\n";
 
 const LONG: Duration = Duration::from_secs(86_400);
+
+const TENTH: Duration = Duration::from_millis(100);
 
 /// What a handler does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(crate) enum Part {
     Says(usize),
     /// Says so many bytes, reads nothing and waits for ever.
     Idles(usize),
+    /// Says so many bytes, and reads for a tenth of a second at a time until the end.
+    Polls(usize),
     /// Reads one message, says so many bytes in pieces of 20,000, and reads on.
     Answers(usize),
 }
@@ -56,6 +60,10 @@ impl WebSocketServer for Part {
                     ws.write(vec![7; bytes]).await?;
                 }
                 std::future::pending::<()>().await;
+            }
+            Self::Polls(bytes) => {
+                ws.write(vec![7; bytes]).await?;
+                while !matches!(ws.read(usize::MAX, TENTH).await, Err(ReadError::Closed { .. })) {}
             }
             Self::Answers(bytes) => {
                 ws.read(usize::MAX, LONG).await?;

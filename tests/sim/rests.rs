@@ -128,3 +128,18 @@ fn who_takes_the_last_bytes_of_a_send_is_asked_before_it_is_cut() {
     assert!(pings > 0, "it was not asked");
     assert_eq!(bench.engine.population().0, 1, "it was cut");
 }
+
+/// Its handler looks ten times a second, and so does the wheel.
+#[test]
+fn who_has_taken_everything_is_asked_about_it_now_and_then() {
+    let said = Part::Polls(500_000);
+    let mut bench = Bench::with(said, Settings::default(), SimOptions::default(), b"");
+    bench.run_to_ms(1_000);
+    let before = bench.engine.totals().ring.submissions;
+    for second in 1..100 {
+        bench.net.peer_write(bench.peer, &frame(FIN | PONG, b""));
+        bench.run_to_ms(second * 1_000);
+    }
+    let submissions = bench.engine.totals().ring.submissions - before;
+    assert!(submissions < 20, "{submissions} submissions");
+}
