@@ -216,6 +216,7 @@ impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Closed { .. } => failure(EXIT_GONE, &error, "forget its id"),
+            WriteError::Unknown => OpenError::Unknown.into(),
             WriteError::Fenced => failure(EXIT_HELD, &error, "somebody else goes on with it"),
             WriteError::TooLong => failure(EXIT_DATA, &error, "send several"),
             WriteError::NotShared => failure(EXIT_DATA, &error, "only `end` works on it"),

@@ -23,6 +23,8 @@ mod lasting;
 mod opening;
 #[path = "wire/reading.rs"]
 mod reading;
+#[path = "wire/rests.rs"]
+mod rests;
 #[path = "wire/unix_ends.rs"]
 mod unix_ends;
 #[path = "wire/wild.rs"]

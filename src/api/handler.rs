@@ -84,10 +84,11 @@ pub struct Closing {
     pub messages_in: u64,
     /// Messages written.
     pub messages_out: u64,
-    /// Bytes that were written and could not be sent any more, headers of frames included: the
-    /// conversation was cut. 0 if everything has gone out. With [`bytes_out`](Self::bytes_out) all
-    /// that was written; where the network has ended the conversation, what the system had taken
-    /// by then counts as sent.
+    /// Bytes that were written and that nobody got, headers of frames included: the conversation
+    /// was cut, or the network ended it. 0 if everything has gone out. With
+    /// [`bytes_out`](Self::bytes_out) all that was written. What the system had taken and the peer's
+    /// had not is among them where a connection was cut, or more than 64 KiB were sent in all; not
+    /// over a Unix socket, nor on kernels before 6.7, which cannot tell.
     pub unsent_bytes: u64,
     /// The id of a shared socket that `server` had left open: the handler that hears of its end is
     /// a new one, and knows nothing else about it. `None` otherwise.

@@ -103,7 +103,12 @@ impl Client {
         let Message { kind, payload } = message.into();
         let mut request = write_request(id, None, kind, bytes_of(payload), Duration::ZERO);
         loop {
-            match self.call(&request, Twice::Wrong).await.map_err(WriteError::from) {
+            let written = self.call(&request, Twice::Wrong).await;
+            match written.map_err(|error| match error.code() {
+                // Nobody has held it, so it may never have been.
+                "unknown_id" => WriteError::Unknown,
+                _ => error.into(),
+            }) {
                 Err(WriteError::Full) => request = patient(id, None, kind, request),
                 written => return written.map(drop),
             }

@@ -107,8 +107,8 @@ pub enum ReadError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The conversation is over. 1006 as well when the server has forgotten the socket, as after a
-    /// restart.
+    /// The conversation is over. 1006 as well when the server has forgotten a socket that was held, as
+    /// after a restart.
     #[error("the WebSocket is closed ({code})")]
     Closed {
         /// The code of the Close frame that ended it; 1005 if that carried none, 1006 if the
@@ -126,6 +126,9 @@ pub enum WriteError {
     /// Somebody else took the socket over, or the lease ended because nothing was heard from here.
     #[error("the lease on the WebSocket is lost")]
     Fenced,
+    /// Only of `write_to`: there is no WebSocket of this id, and none that has ended lately.
+    #[error("no WebSocket has this id")]
+    Unknown,
     /// Only of `write_to`: the WebSocket is in dedicated mode.
     #[error("the WebSocket is not shared")]
     NotShared,

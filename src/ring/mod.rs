@@ -13,34 +13,30 @@
 
 #![allow(unsafe_code)]
 
-mod address;
 mod buffer;
-mod kernel;
 mod lease_pool;
 pub mod memory;
 mod pool;
-pub mod probe;
 mod queue;
-mod selftest;
 mod sends;
-mod setup;
 pub mod sim;
 mod token;
+mod uring;
 
 pub use buffer::{BUFFER_HEADROOM, Buffer};
-pub use kernel::KernelRing;
 #[doc(hidden)]
 pub use lease_pool::LeasePool;
 pub use pool::Lease;
 pub use queue::Queue;
 pub use rustix::io::Errno;
-pub use selftest::receive_mode_that_works;
 pub use sends::SendData;
-pub use setup::{KernelRingError, KernelRingOptions, SetupStep};
 pub use token::{Operation, Token};
+pub use uring::{KernelRing, KernelRingError, KernelRingOptions, SetupStep};
+pub use uring::{probe, receive_mode_that_works};
 
 use crate::clock::Moment;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// What the engine may ask the kernel to do. The slot it is about stands in the [`Token`].
 #[derive(Debug)]
@@ -196,6 +192,10 @@ pub trait Ring {
 
     /// Slots there are, hence connections at most.
     fn slots(&self) -> u32;
+
+    /// What other threads ring to end this ring's wait: the present one, or the next if it does
+    /// not wait. It may outlive the ring, and then rings for nobody.
+    fn doorbell(&self) -> Arc<dyn Doorbell>;
 
     /// Queues a submission. Never fails: when the submission queue is full it is handed to the
     /// kernel first. What is pushed is committed; only its terminal completion ends it.

@@ -82,6 +82,7 @@ async fn refusals_are_told_apart() {
     let client = client_of(&plane, false).await;
     assert!(matches!(client.open_server("nobody").await, Err(OpenError::Unknown)));
     assert!(matches!(client.open_server("").await, Err(OpenError::Unknown)));
+    assert!(matches!(client.write_to("nobody", "x").await, Err(WriteError::Unknown)));
     put(&plane, "a", &[]);
     let mut first = client.open_server("a").await.expect("free");
     assert!(matches!(client.open_server("a").await, Err(OpenError::Busy)));

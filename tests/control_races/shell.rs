@@ -111,9 +111,19 @@ fn exit_codes_tell_what_is_wrong() {
         &["read", "nobody"][..],
         &["write", "nobody", "x"],
         &["end", "nobody"],
+        &["write", "nobody", "--lines"],
+        &["end", "nobody", "--interrupt"],
         &["open", "nobody"],
     ] {
-        shell.fails(arguments, 5);
+        let mut command = shell.command(arguments);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("it runs");
+        // Who reads no input may be gone already.
+        let _ = child.stdin.as_ref().expect("a pipe").write_all(b"line\n");
+        let output = child.wait_with_output().expect("it ends");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}: {errors}");
+        assert!(errors.starts_with("ringwire: no WebSocket has this id; "), "{errors}");
     }
     shell.fails(&["ls", "--sort", "beauty"], 65);
     shell.fails(&["end", id, "--code", "1005"], 65);

@@ -4,8 +4,9 @@ use crate::frames::{frame, server_frame};
 use crate::wire::{BINARY, CLOSE, FIN, PING, PONG, TEXT};
 use ringwire::clock::Moment;
 use ringwire::engine::SimulatedEngine;
+use ringwire::ring::Ring;
 use ringwire::ring::sim::{PeerId, PeerRate, SimNet, SimOptions, SimRing};
-use ringwire::{Engine, Error, Opening, Refusal, Settings, WebSocket, WebSocketServer};
+use ringwire::{Engine, Error, Opening, ReadError, Refusal, Settings, WebSocket, WebSocketServer};
 use std::time::Duration;
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: sim.example\r\nUpgrade: websocket\r\n\
@@ -14,17 +15,21 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: sim.example\r\nUpgrade: websocket
 
 const LONG: Duration = Duration::from_secs(86_400);
 
+const TENTH: Duration = Duration::from_millis(100);
+
 /// What a handler does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     /// Reads so many messages and leaves the socket to others.
     Leaves(u32),
     /// Never decides about the request.
     Hesitates,
     /// Says so many bytes, and reads until the end.
     Says(usize),
-    /// Reads nothing and waits for ever.
-    Idles,
+    /// Says so many bytes, reads nothing and waits for ever.
+    Idles(usize),
+    /// Says so many bytes, and reads for a tenth of a second at a time until the end.
+    Polls(usize),
     /// Reads one message, says so many bytes in pieces of 20,000, and reads on.
     Answers(usize),
 }
@@ -50,7 +55,16 @@ impl WebSocketServer for Part {
                 ws.write(vec![7; bytes]).await?;
                 while ws.read(usize::MAX, LONG).await.is_ok() {}
             }
-            Self::Idles => std::future::pending::<()>().await,
+            Self::Idles(bytes) => {
+                if bytes > 0 {
+                    ws.write(vec![7; bytes]).await?;
+                }
+                std::future::pending::<()>().await;
+            }
+            Self::Polls(bytes) => {
+                ws.write(vec![7; bytes]).await?;
+                while !matches!(ws.read(usize::MAX, TENTH).await, Err(ReadError::Closed { .. })) {}
+            }
             Self::Answers(bytes) => {
                 ws.read(usize::MAX, LONG).await?;
                 for _ in 0..bytes / 20_000 {
@@ -63,11 +77,11 @@ impl WebSocketServer for Part {
     }
 }
 
-struct Bench {
-    engine: SimulatedEngine,
-    net: SimNet,
-    peer: PeerId,
-    said: Vec<u8>,
+pub(crate) struct Bench {
+    pub(crate) engine: SimulatedEngine,
+    pub(crate) net: SimNet,
+    pub(crate) peer: PeerId,
+    pub(crate) said: Vec<u8>,
     turns: u64,
 }
 
@@ -77,7 +91,7 @@ impl Bench {
         Self::with(part, Settings::default(), SimOptions::default(), more)
     }
 
-    fn with(part: Part, settings: Settings, options: SimOptions, more: &[u8]) -> Self {
+    pub(crate) fn with(part: Part, settings: Settings, options: SimOptions, more: &[u8]) -> Self {
         let mut ring = SimRing::new(1, options);
         // The bell rings every second, so that an engine that sleeps comes back.
         let (bell, mut next_ms) = (ring.doorbell(), 0);
@@ -95,7 +109,7 @@ impl Bench {
         Self { engine, net, peer, said: Vec::new(), turns: 0 }
     }
 
-    fn run_to_ms(&mut self, until_ms: u64) {
+    pub(crate) fn run_to_ms(&mut self, until_ms: u64) {
         while self.net.now().as_millis() < until_ms {
             self.engine.turn().unwrap();
             self.turns += 1;
@@ -105,7 +119,7 @@ impl Bench {
     }
 
     /// Frames behind the 101.
-    fn frames(&self) -> Vec<(u8, Vec<u8>)> {
+    pub(crate) fn frames(&self) -> Vec<(u8, Vec<u8>)> {
         let head = self.said.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
         let mut rest = &self.said[head + 4..];
         let mut frames = Vec::new();
@@ -293,7 +307,7 @@ fn a_full_inbox_that_nobody_reads_does_not_outlive_its_peer() {
     }
     for then in [Then::Fin, Then::Reset, Then::Vanishes] {
         let said = [frame(FIN | TEXT, &[b'x'; 1_000]).repeat(300), frame(FIN | CLOSE, b"")];
-        let mut bench = Bench::new(Part::Idles, &said.concat());
+        let mut bench = Bench::new(Part::Idles(0), &said.concat());
         bench.run_to_ms(40_000);
         assert_eq!(bench.engine.population(), (1, 1));
         match then {

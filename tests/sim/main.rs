@@ -19,6 +19,7 @@ mod fairness;
 #[path = "../support/frames.rs"]
 mod frames;
 mod handler;
+mod rests;
 mod run;
 mod script;
 mod wire;

@@ -6,6 +6,7 @@ use crate::handler::{Echo, Ledger};
 use crate::script::Script;
 use ringwire::clock::Moment;
 use ringwire::engine::SimulatedEngine;
+use ringwire::ring::Ring;
 use ringwire::ring::sim::{Dice, SimNet, SimOptions, SimRing};
 use ringwire::{Engine, EngineHandle, Settings, Totals};
 use std::cell::{Cell, RefCell};

@@ -28,7 +28,10 @@ impl Connection {
             Phase::Open(_) => self.has_ended(Verdict::Finished, context),
             // What is left to send is sent; the shard sees when that is done.
             Phase::Closing(_) => self.linger(context.settings.timeouts.close, context),
-            Phase::Lingering(_) => self.mark_dirty(context),
+            Phase::Lingering(_) => {
+                self.look_at_rest_again(context);
+                self.mark_dirty(context);
+            }
         }
     }
 
@@ -40,7 +43,7 @@ impl Connection {
         self.end(Ended::lost(), context);
         if !self.flags.has(Flag::Dead) {
             self.flags.set(Flag::Dead);
-            self.add_unacknowledged(self.rest_bytes());
+            self.lose_rest();
         }
         self.drop_outbox();
         self.mark_dirty(context);
@@ -64,7 +67,7 @@ impl Connection {
 
     /// Ends the conversation because of what the peer sent (RFC 6455 §7.1.7).
     pub(in crate::engine) fn fail(&mut self, code: CloseCode, reason: &str, context: &Context) {
-        if matches!(self.phase, Phase::Open(_)) {
+        if matches!(self.phase, Phase::Open(_)) && !self.flags.has(Flag::Dead) {
             let payload = proto::close::encode(code, reason);
             self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
         }
@@ -79,7 +82,8 @@ impl Connection {
         reason: &str,
         context: &Context,
     ) {
-        if !matches!(self.phase, Phase::Open(_)) {
+        // Nobody hears it where the connection is lost, and it is not to count as cut.
+        if !matches!(self.phase, Phase::Open(_)) || self.flags.has(Flag::Dead) {
             return;
         }
         // The peer was first, and only waits for its turn.

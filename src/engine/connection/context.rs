@@ -7,6 +7,7 @@
 
 use crate::clock::Moment;
 use crate::engine::connection::account::Account;
+use crate::engine::connection::lately::Lately;
 use crate::engine::connection::later::Later;
 use crate::engine::connection::peers::Peers;
 use crate::engine::connection::places::Places;
@@ -38,6 +39,8 @@ pub(crate) struct Context {
     /// When a batch began late, the thread having been held up.
     pub(in crate::engine) held_up: Cell<Moment>,
     pub(in crate::engine) timers: RefCell<Timers>,
+    /// Those that were asked lately whether they take what they are sent.
+    pub(in crate::engine) asked_lately: RefCell<Lately>,
     /// Connections whose state changed in this batch, each once.
     pub(in crate::engine) dirty: RefCell<Vec<SlotId>>,
     /// Connections whose handler is to be polled, each once.
@@ -91,6 +94,7 @@ impl Context {
             now: Cell::new(Moment::default()),
             held_up: Cell::new(Moment::default()),
             timers: RefCell::new(Timers::new()),
+            asked_lately: RefCell::default(),
             dirty: RefCell::default(),
             ready: RefCell::default(),
             account: Account::new(growth_bytes_max, Arc::clone(&memory)),

@@ -192,8 +192,9 @@ impl Connection {
             return;
         }
         let (done, flying) = (self.done(context), self.talk.outbox.is_flying());
+        let may_take = flying || self.has_sent_much();
         match self.aside.as_mut().and_then(|aside| aside.hung_up.as_mut()) {
-            Some(before) if before.done == done && flying && !before.asked => {
+            Some(before) if before.done == done && may_take && !before.asked => {
                 before.asked = true;
                 self.ask(Purpose::Verdict, context);
             }

@@ -22,6 +22,7 @@ pub(in crate::engine) mod conversation;
 pub(in crate::engine) mod deadlines;
 pub(in crate::engine) mod exchange;
 pub(in crate::engine) mod inbox;
+pub(in crate::engine) mod lately;
 pub(in crate::engine) mod later;
 pub(in crate::engine) mod leases;
 pub(in crate::engine) mod outbox;

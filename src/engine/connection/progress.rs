@@ -138,7 +138,7 @@ impl Connection {
     /// take what it is sent. `heard`: of the peer, lately; otherwise it is asked for a sign of life.
     /// `true`: it is asked about this.
     pub(in crate::engine) fn look_at_sent(&mut self, heard: bool, context: &Context) -> bool {
-        let now = context.now.get();
+        let (now, stall) = (context.now.get(), context.settings.timeouts.stall);
         let much =
             heard && (self.has_sent_much() || context.settings.timeouts.ping_interval.is_zero());
         let looked_at = self.talk.outbox.is_flying() || much;
@@ -148,7 +148,19 @@ impl Connection {
             Some(Some(stalled)) if stalled.until > now => return false,
             Some(Some(stalled)) if context.held_up.get() == now => {
                 // It may have taken something that nobody could see.
-                stalled.until = now + context.settings.timeouts.stall;
+                stalled.until = now + stall;
+                return false;
+            }
+            // It had taken everything, and its handler has it looked at often.
+            Some(None) | None
+                if heard
+                    && looked_at
+                    && !context.asked_lately.borrow_mut().is_first(
+                        self.id.slot,
+                        now,
+                        stall / 2,
+                    ) =>
+            {
                 return false;
             }
             _ if looked_at => self.ask(Purpose::Stall, context),
@@ -235,7 +247,9 @@ impl Connection {
         context: &Context,
     ) {
         let Some(aside) = &self.aside else { return };
-        if let Asking::Kernel(purpose) = aside.progress.asking {
+        if self.flags.has(Flag::Dead) {
+            self.handle_last_answer(bytes);
+        } else if let Asking::Kernel(purpose) = aside.progress.asking {
             self.handle_answer(purpose, bytes, context);
         }
     }
@@ -264,8 +278,10 @@ impl Connection {
             }
             // It is not known since when it waits: the peer has the time until the next question.
             (_, Some(left)) if left > little => true,
-            // More than the Close that it is to answer.
-            (before, _) => counts && before.is_some_and(|before| has_more(before.sent, sent)),
+            // Where no Ping was sent anything counts, and more than the Close that it is to answer.
+            (Some(before), _) if closing => has_more(before.sent, sent),
+            (Some(before), _) => progress.blocked && before.sent != sent,
+            (None, _) => false,
         };
         match (self.phase, purpose) {
             // It was in flight by chance, and the way is free.
@@ -277,9 +293,9 @@ impl Connection {
             (Phase::Open(_), Purpose::Silence) => self.judge_silence(moved, left, context),
             (Phase::Open(_), Purpose::Stall) => self.judge_stall(left, context),
             (Phase::Lingering(_), _) if self.has_rest() => self.judge_rest(moved, left, context),
-            (Phase::Closing(_) | Phase::Lingering(_), _) if !self.flags.has(Flag::Dead) => {
+            (Phase::Closing(_) | Phase::Lingering(_), _) => {
                 // What was asked before the end began says nothing about it: its time begins now.
-                self.judge_closing(moved || purpose != Purpose::End, left, context);
+                self.judge_closing(moved || purpose != Purpose::End, context);
             }
             _ => {}
         }
@@ -287,9 +303,8 @@ impl Connection {
         self.mark_dirty(context);
     }
 
-    fn judge_closing(&mut self, moved: bool, left: Option<u32>, context: &Context) {
+    fn judge_closing(&mut self, moved: bool, context: &Context) {
         if !moved {
-            self.add_unacknowledged(left);
             return self.lose(context);
         }
         let limit = self.aside.as_ref().and_then(|aside| aside.ends_by);
@@ -321,7 +336,6 @@ impl Connection {
             self.phase = Phase::Open(context.now.get().into());
             self.reschedule(context);
         } else {
-            self.add_unacknowledged(left);
             self.cut(context);
         }
     }
@@ -337,7 +351,6 @@ impl Connection {
         let until = context.now.get() + context.settings.timeouts.stall;
         let before = self.aside_mut().progress.stalled.replace(Stalled { taken, until });
         if before.is_some_and(|before| before.taken == taken) {
-            self.add_unacknowledged(left);
             self.cut(context);
         }
     }
@@ -352,15 +365,6 @@ impl Connection {
         match self.aside.as_ref().and_then(|aside| aside.progress.seen) {
             Some(Seen { sent, left }) => sent.wrapping_sub(left.unwrap_or(0)),
             None => self.low(Counted::BytesOut),
-        }
-    }
-
-    /// So many of the bytes that the kernel has taken nobody will get.
-    pub(in crate::engine) fn add_unacknowledged(&mut self, bytes: Option<u32>) {
-        let bytes = bytes.map_or(0, u64::from);
-        self.add_unsent(bytes);
-        if let Some(aside) = &mut self.aside {
-            aside.unacknowledged_bytes += bytes;
         }
     }
 

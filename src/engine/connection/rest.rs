@@ -23,6 +23,11 @@ pub(in crate::engine) enum Rest {
     Some { until: Moment, again: Duration },
     /// Nothing that is waited for.
     Nothing,
+    /// The connection is lost. What is left then is to be told: it is asked once nothing else is in
+    /// flight.
+    Lost,
+    /// That is being asked. `finished`: FIN was sent, which is counted as one byte.
+    Last { finished: bool },
 }
 
 impl Connection {
@@ -55,10 +60,48 @@ impl Connection {
         self.aside.as_ref().is_some_and(|aside| aside.rest.is_some())
     }
 
-    /// How many bytes that were when it was asked last.
-    pub(in crate::engine) fn rest_bytes(&self) -> Option<u32> {
+    /// The same, and that something was left when that was asked last.
+    pub(in crate::engine) fn waits_for_rest(&self) -> bool {
         let rest = self.aside.as_ref().and_then(|aside| aside.rest);
-        matches!(rest, Some(Rest::Some { .. })).then(|| self.left_bytes())
+        matches!(rest, Some(Rest::Some { .. }))
+    }
+
+    /// The peer has sent FIN, which most do when they have everything.
+    pub(in crate::engine) fn look_at_rest_again(&mut self, context: &Context) {
+        if self.waits_for_rest() {
+            self.ask(Purpose::End, context);
+        }
+    }
+
+    /// The connection is lost, and with it what the kernel has of it: where that may be more than a
+    /// little, or is dropped by our own reset, it is told.
+    pub(in crate::engine) fn lose_rest(&mut self) {
+        let reset = self.aside.as_ref().is_some_and(|aside| aside.reset);
+        if self.status == 101 && (reset || self.has_sent_much() || self.left_bytes() > 0) {
+            self.aside_mut().rest = Some(Rest::Lost);
+        }
+    }
+
+    /// Whether the kernel is to be asked what is left before the slot is closed; once. `finished`:
+    /// FIN was sent.
+    pub(in crate::engine) fn take_last_question(&mut self, finished: bool) -> bool {
+        let Some(aside) = &mut self.aside else { return false };
+        let lost = aside.rest == Some(Rest::Lost);
+        if lost {
+            aside.rest = Some(Rest::Last { finished });
+        }
+        lost
+    }
+
+    /// The answer to that, if it is one.
+    pub(in crate::engine) fn handle_last_answer(&mut self, left: Option<u32>) {
+        let Some(aside) = &mut self.aside else { return };
+        if let Some(Rest::Last { finished }) = aside.rest {
+            aside.rest = Some(Rest::Nothing);
+            let bytes = u64::from(left.unwrap_or(0).saturating_sub(finished.into()));
+            aside.unacknowledged_bytes += bytes;
+            aside.unsent_bytes += bytes;
+        }
     }
 
     /// The kernel has said what is left, if it can. `moved`: the peer has taken some of it since.

@@ -208,6 +208,11 @@ impl<R: Ring> Submit<'_, R> {
             }
             Some(Question::Unacknowledged) => {
                 self.push(held, Operation::Unacknowledged, Submission::Unacknowledged);
+                if connection.waits_for_rest() && !held.hangup_awaited {
+                    // Behind FIN no receive tells that the peer has gone.
+                    self.push(held, Operation::Hangup, Submission::AwaitHangup);
+                    held.hangup_awaited = true;
+                }
             }
             None => {}
         }
@@ -230,7 +235,7 @@ impl<R: Ring> Submit<'_, R> {
             match connection.look_at_rest(core) {
                 Rest::Nothing => return connection.flags.set(Flag::Dead),
                 Rest::Asked => return self.ask(held, connection),
-                Rest::Some { .. } => {}
+                Rest::Some { .. } | Rest::Lost | Rest::Last { .. } => {}
             }
         }
         if !held.finished {
@@ -264,12 +269,17 @@ impl<R: Ring> Submit<'_, R> {
                 }
                 held.teardown = Teardown::Quieting;
             }
-            Teardown::None | Teardown::Quieting if held.operations == 0 => {
+            Teardown::None | Teardown::Quieting if held.operations > 0 => {}
+            Teardown::None | Teardown::Quieting if connection.take_last_question(held.finished) => {
+                self.push(held, Operation::Unacknowledged, Submission::Unacknowledged);
+                held.teardown = Teardown::Quieting;
+            }
+            Teardown::None | Teardown::Quieting => {
                 self.push(held, Operation::Close, Submission::Close);
                 held.teardown = Teardown::Closing;
                 connection.drop_outbox();
             }
-            _ => {}
+            Teardown::Closing => {}
         }
     }
 }

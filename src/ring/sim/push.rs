@@ -167,7 +167,9 @@ impl Kernel {
             (Request::Unacknowledged, Some(socket)) => {
                 let known = !self.dice.chance(self.faults.unacknowledged_unknown);
                 let place = &self.sockets[socket];
-                let bytes = u32::try_from(place.sending.len() + place.lost_bytes).ok();
+                // A FIN is counted as one.
+                let fin = usize::from(place.shut_write && !place.fin_delivered);
+                let bytes = u32::try_from(place.sending.len() + place.lost_bytes + fin).ok();
                 self.complete(id, Answer::Unacknowledged(bytes.filter(|_| known)));
             }
             (Request::ResetOnClose, Some(socket)) => {

@@ -101,8 +101,8 @@ impl Kernel {
         if place.ended()
             && let Some(hangup) = place.hangup
         {
-            // POLLHUP: both directions are shut, by whomever.
-            let reset = place.dead || place.shut_write;
+            // POLLERR: there is an error that nobody was told of.
+            let reset = place.error.is_some();
             self.post(hangup, Answer::HungUp { reset }, false);
         }
     }

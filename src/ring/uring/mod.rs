@@ -3,17 +3,25 @@
 //! One per shard, made and used on that shard's thread only (`SINGLE_ISSUER`). Completions run
 //! when the shard enters the kernel and at no other time (`DEFER_TASKRUN`).
 
-use super::address::{self, AddressTable};
+mod address;
+pub mod probe;
+mod selftest;
+mod setup;
+
+pub use selftest::receive_mode_that_works;
+pub use setup::{KernelRingError, KernelRingOptions, SetupStep};
+
 use super::pool::Pool;
 use super::sends::{SendRange, SendTable};
-use super::setup::{self, BUFFER_GROUP, BufferRing, KernelRingError, KernelRingOptions, SetupStep};
 use super::{
     Completion, Doorbell, Errno, Operation, Outcome, Ring, RingCounters, Submission, Token,
 };
 use crate::clock::Moment;
+use address::AddressTable;
 use io_uring::types::{DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
+use setup::{BUFFER_GROUP, BufferRing};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
@@ -89,11 +97,6 @@ impl KernelRing {
         };
         ring.arm_doorbell();
         Ok(ring)
-    }
-
-    /// The doorbell that wakes this ring's thread.
-    pub fn doorbell(&self) -> Arc<dyn Doorbell> {
-        Arc::clone(&self.bell) as Arc<dyn Doorbell>
     }
 
     /// Entries of the completion queue that the kernel granted.
@@ -273,6 +276,10 @@ impl Ring for KernelRing {
 
     fn slots(&self) -> u32 {
         self.slots
+    }
+
+    fn doorbell(&self) -> Arc<dyn Doorbell> {
+        Arc::clone(&self.bell) as Arc<dyn Doorbell>
     }
 
     fn push(&mut self, token: Token, submission: Submission) {

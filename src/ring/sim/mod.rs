@@ -142,11 +142,6 @@ impl SimRing {
         self.driver = Some(Box::new(driver));
     }
 
-    /// The doorbell that ends the next wait.
-    pub fn doorbell(&self) -> Arc<dyn Doorbell> {
-        Arc::clone(&self.bell) as Arc<dyn Doorbell>
-    }
-
     /// Lets the driver act; answers the moment it wants to act next.
     fn drive(&mut self) -> Option<u64> {
         let net = self.net();
@@ -162,6 +157,10 @@ impl Ring for SimRing {
 
     fn slots(&self) -> u32 {
         self.slots
+    }
+
+    fn doorbell(&self) -> Arc<dyn Doorbell> {
+        Arc::clone(&self.bell) as Arc<dyn Doorbell>
     }
 
     fn push(&mut self, token: Token, submission: Submission) {

@@ -1,7 +1,7 @@
 //! Making a kernel ring: flags, queues, the table of direct descriptors, the receive buffers.
 
-use super::pool::Pool;
-use super::{Errno, ReceiveMode};
+use super::super::pool::Pool;
+use super::super::{Errno, ReceiveMode};
 use io_uring::types::BufRingEntry;
 use io_uring::{IoUring, Submitter};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

@@ -3,7 +3,7 @@
 //! A multishot accept cannot tell, and a direct descriptor is no good for `getpeername(2)`. The
 //! ring can: `getsockopt(SOL_SOCKET, SO_PEERNAME)` as a command on the socket (kernel 6.7).
 
-use super::AddressFamily;
+use super::super::AddressFamily;
 use io_uring::types::Fixed;
 use io_uring::{opcode, squeue};
 use std::collections::HashMap;

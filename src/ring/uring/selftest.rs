@@ -4,9 +4,8 @@
 //! goes through a real ring over a socket pair, in pieces of every kind, and must come out the
 //! same, in order, to the end.
 
-use super::kernel::KernelRing;
-use super::setup::KernelRingOptions;
-use super::{Errno, Operation, Outcome, ReceiveMode, Ring, Submission, Token};
+use super::super::{Errno, Operation, Outcome, ReceiveMode, Ring, Submission, Token};
+use super::{KernelRing, KernelRingOptions};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
