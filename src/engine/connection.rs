@@ -47,7 +47,7 @@ pub(crate) struct Connection {
     pub(super) reading: Option<Reading>,
     pub(super) tally: Tally,
     pub(super) phase: Phase,
-    peer: Peer,
+    pub(super) peer: Peer,
     /// The earliest entry in the wheel.
     pub(super) scheduled: ShortMoment,
     pub(super) opened: ShortMoment,

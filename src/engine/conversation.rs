@@ -4,6 +4,7 @@
 //! are written, and goes back when everything was read and sent, so that a million idle
 //! connections cost little more than their entry in the table.
 
+use super::account::Holding;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::verdict::Pending;
@@ -45,7 +46,7 @@ pub(super) struct Strain {
     /// What was received and found no room in the inbox: it comes before anything else.
     pub(super) unseen: Buffer,
     /// What it has of the shard's growth account.
-    pub(super) excess_bytes: u32,
+    pub(super) holding: Holding,
     /// Bytes of a long message that the handler has read last and not done with.
     pub(super) lent_bytes: u32,
     /// Since when a message cannot go on for want of room.
@@ -80,8 +81,8 @@ impl Busy {
 
     /// What it has of the shard's growth account.
     #[inline]
-    pub(super) fn excess_bytes(&self) -> u32 {
-        self.strain.as_ref().map_or(0, |strain| strain.excess_bytes)
+    pub(super) fn holding(&self) -> Holding {
+        self.strain.as_ref().map_or_else(Holding::default, |strain| strain.holding)
     }
 
     /// Bytes of a long message that the handler has read last and not done with.
@@ -99,7 +100,7 @@ impl Busy {
     pub(super) fn ease(&mut self) {
         self.strain.take_if(|strain| {
             strain.unseen.is_empty()
-                && strain.excess_bytes == 0
+                && strain.holding.bytes == 0
                 && strain.lent_bytes == 0
                 && strain.stuck_since.is_none()
         });

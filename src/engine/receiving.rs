@@ -1,11 +1,14 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
 
+use super::account::Holding;
 use super::connection::{Connection, Counted, Phase, Reading};
 use super::conversation::Strain;
 use super::core::{Core, count_more};
 use super::flags::Flag;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
+use super::peers::Peer;
+use super::places::Network;
 use super::room::Room;
 use super::verdict::Verdict;
 use crate::proto::{CloseCode, Events, MessageKind, Progress, Refusal, Refused, Request};
@@ -124,6 +127,7 @@ impl Connection {
             reading: self.reading,
             room,
             strain: talk.strain.as_deref(),
+            peer: (self.id.slot, self.peer),
             stuck: false,
             core,
             close: None,
@@ -163,6 +167,8 @@ struct Sink<'a> {
     room: Room,
     /// What the connection holds beyond its limits.
     strain: Option<&'a Strain>,
+    /// Its slot and its peer.
+    peer: (u32, Peer),
     /// It would have taken more of that than its share.
     stuck: bool,
     core: &'a Core,
@@ -170,9 +176,21 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// What the connection may have of the growth account of the shard.
-    fn share_bytes(&self) -> usize {
-        self.core.account.share_bytes(self.strain.map_or(0, |strain| strain.excess_bytes))
+    /// Of so many bytes those that the connection may have of the growth account of the shard.
+    fn share_bytes(&self, wanted_bytes: usize) -> usize {
+        let own = self.strain.map_or_else(Holding::default, |strain| strain.holding);
+        self.core.account.share_bytes(wanted_bytes, own.bytes, || self.network(own))
+    }
+
+    /// For whom it counts there.
+    #[cold]
+    fn network(&self, own: Holding) -> Option<Network> {
+        if own.bytes > 0 {
+            return own.network;
+        }
+        let (slot, peer) = self.peer;
+        let address = self.core.peers.borrow().address(slot, peer)?;
+        self.core.places.network(address.ip())
     }
 
     /// Bytes that the read asked for, at most; which come as one.
@@ -190,7 +208,7 @@ impl Sink<'_> {
         if asked <= room {
             return room;
         }
-        asked.min(room.saturating_add(self.share_bytes()))
+        room + self.share_bytes(asked - room)
     }
 
     /// Whether the limits are reached and there is no reader that needs more.
@@ -208,8 +226,8 @@ impl Sink<'_> {
         let held = inbox.held_bytes();
         let growth = held.saturating_sub(self.core.settings.limits.inbox_bytes_max);
         let reserved = held - bytes;
-        let share = self.share_bytes();
-        self.stuck = reserved < BLOCK_BYTES && growth + BLOCK_BYTES > share;
+        let wanted = growth + BLOCK_BYTES;
+        self.stuck = reserved < BLOCK_BYTES && self.share_bytes(wanted) < wanted;
         self.stuck
     }
 }

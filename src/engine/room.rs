@@ -5,6 +5,7 @@
 //! and the inbox did not take (the rest), and by what its handler has in hands; beyond the
 //! high-water mark of its outbox by the message that passed it.
 
+use super::account::Holding;
 use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::flags::Flag;
@@ -145,9 +146,8 @@ impl Connection {
         rest.extend_from_slice(bytes);
         self.flags.set(Flag::Paused);
         self.account(core);
-        let own = self.talk.excess_bytes();
         let over = self.talk.unseen().len() > limits::REST_BYTES
-            && core.account.free_bytes(own) < own as usize;
+            && core.account.is_exceeded(self.holding(core));
         if over {
             self.talk.strain_mut().unseen = Buffer::new();
             self.account(core);
@@ -208,13 +208,13 @@ impl Connection {
 
     #[cold]
     fn takes_much(&self, excess_bytes: usize, core: &Core) -> bool {
-        let own = self.talk.excess_bytes();
+        let own = self.holding(core);
         let wanted = excess_bytes + self.inbox_excess(0, core);
         // What the handler has in hands is what it writes.
-        let takes = wanted <= own as usize
-            || wanted <= core.account.share_bytes(own)
+        let takes = wanted <= own.bytes as usize
+            || wanted <= core.account.share_bytes(wanted, own.bytes, || own.network)
             || self.talk.outbox.is_idle() && wanted <= core.account.free_bytes(own)
-            || core.account.used_bytes() == own as usize;
+            || core.account.used_bytes() == own.bytes as usize;
         if !takes {
             core.account.wait(self.id);
         }
@@ -278,14 +278,14 @@ impl Connection {
     /// The same, with what a holder has been handed.
     pub(super) fn account_with(&mut self, linked_bytes: usize, core: &Core) {
         let excess = self.excess(linked_bytes, core);
-        let before = self.talk.excess_bytes();
-        if excess != before {
+        if excess != self.talk.holding().bytes {
+            let before = self.holding(core);
             core.account.change(before, excess);
-            if excess < before {
+            if excess < before.bytes {
                 // Somebody may wait for it.
                 core.chores.set(true);
             }
-            self.talk.strain_mut().excess_bytes = excess;
+            self.talk.strain_mut().holding = Holding { bytes: excess, ..before };
         }
         if let Some(talk) = self.talk.busy() {
             talk.ease();
@@ -298,6 +298,17 @@ impl Connection {
         let talk = &self.talk;
         let held = talk.inbox.held_bytes() + talk.outbox.bytes() + talk.unseen().len();
         held + linked + talk.lent_bytes() as usize
+    }
+
+    /// What it has of the account, and for whom.
+    fn holding(&self, core: &Core) -> Holding {
+        match self.talk.holding() {
+            Holding { bytes: 0, .. } => {
+                let peer = self.peer(core);
+                Holding { bytes: 0, network: peer.and_then(|peer| core.places.network(peer.ip())) }
+            }
+            held => held,
+        }
     }
 
     fn excess(&self, linked_bytes: usize, core: &Core) -> u32 {
