@@ -127,6 +127,11 @@ pub(super) enum Command {
     Status {
         reply: Reply<ShardReport>,
     },
+    /// Add up what the connections from this slot on hold.
+    Measure {
+        from: u32,
+        reply: Reply<Measured>,
+    },
     /// The process comes near its limit of memory, or no more.
     Memory,
 }
@@ -168,6 +173,15 @@ pub(super) struct Scanned {
     pub(super) next: Option<u32>,
     /// Connections the shard has.
     pub(super) connections: u64,
+}
+
+/// What some connections hold.
+#[derive(Default)]
+pub(super) struct Measured {
+    pub(super) inbox_bytes: u64,
+    pub(super) outbox_bytes: u64,
+    /// The slot to go on with.
+    pub(super) next: Option<u32>,
 }
 
 /// What a shard tells about itself.

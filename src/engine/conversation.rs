@@ -118,6 +118,11 @@ impl Conversation {
         self.0.as_deref_mut()
     }
 
+    /// Whether it has none of them.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// The strain, if there is any.
     #[inline(always)]
     pub(super) fn strain_if_any(&mut self) -> Option<&mut Strain> {

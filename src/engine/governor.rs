@@ -4,7 +4,7 @@
 use super::connection::{Connection, NEVER};
 use super::core::count_more;
 use super::flags::Flag;
-use super::memory::{Look, MemoryLevel, ShardMemory};
+use super::memory::{Look, MemoryClass, MemoryLevel, ShardMemory};
 use super::shard::Shard;
 use crate::clock::Moment;
 use crate::ring::{Ring, memory};
@@ -163,13 +163,17 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// What it holds and keeps.
+    /// What it holds and keeps, but for what is in the slots of its connections.
     pub(super) fn memory_status(&self) -> ShardMemory {
+        let pool_bytes = self.core.settings.ring.buffer_pool_bytes as u64;
+        let free_bytes = pool_bytes * u64::from(self.ring.free_buffer_eighths()) / 8;
+        let left_bytes = self.core.shared.borrow().remains.cost_bytes() as u64;
         ShardMemory {
             growth_bytes: self.core.account.used_bytes() as u64,
-            kept_bytes: memory::kept_bytes() as u64,
-            returned_bytes: self.governor.returned_bytes,
-            pool_bytes: self.core.settings.ring.buffer_pool_bytes as u64,
+            inboxes: MemoryClass::new(left_bytes, 0, 0),
+            outboxes: MemoryClass::default(),
+            buffers: MemoryClass::new(0, memory::kept_bytes() as u64, self.governor.returned_bytes),
+            pools: MemoryClass::new(pool_bytes - free_bytes, free_bytes, 0),
         }
     }
 
@@ -177,7 +181,10 @@ impl<R: Ring> Shard<R> {
     fn shed(&self, bytes: usize) -> usize {
         let core = &self.core;
         let mut slots = core.slots.borrow_mut();
-        let holds = |c: &Connection| (c.held_bytes(core), c.id);
+        let holds = |c: &Connection| {
+            let (inbox_bytes, outbox_bytes) = c.held_bytes(core);
+            (inbox_bytes + outbox_bytes, c.id)
+        };
         let mut holders: Vec<_> =
             slots.iter_mut().map(|c| holds(c)).filter(|(held, _)| *held > 0).collect();
         holders.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));

@@ -90,7 +90,7 @@ pub use launch::{StartError, Totals};
 pub(crate) use link::Outgoing;
 pub use log::LAST_WORDS;
 pub(crate) use memory::tidy;
-pub use memory::{MemoryLevel, MemoryStatus, ShardMemory};
+pub use memory::{MemoryClass, MemoryLevel, MemoryStatus, ShardMemory};
 pub(crate) use outbox::Payload;
 pub use quota::Quota;
 pub(crate) use reach::Reach;

@@ -12,7 +12,7 @@ use super::holder::Holder;
 use super::ids::{Claim, Ids};
 use super::link::Outgoing;
 use super::listener::Listener;
-use super::memory::{Memory, MemoryLevel};
+use super::memory::{Memory, MemoryLevel, ShardMemory};
 use super::remote::Remote;
 use super::routes::Routes;
 use super::sockets::{SocketCursor, SocketInfo, SocketPage, SocketQuery};
@@ -188,12 +188,25 @@ impl Reach {
             let tick_age = remote.tick_age();
             let command = |reply| Command::Status { reply };
             let mut report: ShardReport = self.ask(remote, command).await.unwrap_or_default();
+            self.measure(remote, &mut report.status.memory).await;
             report.status.shard = shard;
             report.status.tick_age = tick_age;
             status.uptime = status.uptime.max(Duration::from_millis(remote.now().as_millis()));
             add(&mut status, report);
         }
         status
+    }
+
+    /// Adds what the connections of a shard hold.
+    async fn measure(&self, remote: &Remote, memory: &mut ShardMemory) {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let command = |reply| Command::Measure { from, reply };
+            let measured = self.ask(remote, command).await.unwrap_or_default();
+            memory.inboxes.used_bytes += measured.inbox_bytes;
+            memory.outboxes.used_bytes += measured.outbox_bytes;
+            next = measured.next;
+        }
     }
 
     pub(crate) fn events(&self, filter: EventFilter, after: Option<EventId>) -> EventStream {

@@ -292,12 +292,16 @@ impl Connection {
         }
     }
 
-    /// What would be free without it: everything that it holds.
-    pub(super) fn held_bytes(&self, core: &Core) -> usize {
-        let linked = core.shared.borrow().find(self.id.slot).map_or(0, |s| s.linked_bytes as usize);
+    /// Whether it may hold anything.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.talk.is_empty() || self.flags.has(Flag::Shared)
+    }
+
+    /// What would be free without it: everything that has come and is held, and what is to be sent.
+    pub(super) fn held_bytes(&self, core: &Core) -> (usize, usize) {
         let talk = &self.talk;
-        let held = talk.inbox.held_bytes() + talk.outbox.bytes() + talk.unseen().len();
-        held + linked + talk.lent_bytes() as usize
+        let come = talk.inbox.held_bytes() + talk.unseen().len() + talk.lent_bytes() as usize;
+        (come + self.linked_bytes(core), talk.outbox.bytes())
     }
 
     /// What it has of the account, and for whom.
