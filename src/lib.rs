@@ -53,10 +53,11 @@ pub use api::{
 };
 pub use engine::{
     AddressRange, Closer, EngineStatus, Event, EventClose, EventFilter, EventId, EventKind,
-    EventStream, Histogram, LeaseInfo, Limits, ListenAddress, MailboxPolicy, MemoryLevel,
-    MemoryStatus, NoCursor, NoEventId, OriginError, OriginPolicy, ReceiveBuffers, RingSettings,
-    RouteOptions, RouteStatus, Settings, ShardMemory, ShardStatus, SocketCursor, SocketInfo,
-    SocketOrder, SocketPage, SocketQuery, SocketStatus, StartError, Timeouts, Totals, UnknownName,
+    EventStream, Histogram, LeaseInfo, Limits, ListenAddress, MailboxPolicy, MemoryClass,
+    MemoryLevel, MemoryStatus, NoCursor, NoEventId, OriginError, OriginPolicy, ReceiveBuffers,
+    RingSettings, RouteOptions, RouteStatus, Settings, ShardMemory, ShardStatus, SocketCursor,
+    SocketInfo, SocketOrder, SocketPage, SocketQuery, SocketStatus, StartError, Timeouts, Totals,
+    UnknownName,
 };
 pub use log_queue::{LogCounts, LogQueue};
 pub use proto::limits::{READ_LEN_DEFAULT, READ_TIMEOUT_DEFAULT};

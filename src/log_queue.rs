@@ -5,7 +5,7 @@
 //! cannot be written is dropped and counted, and the count is written as soon as anything can be.
 //! Only the writing thread may block.
 
-use crate::engine::Quota;
+use crate::engine::{MemoryClass, Quota};
 use crate::proto::limits::{LOG_BYTES_MAX, LOG_LINES_MAX, LOG_LINES_PER_SECOND_MAX};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -61,6 +61,8 @@ struct Shared {
     idle: Condvar,
     written: AtomicU64,
     dropped: AtomicU64,
+    /// Bytes of memory in which lines have waited, and that is free again.
+    returned_bytes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -196,6 +198,15 @@ impl LogQueue {
             waiting_bytes: shared.state().held_bytes,
         }
     }
+
+    /// The memory of the lines that wait or are being written.
+    pub(crate) fn memory(&self) -> MemoryClass {
+        let shared = &self.0.0;
+        let returned_bytes = shared.returned_bytes.load(Ordering::Relaxed);
+        let state = shared.state();
+        let kept_bytes = state.waiting.capacity() - state.waiting.len();
+        MemoryClass::new(state.held_bytes as u64, kept_bytes as u64, returned_bytes)
+    }
 }
 
 /// The writing end, on its own thread.
@@ -216,6 +227,9 @@ impl<O: AsFd, N: Fn(u64) -> String> Writer<O, N> {
                 self.untold += lost as u64;
                 shared.done(piece, lost);
             }
+            let bytes = lines.capacity() as u64;
+            drop(lines);
+            shared.returned_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.untold += dropped;
             self.tell();
         }
@@ -357,6 +371,25 @@ mod tests {
         assert_eq!(queue.counts().dropped, pushed - read);
         queue.push("again");
         assert_eq!(lines.next().expect("it goes on"), "again");
+    }
+
+    #[test]
+    fn the_memory_of_lines_is_in_use_until_they_are_written() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let queue = queue(writer);
+        let line = "x".repeat(999);
+        (0..500).for_each(|_| queue.push(&line));
+        let full = queue.memory();
+        assert!(full.used_bytes >= 400_000 && full.used_bytes <= 500_000, "{full:?}");
+        let reading = thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).expect("UTF-8");
+        });
+        assert!(queue.flush(PATIENCE));
+        eventually("it is given back", || queue.memory().returned_bytes >= 500_000);
+        assert_eq!((queue.memory().used_bytes, queue.memory().kept_bytes), (0, 0));
+        drop(queue);
+        reading.join().expect("it reads");
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod hostile;
 mod http;
 #[path = "control/lists.rs"]
 mod lists;
+#[path = "control/memory.rs"]
+mod memory;
 #[path = "control/program.rs"]
 mod program;
 #[path = "control/refusals.rs"]

@@ -52,7 +52,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "limits.trusted_addresses",
         Kind::AddressRanges,
-        "Addresses without that limit, because many people are behind each: proxies. Others than these know a peer's own address.",
+        "Addresses without that limit, and without a common share of limits.inbox_growth_bytes_max, because many people are behind each: proxies. Others than these know a peer's own address.",
     ),
     key(
         "limits.request_head_bytes_max",

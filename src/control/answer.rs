@@ -1,61 +1,68 @@
 //! An answer on its way to its client: in pieces, with its share of the memory for answers, and with
 //! the turn of its request until the last byte has left.
 
+use super::budget::{Budget, Share};
 use super::error::ApiError;
 use super::limits::{ANSWERS_BYTES_MAX, PIECE_BYTES, READ_ONLY_ANSWERS_BYTES_MAX};
 use super::line::Turn;
 use super::tokens::Access;
+use crate::MemoryClass;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Marks an answer whose bytes are there once, for everybody.
 #[derive(Clone, Copy)]
 pub(super) struct SameForAll;
 
 /// The memory for answers.
-pub(super) struct Budget {
-    all: Arc<Semaphore>,
-    read_only: Arc<Semaphore>,
+pub(super) struct Answers {
+    all: Arc<Budget>,
+    read_only: Arc<Budget>,
 }
 
-/// A share of it.
+/// What an answer has of it.
 #[derive(Default)]
-struct Share {
-    _all: Option<OwnedSemaphorePermit>,
-    _read_only: Option<OwnedSemaphorePermit>,
+struct Shares {
+    _all: Option<Share>,
+    _read_only: Option<Share>,
 }
 
-impl Budget {
+impl Answers {
     pub(super) fn new() -> Self {
         Self {
-            all: Arc::new(Semaphore::new(ANSWERS_BYTES_MAX)),
-            read_only: Arc::new(Semaphore::new(READ_ONLY_ANSWERS_BYTES_MAX)),
+            all: Budget::new(ANSWERS_BYTES_MAX),
+            read_only: Budget::new(READ_ONLY_ANSWERS_BYTES_MAX),
         }
     }
 
     /// Bytes of answers that wait to be taken.
     pub(super) fn used_bytes(&self) -> usize {
-        ANSWERS_BYTES_MAX - self.all.available_permits()
+        self.all.used_bytes()
     }
 
-    fn share(&self, access: Option<Access>, bytes: u64) -> Option<Share> {
-        let bytes = u32::try_from(bytes).ok()?;
-        let of = |budget: &Arc<Semaphore>| Arc::clone(budget).try_acquire_many_owned(bytes).ok();
+    /// The memory of those.
+    pub(super) fn memory(&self) -> MemoryClass {
+        self.all.memory()
+    }
+
+    fn shares(&self, access: Option<Access>, bytes: u64) -> Option<Shares> {
+        let bytes = usize::try_from(bytes).ok()?;
         match access {
             // What strangers are told is as short as an error.
-            None => Some(Share::default()),
+            None => Some(Shares::default()),
             // What was done for an operator is told, such as the fence of a lease; a longer answer can
             // be asked for again.
-            Some(Access::Operator) if bytes <= PIECE_BYTES as u32 => Some(Share::default()),
-            Some(Access::Operator) => Some(Share { _all: Some(of(&self.all)?), _read_only: None }),
+            Some(Access::Operator) if bytes <= PIECE_BYTES => Some(Shares::default()),
+            Some(Access::Operator) => {
+                Some(Shares { _all: Some(self.all.take(bytes)?), _read_only: None })
+            }
             Some(Access::ReadOnly) => {
-                let read_only = Some(of(&self.read_only)?);
-                Some(Share { _all: Some(of(&self.all)?), _read_only: read_only })
+                let read_only = Some(self.read_only.take(bytes)?);
+                Some(Shares { _all: Some(self.all.take(bytes)?), _read_only: read_only })
             }
         }
     }
@@ -73,12 +80,12 @@ impl Budget {
             // One that is made piece by piece has one at a time.
             false => response.body().size_hint().exact().unwrap_or(PIECE_BYTES as u64),
         };
-        let (response, share) = match self.share(access, bytes) {
-            Some(share) => (response, share),
-            None => (full().into_response(), Share::default()),
+        let (response, shares) = match self.shares(access, bytes) {
+            Some(shares) => (response, shares),
+            None => (full().into_response(), Shares::default()),
         };
         turn.is_up_to_client();
-        let ticket = Arc::new(Ticket { turn, _share: share });
+        let ticket = Arc::new(Ticket { turn, _shares: shares });
         response.map(|body| Answer { body, rest: Bytes::new(), ticket })
     }
 }
@@ -92,7 +99,7 @@ fn full() -> ApiError {
 /// Lives for as long as any byte of an answer is in this process.
 struct Ticket {
     turn: Turn,
-    _share: Share,
+    _shares: Shares,
 }
 
 /// The body of an answer.
@@ -170,11 +177,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_comes_in_pieces_and_its_share_lasts_to_the_last_byte() {
-        let (budget, line) = (Budget::new(), Line::new(Times::default()));
+        let (answers, line) = (Answers::new(), Line::new(Times::default()));
         let text = vec![7; 2 * PIECE_BYTES + 1];
         let response = Response::new(Body::from(text.clone()));
-        let mut answer = budget.send(response, Some(Access::Operator), turn(&line)).into_body();
-        assert_eq!(budget.used_bytes(), text.len());
+        let mut answer = answers.send(response, Some(Access::Operator), turn(&line)).into_body();
+        assert_eq!(answers.used_bytes(), text.len());
         let mut pieces = Vec::new();
         while let Some(frame) = answer.frame().await {
             let left = text.len() - pieces.iter().map(Bytes::len).sum::<usize>();
@@ -190,18 +197,18 @@ mod tests {
         drop(answer);
         // A connection still has a piece of it.
         pieces.truncate(1);
-        assert_eq!(budget.used_bytes(), text.len());
+        assert_eq!(answers.used_bytes(), text.len());
         assert!(line.begin(1).is_none());
         drop(pieces);
-        assert_eq!(budget.used_bytes(), 0);
+        assert_eq!(answers.used_bytes(), 0);
         assert!(line.begin(1).is_some());
     }
 
     #[test]
     fn readers_cannot_take_the_memory_of_operators() {
-        let (budget, line) = (Budget::new(), Line::new(Times::default()));
+        let (answers, line) = (Answers::new(), Line::new(Times::default()));
         let send = |access, bytes: usize| {
-            budget.send(Response::new(Body::from(vec![0; bytes])), Some(access), turn(&line))
+            answers.send(Response::new(Body::from(vec![0; bytes])), Some(access), turn(&line))
         };
         let _most = send(Access::ReadOnly, READ_ONLY_ANSWERS_BYTES_MAX);
         assert_eq!(send(Access::ReadOnly, 1).status(), 503);
@@ -212,6 +219,6 @@ mod tests {
         assert_eq!(send(Access::Operator, PIECE_BYTES).status(), 200);
         let mut same = Response::new(Body::from("x"));
         same.extensions_mut().insert(SameForAll);
-        assert_eq!(budget.send(same, Some(Access::ReadOnly), turn(&line)).status(), 200);
+        assert_eq!(answers.send(same, Some(Access::ReadOnly), turn(&line)).status(), 200);
     }
 }

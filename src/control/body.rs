@@ -1,6 +1,7 @@
 //! Bodies: read whole, within their limits of bytes and time, and counted against the budget of
 //! all of them.
 
+use super::budget::{Budget, Share};
 use super::error::{ApiError, shown};
 use super::limits::{BODY_BYTES_MAX, BODY_TIMEOUT};
 use super::plane::Plane;
@@ -10,7 +11,6 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// A message that somebody wants written.
@@ -18,7 +18,7 @@ pub(super) struct Wanted {
     pub(super) kind: MessageKind,
     pub(super) bytes: Bytes,
     /// Its share of the budget, until it is written.
-    _share: Option<OwnedSemaphorePermit>,
+    _share: Option<Share>,
 }
 
 impl Wanted {
@@ -95,11 +95,11 @@ fn kind_of(headers: &HeaderMap) -> Result<MessageKind, ApiError> {
 /// A body in memory and its share of the budget.
 struct Collected {
     bytes: Bytes,
-    share: Option<OwnedSemaphorePermit>,
+    share: Option<Share>,
 }
 
 impl Collected {
-    async fn read(budget: &Arc<Semaphore>, mut body: Body) -> Result<Self, ApiError> {
+    async fn read(budget: &Arc<Budget>, mut body: Body) -> Result<Self, ApiError> {
         // What is announced is refused before it is sent.
         if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
             return Err(too_long());
@@ -129,9 +129,8 @@ impl Collected {
         Ok(collected)
     }
 
-    fn grow(&mut self, budget: &Arc<Semaphore>, bytes: usize) -> Result<(), ApiError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let Ok(share) = Arc::clone(budget).try_acquire_many_owned(bytes) else {
+    fn grow(&mut self, budget: &Arc<Budget>, bytes: usize) -> Result<(), ApiError> {
+        let Some(share) = budget.take(bytes) else {
             return Err(ApiError::new(
                 503,
                 "busy",
@@ -181,14 +180,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_bounded_alone_and_with_others() {
-        let budget = Arc::new(Semaphore::new(10));
+        let budget = Budget::new(10);
         let first = Collected::read(&budget, Body::from("12345678")).await.expect("it fits");
-        assert_eq!((&first.bytes[..], budget.available_permits()), (&b"12345678"[..], 2));
+        assert_eq!((&first.bytes[..], budget.used_bytes()), (&b"12345678"[..], 8));
         let second = Collected::read(&budget, Body::from("123")).await;
         let status = second.err().expect("no room").into_response().status();
         assert_eq!(status, 503);
         drop(first);
-        assert_eq!(budget.available_permits(), 10);
+        assert_eq!(budget.used_bytes(), 0);
         let long = Collected::read(&budget, Body::from(vec![0; BODY_BYTES_MAX + 1])).await;
         assert_eq!(long.err().expect("too long").into_response().status(), 413);
         assert!(Collected::read(&budget, Body::empty()).await.is_ok_and(|c| c.bytes.is_empty()));

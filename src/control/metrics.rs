@@ -4,10 +4,11 @@
 //! Nothing that a peer chooses becomes one.
 
 use super::error::ApiError;
+use super::memory;
 use super::plane::Plane;
 use super::query::Query;
 use super::status::refusal_name;
-use crate::{EngineStatus, Histogram, LogQueue, RouteStatus, ShardStatus};
+use crate::{EngineStatus, Histogram, LogQueue, MemoryClass, RouteStatus, ShardStatus};
 use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -27,6 +28,7 @@ pub(super) async fn metrics(
     let mut text = Exposition::default();
     text.engine(&status);
     text.shards(&status.shards);
+    text.memory(&memory::classes(&status, &plane));
     text.ring(&status.shards);
     text.routes(&status.routes);
     text.histogram(&status.read_to_write);
@@ -105,19 +107,27 @@ impl Exposition {
         each("memory_growth_bytes", Gauge, "What connections hold beyond their limits.", |shard| {
             shard.memory.growth_bytes
         });
-        each("memory_kept_bytes", Gauge, "Buffers that wait for their next use.", |shard| {
-            shard.memory.kept_bytes
-        });
-        each("memory_returned_bytes_total", Counter, "Buffers given back.", |shard| {
-            shard.memory.returned_bytes
-        });
-        each("memory_pool_bytes", Gauge, "Buffers to receive into.", |s| s.memory.pool_bytes);
         self.family("tick_age_seconds", Gauge, "Time since the shard last went round.");
         for shard in shards {
             let number = shard.shard.to_string();
             let age_s = shard.tick_age.as_secs_f64();
             self.sample("tick_age_seconds", &[("shard", &number)], age_s);
         }
+    }
+
+    fn memory(&mut self, classes: &[(&str, MemoryClass)]) {
+        use Kind::{Counter, Gauge};
+        let mut each = |name, kind, help, of: fn(&MemoryClass) -> u64| {
+            self.family(name, kind, help);
+            for (class, memory) in classes {
+                self.sample(name, &[("class", class)], of(memory));
+            }
+        };
+        each("memory_used_bytes", Gauge, "Memory in use, by what for.", |class| class.used_bytes);
+        let help = "Memory that is free and kept for its next use.";
+        each("memory_kept_bytes", Gauge, help, |class| class.kept_bytes);
+        let help = "Memory given back since the start.";
+        each("memory_returned_bytes_total", Counter, help, |class| class.returned_bytes);
     }
 
     fn ring(&mut self, shards: &[ShardStatus]) {

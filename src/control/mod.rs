@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! serving ── guard ── routes ─┬─ list, verbs, sessions, events   WebSockets
-//!  accepts    who may          └─ status, metrics, page           the engine
+//!  accepts    who may          └─ status, memory, metrics, page   the engine
 //! visits, line, answer: who may stay, and for how long
 //! ```
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@
 mod answer;
 mod attempt;
 mod body;
+mod budget;
 mod document;
 mod error;
 mod events;
@@ -21,6 +22,7 @@ mod guard;
 mod limits;
 mod line;
 mod list;
+mod memory;
 mod metrics;
 mod page;
 mod plane;

@@ -1,13 +1,15 @@
 //! What all requests share: the engine, the guard, and the budgets of what is limited together.
 
-use super::answer::Budget;
+use super::answer::Answers;
 use super::attempt::Attempts;
+use super::budget::Budget;
 use super::error::ApiError;
 use super::guard::Guard;
 use super::limits::{
-    BODIES_BYTES_MAX, EVENT_STREAMS_MAX, READ_ONLY_EVENT_STREAMS_MAX, SHARD_TIMEOUT, Times,
+    BODIES_BYTES_MAX, EVENT_STREAMS_MAX, HEAD_BYTES_MAX, READ_ONLY_EVENT_STREAMS_MAX,
+    SHARD_TIMEOUT, Times,
 };
-use crate::{EngineHandle, LogQueue};
+use crate::{EngineHandle, LogQueue, MemoryClass};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,10 +25,10 @@ pub(super) struct Plane {
     pub(super) guard: Guard,
     /// Requests that may come twice.
     pub(super) attempts: Attempts,
-    /// One permit a byte of a body in memory.
-    pub(super) bodies: Arc<Semaphore>,
+    /// The memory for bodies.
+    pub(super) bodies: Arc<Budget>,
     /// The memory for answers.
-    pub(super) answers: Budget,
+    pub(super) answers: Answers,
     /// One permit a stream of events.
     pub(super) event_streams: Arc<Semaphore>,
     /// Another one for each of the read-only token.
@@ -45,8 +47,8 @@ impl Plane {
             engine,
             guard,
             attempts: Attempts::new(),
-            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
-            answers: Budget::new(),
+            bodies: Budget::new(BODIES_BYTES_MAX),
+            answers: Answers::new(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             read_only_event_streams: Arc::new(Semaphore::new(READ_ONLY_EVENT_STREAMS_MAX)),
             times: Times::default(),
@@ -68,6 +70,14 @@ impl Plane {
         }
     }
 
+    /// The memory of its requests and answers, and of a head for each of its connections, as if it
+    /// was as long as it may be.
+    pub(super) fn memory(&self) -> MemoryClass {
+        let connections = self.counts.connections.load(Ordering::Relaxed);
+        let heads = MemoryClass::new(connections * HEAD_BYTES_MAX as u64, 0, 0);
+        [self.bodies.memory(), self.answers.memory(), heads].into_iter().sum()
+    }
+
     /// What the shards answer, if they do.
     pub(super) async fn ask<T>(&self, answer: impl Future<Output = T>) -> Result<T, ApiError> {
         timeout(SHARD_TIMEOUT, answer).await.map_err(|_| {
@@ -78,9 +88,27 @@ impl Plane {
     }
 }
 
+/// A connection that is being served.
+pub(super) struct Present(Arc<Plane>);
+
+impl Present {
+    pub(super) fn new(plane: &Arc<Plane>) -> Self {
+        plane.counts.connections.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(plane))
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.counts.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What the control plane itself has done.
 #[derive(Default)]
 pub(super) struct Counts {
+    /// Connections that are being served.
+    connections: AtomicU64,
     /// Answers by class of status: 1xx to 5xx.
     pub(super) answers: [AtomicU64; 5],
     /// Connections refused because there were too many.

@@ -13,7 +13,7 @@ use super::limits::{
     UNKNOWN_IDS_PER_SECOND_MAX,
 };
 use super::line::{Line, Look, Wire};
-use super::plane::Plane;
+use super::plane::{Plane, Present};
 use super::routes;
 use super::tokens::Access;
 use super::visits::{Network, Rank, Visit, Visits};
@@ -171,7 +171,9 @@ where
 {
     let plane = Arc::clone(plane);
     tokio::spawn(async move {
+        let present = Present::new(&plane);
         converse(stream, door, Arc::clone(&plane), visit).await;
+        drop(present);
         plane.tidy_soon();
     });
 }

@@ -2,11 +2,12 @@
 
 use super::error::ApiError;
 use super::list::millis;
+use super::memory;
 use super::plane::Plane;
 use super::query::Query;
 use super::tokens::Access;
 use crate::{
-    EngineStatus, LogCounts, LogQueue, MemoryLevel, RouteStatus, ShardMemory, ShardStatus, Totals,
+    EngineStatus, LogCounts, LogQueue, MemoryClass, MemoryLevel, RouteStatus, ShardStatus, Totals,
 };
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -51,10 +52,15 @@ struct MemoryJson {
     bytes_max: u64,
     resident_bytes: u64,
     growth_bytes: u64,
+    shed: u64,
+    classes: BTreeMap<&'static str, MemoryClassJson>,
+}
+
+#[derive(Serialize)]
+struct MemoryClassJson {
+    used_bytes: u64,
     kept_bytes: u64,
     returned_bytes: u64,
-    pool_bytes: u64,
-    shed: u64,
 }
 
 #[derive(Serialize)]
@@ -125,8 +131,8 @@ pub(super) async fn status(
     RawQuery(query): RawQuery,
 ) -> Result<Json<StatusJson>, ApiError> {
     Query::parse(query.as_deref(), &[])?;
-    let log = plane.log.as_ref().map(LogQueue::counts);
-    Ok(Json(json_of(access, plane.ask(plane.engine.status()).await?, log)))
+    let status = plane.ask(plane.engine.status()).await?;
+    Ok(Json(json_of(access, status, &plane)))
 }
 
 /// `GET /healthz`: whether every shard does its work.
@@ -153,7 +159,7 @@ fn code_of(is_well: bool) -> StatusCode {
     if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn json_of(access: Access, status: EngineStatus, log: Option<LogCounts>) -> StatusJson {
+fn json_of(access: Access, status: EngineStatus, plane: &Plane) -> StatusJson {
     StatusJson {
         version: env!("CARGO_PKG_VERSION"),
         access: match access {
@@ -166,17 +172,13 @@ fn json_of(access: Access, status: EngineStatus, log: Option<LogCounts>) -> Stat
         healthy: status.healthy,
         connections: status.connections,
         connections_max: status.connections_max,
-        memory: memory(&status),
+        memory: memory_json(&status, plane),
         routes: status.routes.into_iter().map(route).collect(),
         shards: status.shards.iter().map(shard).collect(),
         totals: totals(&status.totals),
         refusals: status.refusals.iter().map(|(code, n)| (refusal_name(*code), *n)).collect(),
         closes: status.closes.into_iter().collect(),
-        log: log.map(|LogCounts { written, dropped, waiting_bytes }| LogJson {
-            written,
-            dropped,
-            waiting_bytes,
-        }),
+        log: plane.log.as_ref().map(log_json),
     }
 }
 
@@ -185,8 +187,17 @@ pub(super) fn refusal_name(status: u16) -> String {
     if status == 0 { "other".into() } else { status.to_string() }
 }
 
-fn memory(status: &EngineStatus) -> MemoryJson {
-    let sum = |of: fn(&ShardMemory) -> u64| status.shards.iter().map(|s| of(&s.memory)).sum();
+fn log_json(log: &LogQueue) -> LogJson {
+    let LogCounts { written, dropped, waiting_bytes } = log.counts();
+    LogJson { written, dropped, waiting_bytes }
+}
+
+fn memory_json(status: &EngineStatus, plane: &Plane) -> MemoryJson {
+    let json = |MemoryClass { used_bytes, kept_bytes, returned_bytes }| MemoryClassJson {
+        used_bytes,
+        kept_bytes,
+        returned_bytes,
+    };
     MemoryJson {
         level: match status.memory.level {
             MemoryLevel::Calm => "calm",
@@ -196,11 +207,9 @@ fn memory(status: &EngineStatus) -> MemoryJson {
         },
         bytes_max: status.memory.bytes_max,
         resident_bytes: status.memory.resident_bytes,
-        growth_bytes: sum(|memory| memory.growth_bytes),
-        kept_bytes: sum(|memory| memory.kept_bytes),
-        returned_bytes: sum(|memory| memory.returned_bytes),
-        pool_bytes: sum(|memory| memory.pool_bytes),
+        growth_bytes: status.shards.iter().map(|shard| shard.memory.growth_bytes).sum(),
         shed: status.totals.shed,
+        classes: memory::classes(status, plane).map(|(name, class)| (name, json(class))).into(),
     }
 }
 

@@ -68,7 +68,7 @@ pub use model::events::{
 };
 pub(crate) use model::incoming::Incoming;
 pub(crate) use model::memory::tidy;
-pub use model::memory::{MemoryLevel, MemoryStatus, ShardMemory};
+pub use model::memory::{MemoryClass, MemoryLevel, MemoryStatus, ShardMemory};
 pub use model::quota::Quota;
 pub(crate) use model::settings::SOCKET_PATH_BYTES_MAX;
 pub use model::settings::{

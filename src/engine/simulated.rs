@@ -85,6 +85,11 @@ impl SimulatedEngine {
         (core.account.used_bytes(), core.held_growth_bytes())
     }
 
+    /// Addresses that hold something of that.
+    pub fn growing_addresses(&self) -> usize {
+        self.shard.core.account.networks()
+    }
+
     /// Counts so far.
     pub fn totals(&self) -> Totals {
         self.shard.totals()

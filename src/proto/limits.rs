@@ -7,7 +7,8 @@ use std::time::Duration;
 
 /// Connections of one address (of an IPv6 network of 64 bits), and never more than half of all;
 /// far above what the people behind one router need, and far below what a server takes. Proxies have
-/// those of everybody, so they are to be listed as trusted. Passed: 429.
+/// those of everybody, so they are to be listed as trusted. Passed: 429. By the same addresses
+/// [`INBOX_GROWTH_BYTES_MAX`] is shared.
 pub const CONNECTIONS_PER_ADDRESS_MAX: u16 = 1_024;
 
 /// Bytes of a request head (request line and headers). Passed: 431.
@@ -67,8 +68,9 @@ pub const MESSAGE_COST_BYTES: usize = 64;
 
 /// Bytes that all connections of a shard together may hold beyond [`INBOX_BYTES_MAX`] and
 /// [`OUTBOX_HIGH_WATER_BYTES`] each: for long messages that are read whole, in the hands of handlers,
-/// and on their way out. One connection gets a quarter of what the others have left. Passed: it is
-/// read no further, and `write` waits.
+/// and on their way out. One connection gets a quarter of what the others have left, and what others
+/// of its own address hold counts twice, so that one address gets half, however many connections it
+/// has. Passed: it is read no further, and `write` waits.
 pub const INBOX_GROWTH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Time for which a message may wait for room of the growth account. Passed: close 1013.

@@ -8,7 +8,7 @@ use crate::support::visitor::wait;
 use crate::support::{PATIENCE, Server, echo, eventually, quick};
 use ringwire::{EngineHandle, ListenAddress, Settings};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
@@ -93,27 +93,6 @@ fn bar_16_a_unix_socket_feeds_every_shard() {
     server.finish();
 }
 
-/// A WebSocket from this address of loopback.
-fn open_from(address: &str, server: SocketAddr) -> TcpStream {
-    let socket = rustix::net::socket_with(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::STREAM,
-        rustix::net::SocketFlags::CLOEXEC,
-        None,
-    );
-    let socket = socket.expect("a socket");
-    let own: SocketAddr = format!("{address}:0").parse().expect("an address");
-    rustix::net::bind(&socket, &own).expect("all of 127/8 is ours");
-    rustix::net::connect(&socket, &server).expect("it accepts");
-    let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    stream.write_all(upgrade("/", "").as_bytes()).expect("it reads");
-    let mut head = [0; 12];
-    stream.read_exact(&mut head).expect("an answer");
-    assert_eq!(&head, b"HTTP/1.1 101", "{address}");
-    stream
-}
-
 /// Loopback counts as an address here. What the others have is not touched, and a silent one over
 /// the limit is cut soon.
 #[test]
@@ -160,8 +139,9 @@ fn bar_16_one_address_has_its_limit_and_the_rest_is_429() {
     let told = Raw::connect(server.address).reply();
     assert_eq!(told.status, 429);
     // Somebody else, and somebody with many people behind them.
-    let other = open_from("127.0.0.2", server.address);
-    let many: Vec<_> = (0..2 * MOST).map(|_| open_from("127.0.0.200", server.address)).collect();
+    let other = Raw::open_from("127.0.0.2", server.address, "/");
+    let trusted = |_| Raw::open_from("127.0.0.200", server.address, "/");
+    let many: Vec<_> = (0..2 * MOST).map(trusted).collect();
     open.iter_mut().for_each(|raw| echoes(raw, "still here"));
     // One goes, and the next one has its place.
     drop(open.pop());

@@ -70,6 +70,10 @@ pub fn run(seed: u64) -> Report {
     let mut settings = settings(&mut dice, options.slots);
     let mut growth = Dice::new(seed ^ 0x6b0f_7ac3);
     settings.limits.inbox_growth_bytes_max = growth.pick(&[256 << 20, 256 << 20, 1 << 20]);
+    // All peers have one address, and half of the slots are enough for them.
+    if options.slots >= 32 && growth.chance(500) {
+        settings.limits.trusted_addresses.clear();
+    }
     let drains_at_ms = dice.chance(200).then(|| dice.between(1, 8_000) as u64);
     let mut run = Run::new(seed, options, settings, &mut dice);
     let drained = run.until_all_are_over(drains_at_ms);
@@ -180,6 +184,7 @@ impl Run {
         let goes_on = self.engine.turn().unwrap();
         let (accounted, held) = self.engine.growth_bytes();
         assert_eq!(accounted, held, "seed {}: the growth account", self.seed);
+        assert!(self.engine.growing_addresses() <= accounted.min(1), "seed {}", self.seed);
         for id in self.ledger.take_left() {
             self.control.attend(id);
         }

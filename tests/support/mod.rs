@@ -162,6 +162,20 @@ pub fn connect_with(
     headers: &[(&'static str, &str)],
 ) -> (Client, tungstenite::handshake::client::Response) {
     let stream = TcpStream::connect(address).expect("it accepts");
+    connect_over(stream, address, path, headers)
+}
+
+/// The same from this address of loopback.
+pub fn connect_from(ip: &str, address: SocketAddr, path: &str) -> Client {
+    connect_over(stream_from(ip, address), address, path, &[]).0
+}
+
+fn connect_over(
+    stream: TcpStream,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> (Client, tungstenite::handshake::client::Response) {
     stream.set_nodelay(true).expect("a TCP socket");
     stream.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
     stream.set_write_timeout(Some(PATIENCE)).expect("a TCP socket");
@@ -170,6 +184,17 @@ pub fn connect_with(
         request.headers_mut().append(*name, value.parse().expect("a header value"));
     }
     tungstenite::client(request, stream).expect("the handshake succeeds")
+}
+
+/// A TCP connection from this address of loopback.
+pub fn stream_from(ip: &str, server: SocketAddr) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let socket = socket.expect("a socket");
+    let own: SocketAddr = format!("{ip}:0").parse().expect("an address");
+    bind(&socket, &own).expect("all of 127/8 is ours");
+    connect(&socket, &server).expect("it accepts");
+    TcpStream::from(socket)
 }
 
 /// The next text.

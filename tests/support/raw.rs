@@ -66,7 +66,10 @@ pub struct Raw {
 
 impl Raw {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("it accepts");
+        Self::over(TcpStream::connect(address).expect("it accepts"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a TCP socket");
@@ -75,10 +78,18 @@ impl Raw {
 
     /// Connected and upgraded.
     pub fn open(address: SocketAddr, path: &str) -> Self {
-        let mut raw = Self::connect(address);
-        raw.send(upgrade(path, "").as_bytes());
-        raw.expect_101();
-        raw
+        Self::connect(address).upgraded(path)
+    }
+
+    /// The same from this address of loopback.
+    pub fn open_from(ip: &str, address: SocketAddr, path: &str) -> Self {
+        Self::over(super::stream_from(ip, address)).upgraded(path)
+    }
+
+    fn upgraded(mut self, path: &str) -> Self {
+        self.send(upgrade(path, "").as_bytes());
+        self.expect_101();
+        self
     }
 
     pub fn expect_101(&mut self) -> Reply {

@@ -9,7 +9,7 @@ use crate::engine::commands::{Command, Scan, Scanned, ShardReport};
 use crate::engine::listener::Listener;
 use crate::engine::model::events::{EventFilter, EventId, EventStream, Events};
 use crate::engine::model::ids::{Claim, Ids};
-use crate::engine::model::memory::{Memory, MemoryLevel};
+use crate::engine::model::memory::{Memory, MemoryLevel, ShardMemory};
 use crate::engine::model::reply::Reply;
 use crate::engine::model::sockets::{SocketCursor, SocketInfo, SocketPage, SocketQuery};
 use crate::engine::model::status::{EngineStatus, RouteStatus};
@@ -187,6 +187,7 @@ impl Reach {
             let tick_age = mailbox.bell().tick_age();
             let command = |reply| Command::Status { reply };
             let mut report: ShardReport = self.ask(mailbox, command).await.unwrap_or_default();
+            self.measure(mailbox, &mut report.status.memory).await;
             report.status.shard = shard;
             report.status.tick_age = tick_age;
             status.uptime =
@@ -194,6 +195,18 @@ impl Reach {
             add(&mut status, report);
         }
         status
+    }
+
+    /// Adds what the connections of a shard hold.
+    async fn measure(&self, mailbox: &Mailbox, memory: &mut ShardMemory) {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let command = |reply| Command::Measure { from, reply };
+            let measured = self.ask(mailbox, command).await.unwrap_or_default();
+            memory.inboxes.used_bytes += measured.inbox_bytes;
+            memory.outboxes.used_bytes += measured.outbox_bytes;
+            next = measured.next;
+        }
     }
 
     pub(crate) fn events(&self, filter: EventFilter, after: Option<EventId>) -> EventStream {

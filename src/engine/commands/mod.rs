@@ -57,6 +57,11 @@ pub(in crate::engine) enum Command {
     Status {
         reply: Reply<ShardReport>,
     },
+    /// Add up what the connections from this slot on hold.
+    Measure {
+        from: u32,
+        reply: Reply<Measured>,
+    },
     /// The process comes near its limit of memory, or no more.
     Memory,
 }
@@ -81,6 +86,15 @@ pub(in crate::engine) struct Scanned {
     pub(in crate::engine) next: Option<u32>,
     /// Connections the shard has.
     pub(in crate::engine) connections: u64,
+}
+
+/// What some connections hold.
+#[derive(Default)]
+pub(in crate::engine) struct Measured {
+    pub(in crate::engine) inbox_bytes: u64,
+    pub(in crate::engine) outbox_bytes: u64,
+    /// The slot to go on with.
+    pub(in crate::engine) next: Option<u32>,
 }
 
 /// What a shard tells about itself.

@@ -5,6 +5,7 @@
 //! connections cost little more than their entry in the table.
 
 use crate::clock::{Moment, ShortMoment};
+use crate::engine::connection::account::Holding;
 use crate::engine::connection::inbox::Inbox;
 use crate::engine::connection::outbox::Outbox;
 use crate::engine::connection::verdict::Pending;
@@ -45,7 +46,7 @@ pub(in crate::engine) struct Strain {
     /// What was received and found no room in the inbox: it comes before anything else.
     pub(in crate::engine) unseen: Buffer,
     /// What it has of the shard's growth account.
-    pub(in crate::engine) excess_bytes: u32,
+    pub(in crate::engine) holding: Holding,
     /// Bytes of a long message that the handler has read last and not done with.
     pub(in crate::engine) lent_bytes: u32,
     /// Since when a message cannot go on for want of room.
@@ -80,8 +81,8 @@ impl Busy {
 
     /// What it has of the shard's growth account.
     #[inline]
-    pub(in crate::engine) fn excess_bytes(&self) -> u32 {
-        self.strain.as_ref().map_or(0, |strain| strain.excess_bytes)
+    pub(in crate::engine) fn holding(&self) -> Holding {
+        self.strain.as_ref().map_or_else(Holding::default, |strain| strain.holding)
     }
 
     /// Bytes of a long message that the handler has read last and not done with.
@@ -99,7 +100,7 @@ impl Busy {
     pub(in crate::engine) fn ease(&mut self) {
         self.strain.take_if(|strain| {
             strain.unseen.is_empty()
-                && strain.excess_bytes == 0
+                && strain.holding.bytes == 0
                 && strain.lent_bytes == 0
                 && strain.stuck_since.is_none()
         });
@@ -115,6 +116,11 @@ impl Conversation {
     #[inline(always)]
     pub(in crate::engine) fn busy(&mut self) -> Option<&mut Busy> {
         self.0.as_deref_mut()
+    }
+
+    /// Whether it has none of them.
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The strain, if there is any.

@@ -69,7 +69,7 @@ pub(crate) struct Connection {
     pub(in crate::engine) reading: Option<Reading>,
     pub(in crate::engine) tally: Tally,
     pub(in crate::engine) phase: Phase,
-    peer: Peer,
+    pub(in crate::engine) peer: Peer,
     /// The earliest entry in the wheel.
     pub(in crate::engine) scheduled: ShortMoment,
     pub(in crate::engine) opened: ShortMoment,

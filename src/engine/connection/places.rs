@@ -3,7 +3,7 @@
 //! One for all shards, looked at when a connection comes and when it goes, never for a message. The
 //! counts are exact. Per address they are in pieces, each under a lock that is held for one look-up;
 //! addresses that are trusted, Unix sockets, and whoever the kernel does not tell of are not counted
-//! by address, and cost nothing here.
+//! by address, and cost nothing here. [`account`](crate::engine::connection::account) counts by the same addresses.
 
 use crate::clock::Moment;
 use crate::engine::connection::context::Context;
@@ -30,7 +30,7 @@ const CROWDED: &str = "too many connections from this address";
 /// Whose connections are counted together: an IPv4 address, or the keyed hash of an IPv6 network of
 /// 64 bits, which is what one subscriber has. Small, because there is one for each in the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Key([u8; 6]);
+pub(in crate::engine) struct Network([u8; 6]);
 
 /// See the module.
 pub(in crate::engine) struct Places {
@@ -40,7 +40,7 @@ pub(in crate::engine) struct Places {
     /// Connections of one address at most, never more than half of all; 0: as many as there are.
     address_max: u16,
     trusted: Vec<AddressRange>,
-    pieces: [Mutex<HashMap<Key, u16>>; PIECES],
+    pieces: [Mutex<HashMap<Network, u16>>; PIECES],
     keys: RandomState,
     /// When the next line about too many may be logged, in milliseconds.
     silent_until_ms: AtomicU64,
@@ -77,9 +77,9 @@ impl Places {
 
     /// One with a place turns out to come from there. `false`: too many do.
     fn take_of(&self, ip: IpAddr) -> bool {
-        let Some(key) = self.key(ip) else { return true };
-        let mut piece = self.piece(key);
-        let count = piece.entry(key).or_default();
+        let Some(network) = self.network(ip) else { return true };
+        let mut piece = self.piece(network);
+        let count = piece.entry(network).or_default();
         let taken = *count < self.address_max;
         *count += u16::from(taken);
         taken
@@ -87,34 +87,34 @@ impl Places {
 
     /// It has gone.
     fn give_back_of(&self, ip: IpAddr) {
-        let Some(key) = self.key(ip) else { return };
-        let mut piece = self.piece(key);
-        if let Some(count) = piece.get_mut(&key) {
+        let Some(network) = self.network(ip) else { return };
+        let mut piece = self.piece(network);
+        if let Some(count) = piece.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
-                piece.remove(&key);
+                piece.remove(&network);
             }
         }
     }
 
     /// `None` for an address that may have as many as it likes.
-    fn key(&self, ip: IpAddr) -> Option<Key> {
+    pub(in crate::engine) fn network(&self, ip: IpAddr) -> Option<Network> {
         if self.address_max == 0 || self.trusted.iter().any(|range| range.contains(ip)) {
             return None;
         }
-        let mut key = Key::default();
+        let mut network = Network::default();
         match ip {
-            IpAddr::V4(ip) => key.0[2..].copy_from_slice(&ip.octets()),
+            IpAddr::V4(ip) => network.0[2..].copy_from_slice(&ip.octets()),
             IpAddr::V6(ip) => {
-                let network = self.keys.hash_one(&ip.octets()[..8]);
-                key.0.copy_from_slice(&network.to_be_bytes()[2..]);
+                let hash = self.keys.hash_one(&ip.octets()[..8]);
+                network.0.copy_from_slice(&hash.to_be_bytes()[2..]);
             }
         }
-        Some(key)
+        Some(network)
     }
 
-    fn piece(&self, key: Key) -> MutexGuard<'_, HashMap<Key, u16>> {
-        let piece = &self.pieces[self.keys.hash_one(key) as usize % PIECES];
+    fn piece(&self, network: Network) -> MutexGuard<'_, HashMap<Network, u16>> {
+        let piece = &self.pieces[self.keys.hash_one(network) as usize % PIECES];
         // Nothing panics while it holds the lock.
         piece.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -263,10 +263,10 @@ mod tests {
     fn what_proxies_and_bridges_use_is_trusted_unless_told_otherwise() {
         let places = Places::new(100, &Settings::default());
         for near in ["127.0.0.1", "127.8.9.1", "::1", "10.0.0.1", "172.17.0.1", "192.168.1.1"] {
-            assert_eq!(places.key(near.parse().expect("an address")), None, "{near}");
+            assert_eq!(places.network(near.parse().expect("an address")), None, "{near}");
         }
         for far in ["8.8.8.8", "172.32.0.1", "2001:db8::1", "100.128.0.1"] {
-            assert!(places.key(far.parse().expect("an address")).is_some(), "{far}");
+            assert!(places.network(far.parse().expect("an address")).is_some(), "{far}");
         }
     }
 }

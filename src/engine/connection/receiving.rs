@@ -1,9 +1,12 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
 
+use crate::engine::connection::account::Holding;
 use crate::engine::connection::context::Context;
 use crate::engine::connection::conversation::Strain;
 use crate::engine::connection::inbox::Inbox;
 use crate::engine::connection::outbox::Outbox;
+use crate::engine::connection::peers::Peer;
+use crate::engine::connection::places::Network;
 use crate::engine::connection::room::Room;
 use crate::engine::connection::state::Flag;
 use crate::engine::connection::verdict::Verdict;
@@ -127,6 +130,7 @@ impl Connection {
             reading: self.reading,
             room,
             strain: talk.strain.as_deref(),
+            peer: (self.id.slot, self.peer),
             stuck: false,
             context,
             close: None,
@@ -166,6 +170,8 @@ struct Sink<'a> {
     room: Room,
     /// What the connection holds beyond its limits.
     strain: Option<&'a Strain>,
+    /// Its slot and its peer.
+    peer: (u32, Peer),
     /// It would have taken more of that than its share.
     stuck: bool,
     context: &'a Context,
@@ -173,9 +179,21 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// What the connection may have of the growth account of the shard.
-    fn share_bytes(&self) -> usize {
-        self.context.account.share_bytes(self.strain.map_or(0, |strain| strain.excess_bytes))
+    /// Of so many bytes those that the connection may have of the growth account of the shard.
+    fn share_bytes(&self, wanted_bytes: usize) -> usize {
+        let own = self.strain.map_or_else(Holding::default, |strain| strain.holding);
+        self.context.account.share_bytes(wanted_bytes, own.bytes, || self.network(own))
+    }
+
+    /// For whom it counts there.
+    #[cold]
+    fn network(&self, own: Holding) -> Option<Network> {
+        if own.bytes > 0 {
+            return own.network;
+        }
+        let (slot, peer) = self.peer;
+        let address = self.context.peers.borrow().address(slot, peer)?;
+        self.context.places.network(address.ip())
     }
 
     /// Bytes that the read asked for, at most; which come as one.
@@ -193,7 +211,7 @@ impl Sink<'_> {
         if asked <= room {
             return room;
         }
-        asked.min(room.saturating_add(self.share_bytes()))
+        room + self.share_bytes(asked - room)
     }
 
     /// Whether the limits are reached and there is no reader that needs more.
@@ -211,8 +229,8 @@ impl Sink<'_> {
         let held = inbox.held_bytes();
         let growth = held.saturating_sub(self.context.settings.limits.inbox_bytes_max);
         let reserved = held - bytes;
-        let share = self.share_bytes();
-        self.stuck = reserved < BLOCK_BYTES && growth + BLOCK_BYTES > share;
+        let wanted = growth + BLOCK_BYTES;
+        self.stuck = reserved < BLOCK_BYTES && self.share_bytes(wanted) < wanted;
         self.stuck
     }
 }

@@ -5,6 +5,7 @@
 //! and the inbox did not take (the rest), and by what its handler has in hands; beyond the
 //! high-water mark of its outbox by the message that passed it.
 
+use crate::engine::connection::account::Holding;
 use crate::engine::connection::context::Context;
 use crate::engine::connection::state::Flag;
 use crate::engine::connection::{Connection, Phase};
@@ -148,9 +149,8 @@ impl Connection {
         rest.extend_from_slice(bytes);
         self.flags.set(Flag::Paused);
         self.account(context);
-        let own = self.talk.excess_bytes();
         let over = self.talk.unseen().len() > limits::REST_BYTES
-            && context.account.free_bytes(own) < own as usize;
+            && context.account.is_exceeded(self.holding(context));
         if over {
             self.talk.strain_mut().unseen = Buffer::new();
             self.account(context);
@@ -212,13 +212,13 @@ impl Connection {
 
     #[cold]
     fn takes_much(&self, excess_bytes: usize, context: &Context) -> bool {
-        let own = self.talk.excess_bytes();
+        let own = self.holding(context);
         let wanted = excess_bytes + self.inbox_excess(0, context);
         // What the handler has in hands is what it writes.
-        let takes = wanted <= own as usize
-            || wanted <= context.account.share_bytes(own)
+        let takes = wanted <= own.bytes as usize
+            || wanted <= context.account.share_bytes(wanted, own.bytes, || own.network)
             || self.talk.outbox.is_idle() && wanted <= context.account.free_bytes(own)
-            || context.account.used_bytes() == own as usize;
+            || context.account.used_bytes() == own.bytes as usize;
         if !takes {
             context.account.wait(self.id);
         }
@@ -282,27 +282,44 @@ impl Connection {
     /// The same, with what a holder has been handed.
     pub(in crate::engine) fn account_with(&mut self, linked_bytes: usize, context: &Context) {
         let excess = self.excess(linked_bytes, context);
-        let before = self.talk.excess_bytes();
-        if excess != before {
+        if excess != self.talk.holding().bytes {
+            let before = self.holding(context);
             context.account.change(before, excess);
-            if excess < before {
+            if excess < before.bytes {
                 // Somebody may wait for it.
                 context.chores.set(true);
             }
-            self.talk.strain_mut().excess_bytes = excess;
+            self.talk.strain_mut().holding = Holding { bytes: excess, ..before };
         }
         if let Some(talk) = self.talk.busy() {
             talk.ease();
         }
     }
 
-    /// What would be free without it: everything that it holds.
-    pub(in crate::engine) fn held_bytes(&self, context: &Context) -> usize {
-        let linked =
-            context.shared.borrow().find(self.id.slot).map_or(0, |s| s.linked_bytes as usize);
+    /// Whether it may hold anything.
+    pub(in crate::engine) fn holds_any(&self) -> bool {
+        !self.talk.is_empty() || self.flags.has(Flag::Shared)
+    }
+
+    /// What would be free without it: everything that has come and is held, and what is to be sent.
+    pub(in crate::engine) fn held_bytes(&self, context: &Context) -> (usize, usize) {
         let talk = &self.talk;
-        let held = talk.inbox.held_bytes() + talk.outbox.bytes() + talk.unseen().len();
-        held + linked + talk.lent_bytes() as usize
+        let come = talk.inbox.held_bytes() + talk.unseen().len() + talk.lent_bytes() as usize;
+        (come + self.linked_bytes(context), talk.outbox.bytes())
+    }
+
+    /// What it has of the account, and for whom.
+    fn holding(&self, context: &Context) -> Holding {
+        match self.talk.holding() {
+            Holding { bytes: 0, .. } => {
+                let peer = self.peer(context);
+                Holding {
+                    bytes: 0,
+                    network: peer.and_then(|peer| context.places.network(peer.ip())),
+                }
+            }
+            held => held,
+        }
     }
 
     /// What it has of the account, added up anew.

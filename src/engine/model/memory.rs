@@ -74,18 +74,51 @@ pub struct MemoryStatus {
     pub level: MemoryLevel,
 }
 
+/// Memory that is used for one thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryClass {
+    /// In use.
+    pub used_bytes: u64,
+    /// Free, and kept for its next use.
+    pub kept_bytes: u64,
+    /// Given back since the start.
+    pub returned_bytes: u64,
+}
+
+impl MemoryClass {
+    /// Of which so much is in use and so much is kept, and that much was given back.
+    pub(crate) fn new(used_bytes: u64, kept_bytes: u64, returned_bytes: u64) -> Self {
+        Self { used_bytes, kept_bytes, returned_bytes }
+    }
+}
+
+impl std::iter::Sum for MemoryClass {
+    fn sum<I: Iterator<Item = Self>>(classes: I) -> Self {
+        classes.fold(Self::default(), |sum, more| Self {
+            used_bytes: sum.used_bytes + more.used_bytes,
+            kept_bytes: sum.kept_bytes + more.kept_bytes,
+            returned_bytes: sum.returned_bytes + more.returned_bytes,
+        })
+    }
+}
+
 /// How the memory of a shard is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShardMemory {
     /// What its connections hold beyond their limits.
     pub growth_bytes: u64,
-    /// Buffers that wait for their next use.
-    pub kept_bytes: u64,
-    /// What it has given back of those since it started.
-    pub returned_bytes: u64,
-    /// What it receives into.
-    pub pool_bytes: u64,
+    /// What has come and was not read, or is still in the hands of the handler that read it, and what
+    /// peers have left that are gone. As it came: the memory for it is up to twice that. Added up when
+    /// it is asked for, some thousand connections at a time.
+    pub inboxes: MemoryClass,
+    /// What was written and the kernel has not taken, added up in the same way.
+    pub outboxes: MemoryClass,
+    /// Buffers of 4 KiB and more that inboxes and outboxes were made of and that are free.
+    pub buffers: MemoryClass,
+    /// What it receives into, used to an eighth.
+    pub pools: MemoryClass,
 }
 
 impl Memory {

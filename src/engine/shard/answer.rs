@@ -79,8 +79,15 @@ impl<R: Ring> Shard<R> {
                     return;
                 }
                 Command::Status { reply } => reply.send(self.report()),
+                Command::Measure { from, reply } if !reply.is_abandoned() => {
+                    reply.send(self.measure(from));
+                    return;
+                }
                 Command::Memory => self.handle_memory(),
-                Command::Open { .. } | Command::Write(_) | Command::Scan { .. } => {}
+                Command::Open { .. }
+                | Command::Write(_)
+                | Command::Scan { .. }
+                | Command::Measure { .. } => {}
             }
         }
     }

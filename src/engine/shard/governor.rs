@@ -5,7 +5,7 @@ use crate::clock::Moment;
 use crate::engine::connection::Connection;
 use crate::engine::connection::state::Flag;
 use crate::engine::model::counters::count_more;
-use crate::engine::model::memory::{Look, MemoryLevel, ShardMemory};
+use crate::engine::model::memory::{Look, MemoryClass, MemoryLevel, ShardMemory};
 use crate::engine::shard::Shard;
 use crate::ring::{Ring, memory};
 use std::collections::VecDeque;
@@ -165,13 +165,17 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// What it holds and keeps.
+    /// What it holds and keeps, but for what is in the slots of its connections.
     pub(in crate::engine) fn memory_status(&self) -> ShardMemory {
+        let pool_bytes = self.core.settings.ring.buffer_pool_bytes as u64;
+        let free_bytes = pool_bytes * u64::from(self.ring.free_buffer_eighths()) / 8;
+        let left_bytes = self.core.shared.borrow().remains.cost_bytes() as u64;
         ShardMemory {
             growth_bytes: self.core.account.used_bytes() as u64,
-            kept_bytes: memory::kept_bytes() as u64,
-            returned_bytes: self.governor.returned_bytes,
-            pool_bytes: self.core.settings.ring.buffer_pool_bytes as u64,
+            inboxes: MemoryClass::new(left_bytes, 0, 0),
+            outboxes: MemoryClass::default(),
+            buffers: MemoryClass::new(0, memory::kept_bytes() as u64, self.governor.returned_bytes),
+            pools: MemoryClass::new(pool_bytes - free_bytes, free_bytes, 0),
         }
     }
 
@@ -179,7 +183,10 @@ impl<R: Ring> Shard<R> {
     fn shed(&self, bytes: usize) -> usize {
         let core = &self.core;
         let mut slots = core.slots.borrow_mut();
-        let holds = |c: &Connection| (c.held_bytes(core), c.id);
+        let holds = |c: &Connection| {
+            let (inbox_bytes, outbox_bytes) = c.held_bytes(core);
+            (inbox_bytes + outbox_bytes, c.id)
+        };
         let mut holders: Vec<_> =
             slots.iter_mut().map(|c| holds(c)).filter(|(held, _)| *held > 0).collect();
         holders.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));

@@ -1,9 +1,9 @@
-//! Lists of connections: a shard looks through some of its slots at a time, so that a list of a
-//! million connections never holds it up.
+//! Lists of connections, and what they hold together: a shard looks through some of its slots at a
+//! time, so that a list of a million connections never holds it up.
 
 use crate::clock::Moment;
 use crate::engine::commands::filter::Filter;
-use crate::engine::commands::{Scan, Scanned};
+use crate::engine::commands::{Measured, Scan, Scanned};
 use crate::engine::connection::state::Flag;
 use crate::engine::connection::{Connection, Phase};
 use crate::engine::model::sockets::{LeaseInfo, SocketInfo, SocketStatus};
@@ -17,6 +17,11 @@ use crate::ring::Ring;
 /// Slots that are looked at for one step of a list, and connections described.
 const SLOTS_PER_STEP: u32 = 1_024;
 const SOCKETS_PER_STEP: u32 = 256;
+
+/// Slots that are looked at for one step of a sum, and for how many of these one counts that is not
+/// idle: about 0.3 ms at most.
+const MEASURED_PER_STEP: u32 = 32_768;
+const MEASURED_BUSY: u32 = 8;
 
 impl<R: Ring> Shard<R> {
     /// One step of a list.
@@ -55,6 +60,32 @@ impl<R: Ring> Shard<R> {
         }
         filter.sort(&mut scanned.sockets, *limit);
         scanned
+    }
+
+    /// One step of a sum of what connections hold. Those that have been outlived by their handlers
+    /// belong to the first one, as many of them as are looked at for a step.
+    pub(in crate::engine) fn measure(&self, from: u32) -> Measured {
+        let core = &self.core;
+        let mut slots = core.slots.borrow_mut();
+        let (mut measured, mut looked) = (Measured::default(), 0);
+        let mut add = |connection: &Connection| {
+            let (inbox_bytes, outbox_bytes) = connection.held_bytes(core);
+            measured.inbox_bytes += inbox_bytes as u64;
+            measured.outbox_bytes += outbox_bytes as u64;
+        };
+        if from == 0 {
+            let most = MEASURED_PER_STEP / MEASURED_BUSY;
+            slots.kept().take(most as usize).for_each(|kept| add(kept));
+        }
+        let mut slot = from;
+        while slot < slots.slots() && looked < MEASURED_PER_STEP {
+            let connection = slots.at(slot).filter(|connection| connection.holds_any());
+            looked += if connection.is_some() { MEASURED_BUSY } else { 1 };
+            connection.into_iter().for_each(&mut add);
+            slot += 1;
+        }
+        measured.next = (slot < slots.slots()).then_some(slot);
+        measured
     }
 
     /// Whether what costs nothing to look at admits the connection.
