@@ -1,7 +1,7 @@
 //! A shard doing what other threads ask: so much per batch, and the rest after the next one, so
 //! that its connections are served meanwhile.
 
-use super::command::{Command, OpenFailure, PendingWrite, ReachFailure, ShardReport};
+use super::command::{Command, Notice, OpenFailure, PendingWrite, ReachFailure, ShardReport};
 use super::connection::{Connection, Ended, Phase};
 use super::core::Core;
 use super::flags::Flag;
@@ -30,9 +30,8 @@ impl<R: Ring> Shard<R> {
             }
             self.taken.nudges = nudges;
         }
-        self.commands.extend(self.taken.commands.drain(..));
         self.answer();
-        if !self.commands.is_empty() {
+        if !self.taken.is_empty() {
             self.remote.remind();
         }
     }
@@ -45,13 +44,23 @@ impl<R: Ring> Shard<R> {
         }
     }
 
+    fn handle_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Drain => self.start_drain(),
+            Notice::Memory => self.handle_memory(),
+            Notice::Panicked(id) => self.core.handle_panic(id),
+            Notice::EndSession(id, reason) => self.end_session(id, reason),
+        }
+    }
+
     fn answer(&mut self) {
         for _ in 0..COMMANDS_PER_BATCH {
-            let Some(command) = self.commands.pop_front() else { return };
+            if let Some(notice) = self.taken.notices.pop_first() {
+                self.handle_notice(notice);
+                continue;
+            }
+            let Some(command) = self.taken.commands.pop_front() else { return };
             match command {
-                Command::Drain => self.start_drain(),
-                Command::Panicked(id) => self.core.handle_panic(id),
-                Command::EndSession(id, reason) => self.end_session(id, reason),
                 Command::Open { claim, request, reply } if !reply.is_abandoned() => {
                     let core = &self.core;
                     let opened = match core.slots.borrow_mut().claimed(claim, core) {
@@ -82,7 +91,6 @@ impl<R: Ring> Shard<R> {
                     return;
                 }
                 Command::Status { reply } => reply.send(self.report()),
-                Command::Memory => self.handle_memory(),
                 Command::Open { .. } | Command::Write(_) | Command::Scan { .. } => {}
             }
         }
@@ -226,6 +234,38 @@ impl Core {
     pub(super) fn fail_waiting_writes(&self, slot: SlotId, how: Option<&Ended>) {
         for write in self.shared.borrow_mut().take_waiting_writes(slot) {
             self.answer_later(write.reply, Err(ReachFailure::ended(how)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench;
+    use super::super::command::Reply;
+    use super::super::remote::COMMANDS_MAX;
+    use super::super::routes::Routes;
+    use super::super::settings::Settings;
+    use super::*;
+    use crate::ring::sim::{SimOptions, SimRing};
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    #[test]
+    fn a_shard_has_a_bounded_number_of_commands_however_many_are_sent() {
+        let ring = SimRing::new(1, SimOptions::default());
+        let mut shard = bench::shard(ring, Settings::default(), Routes::default());
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..10 {
+            let remote = &shard.remote;
+            let command = || Command::Status { reply: Reply::new().0 };
+            while pin!(remote.submit(command())).poll(&mut context).is_ready() {}
+            assert_eq!(shard.turn(), Ok(true));
+            assert!(shard.taken.commands.len() <= COMMANDS_MAX);
+        }
+        // And it does all of them.
+        while !shard.taken.is_empty() {
+            assert_eq!(shard.turn(), Ok(true));
         }
     }
 }

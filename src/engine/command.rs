@@ -1,8 +1,10 @@
 //! What other threads ask a shard to do, and how they are answered.
 //!
-//! A command names its socket by an id that was decoded, and checked in constant time, before;
-//! the shard finds out whether there is such a socket. A command whose reply nobody waits for any
-//! more is not carried out, where that can be seen in time.
+//! [`reach`](super::reach) makes commands, [`remote`](super::remote) carries them, and
+//! [`answering`](super::answering) does them; nothing is done here. A command names its socket by an
+//! id that was decoded, and checked in constant time, before; the shard finds out whether there is
+//! such a socket. A command whose reply nobody waits for any more is not carried out, where that can
+//! be seen in time. A [`Notice`] has no reply.
 
 use super::connection::Ended;
 use super::core::RouteCounts;
@@ -92,43 +94,29 @@ impl<T> Drop for Reply<T> {
     }
 }
 
-/// What a shard can be told to do.
-pub(super) enum Command {
+/// What a shard is told, and nobody waits for. Told twice it is on the list once, so that there are
+/// never more than there are connections, with a few for each, and two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Notice {
     /// Stop accepting, close every connection with 1001, and end.
     Drain,
+    /// The process comes near its limit of memory, or no more.
+    Memory,
     /// The waker of whoever holds this socket has panicked: close it with 1011.
     Panicked(SlotId),
     /// The session of this connection is no more: close it with 1008 and this reason.
     EndSession(SlotId, &'static str),
-    Open {
-        claim: Claim,
-        request: OpenRequest,
-        reply: Reply<Result<Holder, OpenFailure>>,
-    },
+}
+
+/// What a shard can be asked to do.
+pub(super) enum Command {
+    Open { claim: Claim, request: OpenRequest, reply: Reply<Result<Holder, OpenFailure>> },
     Write(PendingWrite),
-    Close {
-        claim: Claim,
-        code: CloseCode,
-        reason: Box<str>,
-        reply: Reply<Result<(), OpenFailure>>,
-    },
-    Interrupt {
-        claim: Claim,
-        reply: Reply<Result<(), OpenFailure>>,
-    },
-    Look {
-        claim: Claim,
-        reply: Reply<Result<SocketInfo, OpenFailure>>,
-    },
-    Scan {
-        scan: Scan,
-        reply: Reply<Scanned>,
-    },
-    Status {
-        reply: Reply<ShardReport>,
-    },
-    /// The process comes near its limit of memory, or no more.
-    Memory,
+    Close { claim: Claim, code: CloseCode, reason: Box<str>, reply: Reply<Result<(), OpenFailure>> },
+    Interrupt { claim: Claim, reply: Reply<Result<(), OpenFailure>> },
+    Look { claim: Claim, reply: Reply<Result<SocketInfo, OpenFailure>> },
+    Scan { scan: Scan, reply: Reply<Scanned> },
+    Status { reply: Reply<ShardReport> },
 }
 
 /// A message to a socket, by its id.

@@ -1,6 +1,6 @@
 //! Starting the shards, and waiting for their end.
 
-use super::command::Command;
+use super::command::Notice;
 use super::events::Events;
 use super::foreign;
 use super::ids::Ids;
@@ -309,7 +309,7 @@ impl Drop for AbortOnPanic {
 
 /// Not every shard could be started: those that were have nothing to do but to end.
 fn end_those_that_run(remotes: &[Arc<Remote>], threads: Vec<JoinHandle<Totals>>) {
-    remotes.iter().for_each(|remote| remote.send(Command::Drain));
+    remotes.iter().for_each(|remote| remote.notify(Notice::Drain));
     threads.into_iter().for_each(|thread| drop(thread.join()));
 }
 

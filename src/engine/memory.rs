@@ -14,7 +14,7 @@
 //! waiting, and nobody takes anything in without a batch. Each shard cuts for its part of what is too
 //! much. [`super::governor`] gives back what a shard keeps after a peak, limit or not.
 
-use super::command::Command;
+use super::command::Notice;
 use super::core::Core;
 use super::reach::Reach;
 use crate::ring::memory;
@@ -220,7 +220,7 @@ async fn watch(reach: Arc<Reach>) {
         let changes_before =
             std::mem::replace(&mut changes, memory.changes.load(Ordering::Relaxed));
         if changes != changes_before || level == MemoryLevel::Over || returns {
-            reach.remotes.iter().for_each(|remote| remote.send(Command::Memory));
+            reach.remotes.iter().for_each(|remote| remote.notify(Notice::Memory));
         }
     }
 }

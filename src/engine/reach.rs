@@ -4,8 +4,8 @@
 //! question is answered as if there were no sockets.
 
 use super::command::{
-    Command, Filter, OpenFailure, OpenRequest, PendingWrite, ReachFailure, Reply, Scan, Scanned,
-    ShardReport,
+    Command, Filter, Notice, OpenFailure, OpenRequest, PendingWrite, ReachFailure, Reply, Scan,
+    Scanned, ShardReport,
 };
 use super::events::{EventFilter, EventId, EventStream, Events};
 use super::holder::Holder;
@@ -45,7 +45,7 @@ impl Reach {
     /// Drains every shard.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.remotes.iter().for_each(|remote| remote.send(Command::Drain));
+        self.remotes.iter().for_each(|remote| remote.notify(Notice::Drain));
         // Who comes now is refused at once, or taken by another server on the same port, instead
         // of waiting in a queue that nobody serves any more.
         for listener in self.listeners.upgrade().iter().flat_map(|listeners| listeners.iter()) {

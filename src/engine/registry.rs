@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::task::Waker;
 
 /// A slot, which is a direct descriptor of the ring, and its generation: one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotId {
     pub(super) slot: u32,
     pub(super) generation: u32,

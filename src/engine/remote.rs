@@ -1,24 +1,26 @@
-//! What other threads may hand a shard: wakes of its tasks, commands, and nudges to look at a
-//! socket that is shared with one of them.
+//! What other threads may hand a shard: wakes of its tasks, commands, notices, and nudges to look at
+//! a socket that is shared with one of them.
 //!
 //! Bounded: a waker is on the list at most once, and there are as many as tasks have cloned; so is
-//! a nudge, of which there are as many as sockets; who has a command waits while there are too
-//! many. The doorbell is rung once per sleep, not once per message.
+//! a nudge, of which there are as many as sockets, and a notice; who has a command waits while there
+//! are too many, and the shard takes no more before it has done those that it took. The doorbell is
+//! rung once per sleep, not once per message.
 
-use super::command::Command;
+use super::command::{Command, Notice};
 use super::executor::TaskWaker;
 use super::foreign;
 use super::registry::SlotId;
 use crate::clock::Moment;
 use crate::ring::Doorbell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// Commands that may wait for a shard.
-const COMMANDS_MAX: usize = 4_096;
+/// Commands that may wait for a shard. As many again it may have taken and not done.
+pub(super) const COMMANDS_MAX: usize = 4_096;
 
 /// One per shard, shared with every waker that left its thread.
 #[derive(Default)]
@@ -41,19 +43,29 @@ pub(super) struct Remote {
 struct Lists {
     wakes: Vec<Arc<TaskWaker>>,
     nudges: Vec<SlotId>,
-    commands: Vec<Command>,
-    /// Who waits because there are too many commands.
-    crowd: Vec<Waker>,
+    notices: BTreeSet<Notice>,
+    commands: VecDeque<Command>,
+    /// Who waits because there are too many commands, by ticket.
+    crowd: BTreeMap<u64, Waker>,
+    last_ticket: u64,
     /// The shard has ended.
     closed: bool,
 }
 
-/// What was taken from the lists at once. Kept, for the memory of its lists.
+/// What was taken from the lists. Kept, for the memory of its lists.
 #[derive(Default)]
 pub(super) struct Taken {
     wakes: Vec<Arc<TaskWaker>>,
     pub(super) nudges: Vec<SlotId>,
-    pub(super) commands: Vec<Command>,
+    pub(super) notices: BTreeSet<Notice>,
+    pub(super) commands: VecDeque<Command>,
+}
+
+impl Taken {
+    /// Whether everything was done that may take more than one batch.
+    pub(super) fn is_empty(&self) -> bool {
+        self.notices.is_empty() && self.commands.is_empty()
+    }
 }
 
 impl Remote {
@@ -93,11 +105,10 @@ impl Remote {
         self.announce();
     }
 
-    /// Hands over a command, whether there are too many or not.
-    pub(super) fn send(&self, command: Command) {
+    /// Tells the shard, which is told already if it has not come round since.
+    pub(super) fn notify(&self, notice: Notice) {
         let mut lists = self.lists();
-        if !lists.closed {
-            lists.commands.push(command);
+        if !lists.closed && lists.notices.insert(notice) {
             drop(lists);
             self.announce();
         }
@@ -106,6 +117,7 @@ impl Remote {
     /// Hands over a command as soon as there are not too many; drops it if the shard has ended.
     pub(super) async fn submit(&self, command: Command) {
         let mut command = Some(command);
+        let mut place = Place { remote: self, ticket: None };
         poll_fn(|context| {
             // Cloned without the lock: a waker is not ours.
             let mut waker = None;
@@ -121,7 +133,11 @@ impl Remote {
                     return Poll::Ready(());
                 }
                 if let Some(waker) = waker.take() {
-                    lists.crowd.push(waker);
+                    let ticket = *place.ticket.get_or_insert(lists.last_ticket + 1);
+                    lists.last_ticket = lists.last_ticket.max(ticket);
+                    let before = lists.crowd.insert(ticket, waker);
+                    drop(lists);
+                    drop(before);
                     return Poll::Pending;
                 }
                 drop(lists);
@@ -165,7 +181,8 @@ impl Remote {
         self.pending.store(true, Ordering::SeqCst);
     }
 
-    /// Takes what came, in order: wakes go to `wake`, the rest is in `taken`.
+    /// Takes what came, in order: wakes go to `wake`, the rest is in `taken`. Commands stay while
+    /// there are some in `taken`.
     pub(super) fn take(&self, taken: &mut Taken, mut wake: impl FnMut(SlotId)) {
         if !self.pending.swap(false, Ordering::SeqCst) {
             return;
@@ -174,8 +191,14 @@ impl Remote {
             let mut lists = self.lists();
             std::mem::swap(&mut lists.wakes, &mut taken.wakes);
             std::mem::swap(&mut lists.nudges, &mut taken.nudges);
-            std::mem::swap(&mut lists.commands, &mut taken.commands);
-            std::mem::take(&mut lists.crowd)
+            taken.notices.append(&mut lists.notices);
+            if taken.commands.is_empty() {
+                std::mem::swap(&mut lists.commands, &mut taken.commands);
+                std::mem::take(&mut lists.crowd)
+            } else {
+                self.remind();
+                BTreeMap::new()
+            }
         };
         wake_all(crowd);
         taken.wakes.drain(..).for_each(|waker| wake(waker.take()));
@@ -218,9 +241,105 @@ impl Remote {
     }
 }
 
+/// The place of one who waits among the others, given up when that is over, however it ends.
+struct Place<'a> {
+    remote: &'a Remote,
+    ticket: Option<u64>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            let waker = self.remote.lists().crowd.remove(&ticket);
+            // Without the lock.
+            drop(waker);
+        }
+    }
+}
+
 /// Whose waker panics waits for ever, and the others do not.
-fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
+fn wake_all(crowd: BTreeMap<u64, Waker>) {
+    for waker in crowd.into_values() {
         let _ = foreign::wake(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::Reply;
+    use super::*;
+    use std::future::Future;
+    use std::pin::{Pin, pin};
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Context, Wake};
+
+    fn command() -> Command {
+        Command::Status { reply: Reply::new().0 }
+    }
+
+    /// Hands over commands until one has to wait, and says how many were taken.
+    fn fill(remote: &Remote) -> usize {
+        let mut context = Context::from_waker(Waker::noop());
+        (0..).take_while(|_| pin!(remote.submit(command())).poll(&mut context).is_ready()).count()
+    }
+
+    /// Counts its wakes.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn every_command_is_taken_in_its_turn() {
+        let (remote, mut taken) = (Remote::new(), Taken::default());
+        let (mut given, mut done) = (0, 0);
+        for _ in 0..100 {
+            given += fill(&remote);
+            remote.take(&mut taken, |_| {});
+            done += taken.commands.drain(..taken.commands.len().min(1_000)).count();
+        }
+        while remote.has_something() {
+            remote.take(&mut taken, |_| {});
+            done += taken.commands.drain(..).count();
+        }
+        assert_eq!((given, remote.lists().commands.len()), (done, 0));
+    }
+
+    #[test]
+    fn a_shard_is_told_once_what_it_is_told_often() {
+        let (remote, mut taken) = (Remote::new(), Taken::default());
+        let socket = |slot| Notice::Panicked(SlotId { slot, generation: 7 });
+        let told = [Notice::Drain, Notice::Memory, socket(1), socket(2)];
+        for notice in told.into_iter().cycle().take(4_000) {
+            remote.notify(notice);
+        }
+        remote.take(&mut taken, |_| {});
+        remote.notify(Notice::Memory);
+        remote.take(&mut taken, |_| {});
+        assert_eq!(taken.notices, told.into());
+    }
+
+    #[test]
+    fn who_waits_has_one_place_and_gives_it_up() {
+        let remote = Remote::new();
+        fill(&remote);
+        let wakes = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut context = Context::from_waker(&waker);
+        let mut waiting: Vec<Pin<Box<_>>> =
+            (0..3).map(|_| Box::pin(remote.submit(command()))).collect();
+        for _ in 0..5 {
+            assert!(waiting.iter_mut().all(|one| one.as_mut().poll(&mut context).is_pending()));
+        }
+        assert_eq!(remote.lists().crowd.len(), 3);
+        waiting.pop();
+        assert_eq!(remote.lists().crowd.len(), 2);
+        remote.take(&mut Taken::default(), |_| {});
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+        assert!(waiting.iter_mut().all(|one| one.as_mut().poll(&mut context).is_ready()));
     }
 }

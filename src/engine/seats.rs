@@ -3,7 +3,7 @@
 //! A seat is given up when the connection is gone and its handler, which may want to say something
 //! in the session about that, has ended as well.
 
-use super::command::Command;
+use super::command::Notice;
 use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::registry::SlotId;
@@ -28,7 +28,7 @@ impl SessionCloser {
     pub(crate) fn close(&self, socket: SocketKey, reason: &'static str) {
         let SocketKey { shard, slot, generation } = socket;
         if let Some(remote) = self.0.get(shard as usize) {
-            remote.send(Command::EndSession(SlotId { slot, generation }, reason));
+            remote.notify(Notice::EndSession(SlotId { slot, generation }, reason));
         }
     }
 }

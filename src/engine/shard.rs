@@ -5,7 +5,6 @@
 //! ring, so that the simulator runs this very code.
 
 use super::accepting::Acceptor;
-use super::command::Command;
 use super::connection::{Counted, Ended as Over};
 use super::core::{Core, CoreParts, Totals, count, count_more};
 use super::draining::Ending;
@@ -27,7 +26,6 @@ use crate::proto::Request;
 use crate::ring::{
     AddressFamily, Completion, Errno, Lease, Operation, Outcome, Ring, Token, memory,
 };
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -50,9 +48,8 @@ pub struct Shard<R: Ring> {
     /// Who waits for a receive.
     pub(super) rota: Rota,
     batch: Vec<SlotId>,
+    /// What other threads have asked, not yet done.
     pub(super) taken: Taken,
-    /// What other threads have asked, not yet answered.
-    pub(super) commands: VecDeque<Command>,
     due: Vec<u32>,
     /// Batches until the next one that is measured.
     turns_unmeasured: u32,
@@ -116,7 +113,6 @@ impl<R: Ring> Shard<R> {
             rota: Rota::default(),
             batch: Vec::new(),
             taken: Taken::default(),
-            commands: VecDeque::new(),
             due: Vec::new(),
             turns_unmeasured: TURNS_PER_MEASUREMENT,
             measured_from_ns: None,

@@ -6,7 +6,7 @@
 //! companions, in its link and wakes them with its next verb, from their own thread, where that
 //! costs next to nothing. If it does nothing for a few milliseconds the shard wakes them after all.
 
-use super::command::Command;
+use super::command::Notice;
 use super::core::Core;
 use super::foreign;
 use super::link::Waiting;
@@ -53,7 +53,7 @@ impl Companion {
     /// On the thread of the other one, which a panic of this one's waker is not to concern.
     pub(super) fn wake(self, remote: &Remote) {
         if foreign::wake(self.waker).is_err() {
-            remote.send(Command::Panicked(self.slot));
+            remote.notify(Notice::Panicked(self.slot));
         }
     }
 }
