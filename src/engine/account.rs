@@ -1,7 +1,9 @@
 //! The growth account of a shard: what its connections hold beyond what each may hold anyway.
 //!
 //! A connection may have a share of what is free, so that the account is never full: who comes when
-//! others have taken much gets less, and something. What it counts is in [`super::room`].
+//! others have taken much gets less, and something. What it counts is in [`super::room`], which
+//! alone changes it; whoever gives something back does not wake those who wait, the shard's chores
+//! do.
 
 use super::memory::{Memory, MemoryLevel};
 use super::registry::SlotId;

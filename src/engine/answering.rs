@@ -1,5 +1,8 @@
 //! A shard doing what other threads ask: so much per batch, and the rest after the next one, so
 //! that its connections are served meanwhile.
+//!
+//! Called by the shard when something has come ([`super::remote`]). Waits for nothing: a write that
+//! has no room is kept by [`super::shared_table`].
 
 use super::command::{Command, Notice, OpenFailure, PendingWrite, ReachFailure, ShardReport};
 use super::connection::{Connection, Ended, Phase};

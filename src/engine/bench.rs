@@ -1,5 +1,5 @@
-//! What `benches/` see of the engine's insides. Not API: it changes with any commit, and nothing
-//! else may call it.
+//! What `benches/` see of the engine's insides, and unit tests that need a shard. Not API: it
+//! changes with any commit, and nothing else may call it.
 
 use super::command::{Command, Reply};
 use super::connection::Connection;

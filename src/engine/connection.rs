@@ -7,12 +7,13 @@
 //!               └───────────┴──────► Lingering ◄───┴─────────────────┘
 //!                                       │ all sent, FIN sent, peer's FIN came; or time is up
 //!                                       ▼
-//!                                     `dead`: the shard quiets the slot ──► Gone
+//!                                     `Dead`: the shard quiets the slot ──► Gone
 //! ```
 //!
 //! The shard brings bytes ([`super::receiving`]), the ends of operations (`handle_*` here) and time
 //! ([`super::deadlines`]), and after each batch asks what the ring is to do ([`super::settle`]);
-//! the handler's verbs are in [`super::verbs`], how it ends in [`super::closing`]. No ring, no clock.
+//! the handler's verbs are in [`super::verbs`], how it ends in [`super::closing`]. No ring, no
+//! clock.
 
 use super::aside::Aside;
 use super::conversation::Conversation;

@@ -1,5 +1,8 @@
 //! What the parts of one shard share: time, tasks, deadlines, limits, counts. Never leaves its
 //! thread.
+//!
+//! Made by the shard, and held by it and by the [`Port`](super::verbs::Port) of every handler. Its
+//! tables are borrowed for a step, and never while code that is not the engine's runs.
 
 use super::account::Account;
 use super::connection::Connection;

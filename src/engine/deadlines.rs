@@ -1,4 +1,8 @@
 //! What a connection does when time passes: one set of deadlines, looked at lazily.
+//!
+//! The shard calls with what comes up in the wheel ([`super::timers`]). Each deadline follows from
+//! the state and is stored nowhere else, so that none can be stale; who changes the state calls
+//! [`Connection::reschedule`].
 
 use super::connection::{Connection, Counted, NEVER, Phase};
 use super::core::Core;

@@ -1,4 +1,8 @@
 //! Starting the shards, and waiting for their end.
+//!
+//! Owns the threads, the runtime beside them and the listeners for as long as the engine runs.
+//! `api` calls it once per engine; it is the one place that names the kernel's ring. After the
+//! start it only waits: whoever wants something of a shard uses [`Reach`].
 
 use super::command::Notice;
 use super::events::Events;

@@ -1,5 +1,8 @@
 //! Who holds a shared socket: its handler while `server` runs, then whoever opens it. One at a
 //! time; each has a number higher than the one before.
+//!
+//! Called on the shard, by [`super::answering`] for who opens a socket and by a handler's verbs.
+//! What the holder does with its lease is in [`super::holder`], how it ends in [`super::shared`].
 
 use super::command::{OpenFailure, OpenRequest};
 use super::connection::{Connection, NEVER, Phase};

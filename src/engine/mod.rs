@@ -9,7 +9,8 @@
 //!                                     └──► settle: what the ring is to do next
 //! ```
 //!
-//! It calls `proto` and `ring` and knows nothing of the handlers' trait; `api` calls it.
+//! It calls `proto`, `ring` and `sessions`, and knows nothing of the handlers' trait; `api` calls it.
+//! The control plane has its listeners of it, and reaches connections through `api` alone.
 #![forbid(unsafe_code)]
 
 mod accepting;

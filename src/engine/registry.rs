@@ -1,4 +1,8 @@
 //! Which connection has which slot, and what the kernel still has of it.
+//!
+//! Owns the connections of a shard, as part of its [`Core`](super::core::Core). The shard puts them
+//! in and takes them out; everybody else finds them by [`SlotId`], of which a stale one finds
+//! nothing.
 
 use super::connection::{Connection, Phase};
 use super::flags::Flag;

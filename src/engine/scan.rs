@@ -1,5 +1,9 @@
 //! Lists of connections: a shard looks through some of its slots at a time, so that a list of a
 //! million connections never holds it up.
+//!
+//! Called by [`super::answering`] for one step, and by [`super::reach`] for the order of the whole.
+//! A step begins at a slot and remembers nothing: what comes and goes between two steps may be
+//! missed.
 
 use super::command::{Filter, Scan, Scanned};
 use super::connection::{Connection, Phase};

@@ -1,7 +1,10 @@
-//! The sessions of a shard's connections: those that have one sit here, and the others cost nothing.
+//! The sessions of a shard's connections: those that have one sit here, and the others cost
+//! nothing.
 //!
 //! A seat is given up when the connection is gone and its handler, which may want to say something
-//! in the session about that, has ended as well.
+//! in the session about that, has ended as well. Whether a session is still valid is the business
+//! of [`sessions`](crate::sessions), which closes sockets through [`SessionCloser`], from any
+//! thread.
 
 use super::command::Notice;
 use super::connection::{Connection, Phase};

@@ -1,8 +1,11 @@
 //! The loop of one shard: completions, then handlers, then submissions; one entry into the kernel
 //! per batch.
 //!
-//! A shard owns its ring, its connections and its handlers, and shares nothing. Generic over the
-//! ring, so that the simulator runs this very code.
+//! A shard owns its ring, its connections and its handlers, and no message passes from one shard to
+//! another. What all have in common is looked at when something begins or ends: places, the level
+//! of memory, sessions, the history of events; and each shared socket has a lock with its holder.
+//! The launch turns it on a thread of its own; generic over the ring, so that the simulator turns
+//! this very code. Nothing here waits but the ring.
 
 use super::accepting::Acceptor;
 use super::connection::{Counted, Ended as Over};

@@ -3,7 +3,8 @@
 //! its bounds, time runs out.
 //!
 //! A socket that nobody holds has one small box here and no link. Dedicated connections are never
-//! looked at.
+//! looked at. Called on the shard, with the link locked for a step; wakers wait until the batch
+//! ends.
 
 use super::connection::{Connection, Ended, NEVER, Phase, Reading};
 use super::core::{Core, count};

@@ -1,6 +1,7 @@
 //! The shared sockets of one shard, by slot; and for a while what is left of those that are gone:
 //! [messages](super::remains) that nobody has read yet, and which ids have expired. Everything is
-//! bounded.
+//! bounded. Owned by the shard's [`Core`](super::core::Core); a socket that is being settled is
+//! taken out meanwhile, so that nothing called from there finds it.
 
 use super::command::{OpenFailure, OpenRequest, PendingWrite};
 use super::connection::Ended;

@@ -1,4 +1,5 @@
-//! What an engine has counted, and how it is: plain data for operators and metrics.
+//! What an engine has counted, and how it is: plain data for operators and metrics, put together by
+//! [`reach`](super::reach) from what each shard reports.
 
 use super::core::Totals;
 use super::memory::{MemoryStatus, ShardMemory};
