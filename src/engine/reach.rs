@@ -18,16 +18,13 @@ use super::routes::Routes;
 use super::sockets::{SocketCursor, SocketInfo, SocketPage, SocketQuery};
 use super::status::EngineStatus;
 use crate::proto::CloseCode;
+use crate::proto::limits::{LIST_ITEMS_MAX, LIST_OFFSET_MAX};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// A shard that has not gone round for so long, and does not wait, is stuck.
 const TICK_AGE_MAX: Duration = Duration::from_secs(2);
-
-/// Connections in a list, and left out of a sorted one, at most.
-const LIST_MAX: usize = 1_000;
-const OFFSET_MAX: usize = 10_000;
 
 /// What every handle to an engine has.
 pub(crate) struct Reach {
@@ -103,9 +100,9 @@ impl Reach {
             text: query.text.clone(),
             sort: query.sort.map(|order| (order, query.descending)),
         });
-        let limit = query.limit.min(LIST_MAX);
+        let limit = query.limit.min(LIST_ITEMS_MAX);
         if query.sort.is_some() {
-            return self.list_sorted(filter, query.offset.min(OFFSET_MAX), limit).await;
+            return self.list_sorted(filter, query.offset.min(LIST_OFFSET_MAX), limit).await;
         }
         let mut page = SocketPage::default();
         let mut at = query.cursor.unwrap_or_default();

@@ -14,12 +14,9 @@ use super::remains::{Left, Remains};
 use super::shared::SharedState;
 use super::wakes::Woken;
 use crate::clock::Moment;
-use crate::proto::limits::EXPIRED_IDS_MAX;
+use crate::proto::limits::{EXPIRED_IDS_MAX, WAITING_WRITES_MAX};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-
-/// Writes by id that wait for room in one socket.
-const WAITING_WRITES_MAX: usize = 64;
 
 /// See the module.
 #[derive(Default)]
