@@ -1,9 +1,9 @@
 //! Time as the engine sees it: a number of milliseconds that only grows.
 //!
-//! Nobody in the engine asks the operating system for the time; the stores of sessions do. A
-//! [`Ring`](crate::ring::Ring) says what time it is, once a batch, and hands a [`Moment`] down; the
-//! simulator hands down an invented one. The time of day is for people: nothing is
-//! decided by it.
+//! No shard asks the operating system for the time: a [`Ring`](crate::ring::Ring) says what time it
+//! is, once a batch, and hands a [`Moment`] down; the simulator hands down an invented one. Other
+//! threads ask: holders of shared sockets, listeners while they are bound, the stores of sessions.
+//! The time of day is for people: nothing is decided by it.
 
 use std::ops::Add;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,5 @@
 //! The handshake where a route asks for a session: admitted, decided by the handler, rotated if
-//! wanted, answered with the cookie.
+//! wanted, answered with the cookie. Called by the task of such a route only.
 
 use super::handler::WebSocketServer;
 use super::opening::Opening;

@@ -1,4 +1,5 @@
-//! Messages as handlers see them.
+//! Messages as handlers see them: text or binary, in memory that goes on to the socket without a
+//! copy where it can. Verbs give and take them; nothing here knows a connection.
 
 use crate::engine::{Incoming, Payload};
 use crate::proto::MessageKind;

@@ -1,4 +1,5 @@
-//! Building, running and ending an engine.
+//! Building, running and ending an engine. Programs begin here; what an application gives is
+//! checked and handed to the launch, which does the rest.
 
 use super::handle::EngineHandle;
 use super::handler::{self, WebSocketServer};

@@ -1,4 +1,5 @@
-//! What can go wrong in a handler's verbs.
+//! What can go wrong in a handler's verbs, made from what the engine says. What comes of an error
+//! that a handler returns is decided in `handler`.
 
 use crate::engine::{ReadFailure, WriteFailure};
 use crate::proto::CloseCode;

@@ -1,4 +1,5 @@
-//! The handle by which any thread reaches a running engine.
+//! The handle by which any thread reaches a running engine. Thin over the engine's reach; the
+//! control plane has no other way to a connection.
 
 use super::data::Message;
 use super::session::RevokeError;

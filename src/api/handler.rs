@@ -1,4 +1,5 @@
-//! What an application implements.
+//! What an application implements: the callbacks of one connection, and how the engine's task calls
+//! them, in their order.
 
 use super::admission;
 use super::error::Error;

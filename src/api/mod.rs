@@ -1,4 +1,7 @@
 //! What applications use: the handler trait, the WebSocket and its verbs, the engine.
+//!
+//! It translates between them and the engine: errors, data, callbacks. No state of a connection is
+//! kept here, and nothing below knows of it.
 #![forbid(unsafe_code)]
 
 mod admission;

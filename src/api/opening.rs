@@ -1,4 +1,5 @@
-//! The opening handshake as a handler sees it.
+//! The opening handshake as a handler sees it: what the request says, and what the answer is to
+//! say. Made for `on_pre_server` and gone after it; nothing is sent before.
 
 use super::session::Session;
 use crate::engine::Identity;

@@ -1,4 +1,5 @@
-//! The session in the hands of a handler.
+//! The session in the hands of a handler. Every verb goes to the visit that `sessions` keeps; it
+//! works on any thread and outlives its WebSocket.
 
 use super::error::Error;
 use crate::sessions::{SessionValues, StoreError, Visit, VisitError};

@@ -1,4 +1,5 @@
 //! Shared sockets in the hands of code that is not their handler: `open_server`, and the verbs.
+//! Thin over the engine's holder; on any thread, under any executor.
 
 use super::data::{Data, Message};
 use super::error::{Error, ReadError, WriteError};

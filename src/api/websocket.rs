@@ -1,4 +1,5 @@
-//! The verbs: `read`, `write`, `end_server`.
+//! The verbs of a handler: `read`, `write`, `close`, `end_server`. Thin over the engine's port, in
+//! the words of the application; on the shard's thread only.
 
 use super::data::{Data, Message};
 use super::error::{Error, ReadError, WriteError};

@@ -1,4 +1,5 @@
-//! Where a control plane is, and how that is written.
+//! Where a control plane is, and how that is written. Read once, when a client is made; resolves no
+//! name.
 
 use std::fmt;
 use std::net::IpAddr;

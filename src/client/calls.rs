@@ -1,4 +1,5 @@
-//! The requests of the control plane that need no lease, and how a request is repeated.
+//! The requests of the control plane that need no lease, and how any request is repeated. The verbs
+//! of [`socket`](super::socket) and the renewal go through here as well.
 
 use super::connect::Client;
 use super::errors::{ClientError, OpenError, WriteError};

@@ -1,4 +1,5 @@
-//! The client as a whole: where it connects, and with what.
+//! The client as a whole: where it connects, and with what. Programs begin here; what the client
+//! then asks for is in [`calls`](super::calls) and [`events`](super::events).
 
 use super::address::Address;
 use super::calls::Inner;

@@ -1,4 +1,5 @@
-//! What can go wrong between this process, the control plane and a WebSocket.
+//! What can go wrong between this process, the control plane and a WebSocket. Made where it goes
+//! wrong; whether a request is tried again is decided in `calls`, by what is told here.
 
 use super::transport::{Answer, Broken};
 use crate::proto::CloseCode;

@@ -1,4 +1,5 @@
-//! The stream of events, which goes on where it was after any interruption.
+//! The stream of events, which goes on where it was after any interruption. Owns its connection and
+//! what it has heard last; it tells of a gap, and fills none.
 
 use super::calls::post;
 use super::connect::Client;

@@ -1,4 +1,4 @@
-//! What the control plane tells about WebSockets and about itself.
+//! What the control plane tells about WebSockets and about itself: plain data, read from its JSON.
 //!
 //! What a newer server says beside is kept in `other`, so that it can be passed on.
 

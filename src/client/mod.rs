@@ -2,7 +2,8 @@
 //!
 //! It owns the connections to the control plane, the leases on what it has opened, and the rules
 //! by which a lost request is repeated. Called by programs that link this crate, and by the shell
-//! subcommands. It knows the HTTP interface alone and may not reach into an engine.
+//! subcommands. It knows an engine by its HTTP interface alone: what it shares with one are the
+//! types of messages and their buffers.
 //!
 //! The verbs are those of a handler. A program that answers what a socket has to say:
 //!
@@ -31,7 +32,7 @@
 //! |---|---|
 //! | `read` | asked again: the request names the last piece that arrived, so none is lost or given twice |
 //! | `write`, `write_to` | never sent again: [`ClientError::Lost`] says that it may have had its effect |
-//! | `open_server` | not asked again: the lease may be ours, and ends by itself |
+//! | `open_server` | asked again as the same attempt: the server gives the lease that it gave before |
 //! | `end_server`, `close`, `interrupt`, `release`, renewals, lists | asked again: twice is as good as once |
 //!
 //! What certainly never left this process is sent again on another connection, whatever it is.

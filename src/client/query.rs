@@ -1,4 +1,4 @@
-//! What is asked for, as the query of a URL.
+//! What is asked for, as the query of a URL. Called by those who make requests; sends none.
 
 use std::fmt::Display;
 use std::fmt::Write as _;

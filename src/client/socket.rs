@@ -1,4 +1,7 @@
 //! A WebSocket of another process, and its verbs.
+//!
+//! Owns the lease, and knows the last piece that arrived: the next read names it, so that a future
+//! may be dropped at any point and nothing is lost. It goes through [`calls`](super::calls).
 
 use super::calls::{Twice, bytes_of, patient, post, write_request};
 use super::connect::Client;

@@ -1,5 +1,6 @@
-//! An answer on its way to its client: in pieces, with its share of the memory for answers, and with
-//! the turn of its request until the last byte has left.
+//! An answer on its way to its client: in pieces, with its share of the memory for answers, and
+//! with the turn of its request until the last byte has left. Made by `serving` for every request,
+//! and polled as fast as the client takes it.
 
 use super::budget::{Budget, Share};
 use super::error::ApiError;

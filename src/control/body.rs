@@ -1,5 +1,5 @@
-//! Bodies: read whole, within their limits of bytes and time, and counted against the budget of
-//! all of them.
+//! Bodies: read whole, within their limits of bytes and time, and counted against the budget of all
+//! of them. The verbs ask for them, after the guard; what nobody asks for is not read.
 
 use super::budget::{Budget, Share};
 use super::error::{ApiError, shown};

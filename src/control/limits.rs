@@ -3,6 +3,7 @@
 //! Whoever gets as far as a body has shown a token, or is this user; before that, only heads are
 //! read. So these limits keep mistakes small, and the first ones strangers as well.
 
+use crate::proto::limits;
 use std::time::Duration;
 
 /// Connections over TCP at once that have shown a token; a long poll over HTTP/1.1 holds one.
@@ -117,7 +118,7 @@ pub(super) const READ_ONLY_EVENT_STREAMS_MAX: usize = 128;
 pub(super) const EVENT_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// WebSockets of one page of the list.
-pub(super) const PAGE_ITEMS_MAX: u64 = 1_000;
+pub(super) const PAGE_ITEMS_MAX: u64 = limits::LIST_ITEMS_MAX as u64;
 
 /// The same without a wish.
 pub(super) const PAGE_ITEMS_DEFAULT: u64 = 100;
@@ -127,7 +128,7 @@ pub(super) const PAGE_ITEMS_DEFAULT: u64 = 100;
 pub(super) const SORTED_ITEMS_MAX: u64 = 500;
 
 /// WebSockets that a sorted list skips at most.
-pub(super) const SORTED_OFFSET_MAX: u64 = 10_000;
+pub(super) const SORTED_OFFSET_MAX: u64 = limits::LIST_OFFSET_MAX as u64;
 
 /// Time for the shards to answer a question about themselves. One that is stuck in a handler answers
 /// nobody; then 503, so that an operator sees it instead of waiting.

@@ -1,4 +1,5 @@
-//! Lists of WebSockets, and one of them.
+//! Lists of WebSockets, and one of them. Called by the routes; asks the engine's handle, and says
+//! as JSON what that tells.
 
 use super::error::ApiError;
 use super::limits::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, SORTED_ITEMS_MAX, SORTED_OFFSET_MAX};

@@ -1,4 +1,4 @@
-//! What is served as it is: the status page, and the description of the API.
+//! What is served as it is: the status page, and the description of the API. Called by the routes.
 
 use super::answer::SameForAll;
 use super::document;

@@ -1,4 +1,5 @@
-//! What all requests share: the engine, the guard, and the budgets of what is limited together.
+//! What all requests share: the engine's handle, the guard, and the budgets of what is limited
+//! together. Made at the start and given to every request; it decides nothing.
 
 use super::answer::Answers;
 use super::attempt::Attempts;

@@ -1,5 +1,5 @@
 //! Which path and method leads to which function: one table, from which the router is made and
-//! against which the API's description is checked.
+//! against which the API's description is checked. Everything in it stands behind the guard.
 
 use super::error::ApiError;
 use super::plane::Plane;

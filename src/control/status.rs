@@ -1,4 +1,5 @@
-//! How the engine is: for people and programs as JSON, for load balancers as a status.
+//! How the engine is: for people and programs as JSON, for load balancers as a status. Called by
+//! the routes. What load balancers ask is answered without asking a shard, for one may be stuck.
 
 use super::error::ApiError;
 use super::list::millis;

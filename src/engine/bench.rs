@@ -1,5 +1,5 @@
-//! What `benches/` see of the engine's insides. Not API: it changes with any commit, and nothing
-//! else may call it.
+//! What `benches/` see of the engine's insides, and unit tests that need a shard. Not API: it
+//! changes with any commit, and nothing else may call it.
 
 use crate::clock::{Moment, TimeOfDay};
 use crate::engine::commands;
@@ -14,16 +14,18 @@ use crate::engine::handlers::routes::Routes;
 use crate::engine::model::bell::Rung;
 use crate::engine::model::events::Events;
 use crate::engine::model::ids::Ids;
+use crate::engine::model::reply::Reply;
 use crate::engine::model::settings::Settings;
 use crate::engine::model::slot_id::SlotId;
 use crate::engine::model::task::Task;
 use crate::engine::shard::{Shard, ShardParts};
 use crate::ring::{AddressFamily, Ring};
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 pub use crate::proto::mask::unmask_by_words;
 pub use crate::ring::LeasePool;
@@ -81,22 +83,26 @@ impl Wheel {
 pub struct Mailbox(commands::mailbox::Mailbox);
 
 impl Mailbox {
-    /// Hands over a command.
+    /// Hands over a command; waits while there are too many.
     pub fn send(&self) {
-        let id = SlotId { slot: 0, generation: 0 };
-        self.0.send(Command::EndSession(id, "it is a benchmark"));
+        let (reply, _) = Reply::new();
+        let mut submit = pin!(self.0.submit(Command::Status { reply }));
+        let mut context = Context::from_waker(Waker::noop());
+        while submit.as_mut().poll(&mut context).is_pending() {
+            std::hint::spin_loop();
+        }
     }
 }
 
 /// The shard's end of a [`Mailbox`].
 #[derive(Default)]
-pub struct MailboxReader(Vec<Command>);
+pub struct MailboxReader(commands::mailbox::Batch);
 
 impl MailboxReader {
     /// Takes all commands that are there, and says how many those were.
     pub fn take(&mut self, mailbox: &Mailbox) -> usize {
         mailbox.0.take(&mut self.0);
-        self.0.drain(..).count()
+        self.0.commands.drain(..).count()
     }
 }
 

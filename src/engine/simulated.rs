@@ -1,7 +1,7 @@
 //! One shard on the simulator's ring: the engine of `tests/sim`. Called by nobody else.
 //!
-//! What `launch` does with threads, sockets and the kernel, done without any of
-//! them; from the shard down it is the same code.
+//! What `launch` does with threads, sockets and the kernel, done without any of them; from the
+//! shard down it is the same code.
 
 use crate::clock::TimeOfDay;
 use crate::engine::commands::dispatch::Reach;

@@ -42,9 +42,9 @@ impl CloseCode {
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
     /// Whether the code may stand in a Close frame: 1000 to 1003, 1007 to 1014, 3000 to 4999.
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
-    //# 1005 is a reserved value and MUST NOT be set as a status code in a
-    //# Close control frame by an endpoint.
+    ///
+    /// 1005, 1006 and 1015 tell a program what happened and never travel; the others have no meaning
+    /// (RFC 6455 §7.4.1, §7.4.2).
     pub const fn is_sendable(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
@@ -71,13 +71,10 @@ pub enum ClosePayloadError {
     InvalidReason,
 }
 
-/// Reads the payload of a Close frame; nothing reads as ([`CloseCode::NO_STATUS`], `""`).
+/// Reads the payload of a Close frame: two bytes of code, then the reason. Nothing reads as
+/// ([`CloseCode::NO_STATUS`], `""`).
 ///
 /// Source: RFC 6455 §5.5.1, §7.1.5, §7.4.
-//= https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
-//# If there is a body, the first two bytes of
-//# the body MUST be a 2-byte unsigned integer (in network byte order)
-//# representing a status code with value /code/ defined in Section 7.4.
 pub fn parse(payload: &[u8]) -> Result<(CloseCode, &str), ClosePayloadError> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return match payload {

@@ -156,21 +156,15 @@ impl FrameHeader {
 fn first_byte(byte: u8, reserved_bits: u8) -> Result<(bool, u8, Opcode), FrameError> {
     let fin = byte & FIN != 0;
     let rsv = byte >> 4 & 0x7;
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
-    //# MUST be 0 unless an extension is negotiated that defines meanings
-    //# for non-zero values.
+    // Without an extension these bits mean nothing, and none may be set (RFC 6455 §5.2).
     if rsv & !reserved_bits != 0 {
         return Err(FrameError::ReservedBits(rsv));
     }
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
-    //# If an unknown opcode is received, the receiving endpoint MUST
-    //# _Fail the WebSocket Connection_.
+    // What an undefined opcode wants cannot be known, so it ends the connection (RFC 6455 §5.2).
     let Some(opcode) = Opcode::from_bits(byte & 0x0F) else {
         return Err(FrameError::ReservedOpcode(byte & 0x0F));
     };
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5
-    //# All control frames MUST have a payload length of 125 bytes or less
-    //# and MUST NOT be fragmented.
+    // A control frame is never a fragment (RFC 6455 §5.5). `second_byte` sees to its length.
     if opcode.is_control() && !fin {
         return Err(FrameError::ControlFragmented);
     }
@@ -180,9 +174,7 @@ fn first_byte(byte: u8, reserved_bits: u8) -> Result<(bool, u8, Opcode), FrameEr
 /// The seven bits of length, if the rest of the byte is right.
 #[inline(always)]
 fn second_byte<const CLIENT: bool>(byte: u8, opcode: Opcode) -> Result<u8, FrameError> {
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
-    //# The server MUST close the connection upon receiving a
-    //# frame that is not masked.
+    // A client masks every frame and a server none; who does otherwise is cut off (RFC 6455 §5.1).
     if CLIENT && byte & MASKED == 0 {
         return Err(FrameError::Unmasked);
     }
@@ -197,10 +189,8 @@ fn second_byte<const CLIENT: bool>(byte: u8, opcode: Opcode) -> Result<u8, Frame
 }
 
 /// The payload's length and what follows it, `None` if more bytes are needed.
-//= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
-//# Note that in all cases, the minimal number of bytes MUST be used to
-//# encode the length, for example, the length of a 124-byte-long string
-//# can't be encoded as the sequence 126, 0, 124.
+///
+/// A length has one form, the shortest that holds it (RFC 6455 §5.2).
 #[inline(always)]
 fn extended_length(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     match length {
@@ -215,10 +205,7 @@ fn extended_length(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Fram
         LENGTH_64 => {
             let Some((bytes, rest)) = rest.split_first_chunk::<8>() else { return Ok(None) };
             let length = u64::from_be_bytes(*bytes);
-            //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
-            //# If 127, the
-            //# following 8 bytes interpreted as a 64-bit unsigned integer (the
-            //# most significant bit MUST be 0) are the payload length.
+            // The eight bytes hold 63 bits of length: the first bit is zero (RFC 6455 §5.2).
             if length >> 63 != 0 {
                 return Err(FrameError::LengthTooLong);
             }
@@ -234,10 +221,7 @@ fn extended_length(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Fram
 /// The header of a server's frame: unmasked, no reserved bit. The first `usize` bytes of the array
 /// are it. A `payload_bytes` of 2^63 or more cannot be sent and has no meaning here.
 ///
-/// Source: RFC 6455 §5.2.
-//= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
-//# A server MUST NOT mask any frames that it sends to
-//# the client.
+/// Source: RFC 6455 §5.1, §5.2.
 #[inline]
 pub fn server_header(
     opcode: Opcode,

@@ -78,31 +78,23 @@ pub fn classify(request: &Request, rules: &HandshakeRules<'_>) -> Result<Intent,
 }
 
 fn check_request(request: &Request, upgrade: bool) -> Result<(), Refusal> {
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
-    //# An HTTP/1.1 or higher GET request, including a "Request-URI"
+    // A handshake is a GET (RFC 6455 §4.2.1, item 1).
     if request.method() != "GET" {
         return Err(
             Refusal::new(405, "a WebSocket is opened by GET").with_own_header("Allow", "GET")
         );
     }
-    //= https://www.rfc-editor.org/rfc/rfc9110#section-7.8
-    //# A server MUST ignore an Upgrade header field that is received in an
-    //# HTTP/1.0 request.
+    // An `Upgrade` in a request of HTTP/1.0 counts for nothing (RFC 9110 §7.8).
     if request.is_http_1_0() {
         let reason = "a WebSocket needs HTTP/1.1, and this came as HTTP/1.0; behind nginx, set \
                       proxy_http_version 1.1 and pass Upgrade and Connection on";
         return Err(Refusal::new(426, reason).with_own_header("Upgrade", "websocket"));
     }
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
-    //# An |Upgrade| header field containing the value "websocket",
-    //# treated as an ASCII case-insensitive value.
+    // Both tokens are the same in upper and in lower case (RFC 6455 §4.2.1, items 3 and 4).
     if !upgrade {
         let refusal = Refusal::new(426, "no Upgrade: websocket; does a proxy drop it?");
         return Err(refusal.with_own_header("Upgrade", "websocket"));
     }
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
-    //# A |Connection| header field that includes the token "Upgrade",
-    //# treated as an ASCII case-insensitive value.
     if !has_token(request, "connection", "upgrade") {
         return Err(Refusal::new(400, "no Connection: Upgrade; does a proxy drop it?"));
     }
@@ -117,14 +109,7 @@ fn check_request(request: &Request, upgrade: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
-//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
-//# If this version does not
-//# match a version understood by the server, the server MUST
-//# abort the WebSocket handshake described in this section and
-//# instead send an appropriate HTTP error code (such as 426
-//# Upgrade Required) and a |Sec-WebSocket-Version| header
-//# field indicating the version(s) the server is capable of
-//# understanding.
+/// Who asks for a version that is none of ours is told which are (RFC 6455 §4.2.2, §4.4).
 fn check_version(request: &Request, rules: &HandshakeRules<'_>) -> Result<u8, Refusal> {
     let mut versions = request.headers_named("sec-websocket-version").flat_map(elements);
     let version = versions.next().filter(|_| versions.next().is_none());
@@ -141,10 +126,7 @@ fn check_version(request: &Request, rules: &HandshakeRules<'_>) -> Result<u8, Re
     }
 }
 
-//= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
-//# A |Sec-WebSocket-Key| header field with a base64-encoded (see
-//# Section 4 of [RFC4648]) value that, when decoded, is 16 bytes in
-//# length.
+/// A key is 16 bytes in base64, and there is one (RFC 6455 §4.2.1, item 5).
 fn check_key(request: &Request) -> Result<[u8; 28], Refusal> {
     let key = only_one(request, "sec-websocket-key").filter(|key| is_key(key));
     key.map(accept_value).ok_or_else(|| Refusal::new(400, "bad Sec-WebSocket-Key"))
@@ -170,10 +152,7 @@ pub fn accept_value(key: &[u8]) -> [u8; 28] {
     accept
 }
 
-//= https://www.rfc-editor.org/rfc/rfc6455#section-10.2
-//# If the origin indicated is unacceptable to the server,
-//# then it SHOULD respond to the WebSocket handshake with a reply
-//# containing HTTP 403 Forbidden status code.
+/// A page of a foreign origin gets a 403 (RFC 6455 §10.2).
 fn check_origin(request: &Request, rules: &HandshakeRules<'_>, version: u8) -> Result<(), Refusal> {
     // The drafts had a header of their own.
     let draft = version < 13 && request.header("origin").is_none();
@@ -235,11 +214,7 @@ fn is_rebound(request: &Request, host: &str) -> bool {
     !Authority::parse(host).is_some_and(own) && !request.headers().any(|(name, _)| proxied(name))
 }
 
-//= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
-//# The elements that comprise this value MUST be non-empty strings with
-//# characters in the range U+0021 to U+007E not including
-//# separator characters as defined in [RFC2616] and MUST all be unique
-//# strings.
+/// Each is a token, and none is offered twice (RFC 6455 §4.1, item 10).
 fn offered_subprotocols(request: &Request) -> Result<Vec<String>, Refusal> {
     let mut offered = Vec::new();
     let mut seen = BTreeSet::new();
@@ -270,11 +245,7 @@ pub fn response(
     write_header(&mut head, "Connection", "Upgrade");
     let accept = std::str::from_utf8(&upgrade.accept).unwrap_or_default();
     write_header(&mut head, "Sec-WebSocket-Accept", accept);
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
-    //# The value chosen MUST be derived
-    //# from the client's handshake, specifically by selecting one of
-    //# the values from the |Sec-WebSocket-Protocol| field that the
-    //# server is willing to use for this connection (if any).
+    // What was not offered cannot be chosen (RFC 6455 §4.2.2).
     let offered = |name: &&str| upgrade.subprotocols.iter().any(|offer| offer == name);
     if let Some(name) = subprotocol.filter(offered) {
         write_header(&mut head, "Sec-WebSocket-Protocol", name);
@@ -299,10 +270,8 @@ fn has_token(request: &Request, name: &str, token: &str) -> bool {
     elements.any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-//= https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1.2
-//# A recipient MUST parse and ignore a reasonable number of empty list
-//# elements:
-/// The elements of a comma-separated list, without the white space around them.
+/// The elements of a comma-separated list, without the white space around them and without the
+/// empty ones, which a list may have (RFC 9110 §5.6.1.2).
 fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(is_comma).map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }

@@ -1,4 +1,5 @@
-//! Every limit of the server, in one place, each with its unit and its reason.
+//! Every limit of the server that a peer or an application can meet, each with its unit and its
+//! reason. What only memory meets stands beside its queue.
 //!
 //! A limit counts bytes *and* items wherever an item may weigh nothing. The defaults are those of
 //! the table in the README; what a peer gets for passing one is said beside it.
@@ -99,6 +100,19 @@ pub const REMAINS_TIME: Duration = Duration::from_secs(60);
 /// Ids of a shard of which it is known that they were answered with 410: as many as can be given up in
 /// one go. Passed: the oldest is unknown (404).
 pub const EXPIRED_IDS_MAX: usize = 65_536;
+
+/// Writes by id that wait for room in one shared socket. Passed: `WriteError::Full`.
+pub const WAITING_WRITES_MAX: usize = 64;
+
+/// Events that are kept for streams that come late or come back. Passed: a gap is told.
+pub const EVENTS_KEPT_MAX: usize = 16_384;
+
+/// Connections in one list. Passed: the rest is in the next one.
+pub const LIST_ITEMS_MAX: usize = 1_000;
+
+/// Connections that a sorted list leaves out at most, because each shard keeps as many to find those
+/// behind them. Passed: no more are left out.
+pub const LIST_OFFSET_MAX: usize = 10_000;
 
 /// Bytes in a connection's outbox above which `write` waits for the peer. One message may start
 /// below the mark and end above it, so an outbox holds at most this and one message.

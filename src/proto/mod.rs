@@ -6,7 +6,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`limits`] | every limit, with its unit and its reason |
+//! | [`limits`] | every limit that a peer or an application can meet |
 //! | [`request`] | the request head: bytes → [`Request`] |
 //! | [`origin`] | what counts as the same host and the same origin |
 //! | [`path`] | what counts as the same path |

@@ -371,10 +371,6 @@ fn check_headers(fields: &[httparse::Header<'_>], http_1_0: bool) -> Result<(), 
             host.ok_or(RequestError::Host)?;
         }
     }
-    //= https://www.rfc-editor.org/rfc/rfc9112#section-3.2
-    //# A server MUST respond with a 400 (Bad Request) status code to any
-    //# HTTP/1.1 request message that lacks a Host header field and to any
-    //# request message that contains more than one Host header field line or
-    //# a Host header field with an invalid field value.
+    // There is one `Host`, which can be read; HTTP/1.0 may do without (RFC 9112 §3.2).
     if hosts == 1 || hosts == 0 && http_1_0 { Ok(()) } else { Err(RequestError::Host) }
 }

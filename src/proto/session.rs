@@ -251,9 +251,7 @@ impl Session {
             Opcode::Text => self.begin_message(MessageKind::Text, header, limits, events)?,
             Opcode::Binary => self.begin_message(MessageKind::Binary, header, limits, events)?,
             Opcode::Continuation => self.continue_message(header, limits)?,
-            //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
-            //# Control frames (see Section 5.5) MAY be injected in the middle of
-            //# a fragmented message.
+            // They may come between the fragments of a message (RFC 6455 §5.4).
             Opcode::Close | Opcode::Ping | Opcode::Pong => {}
         }
         Ok(OpenFrame {
@@ -265,10 +263,7 @@ impl Session {
         })
     }
 
-    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
-    //# The fragments of one message MUST NOT be interleaved between the
-    //# fragments of another message unless an extension has been
-    //# negotiated that can interpret the interleaving.
+    /// One message ends before the next begins (RFC 6455 §5.4).
     #[inline(always)]
     fn begin_message(
         &mut self,
@@ -322,10 +317,7 @@ impl Session {
         let mut remaining_bytes = frame.remaining_bytes;
         for block in payload.chunks_mut(BLOCK_BYTES) {
             let ascii = unmask_seeing_ascii(block, frame.key, 0);
-            //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
-            //# When an endpoint is to interpret a byte stream as UTF-8 but finds
-            //# that the byte stream is not, in fact, a valid UTF-8 stream, that
-            //# endpoint MUST _Fail the WebSocket Connection_.
+            // Text that is not UTF-8 fails the connection (RFC 6455 §8.1).
             if text && !(ascii && self.utf8.is_between_characters()) {
                 self.utf8.push(block)?;
             }

@@ -2,9 +2,10 @@
 //!
 //! `ring` owns every byte the kernel can see: the receive buffers ([`Lease`] is the right to one
 //! part of one), the bytes of a send until its terminal completion ([`SendData`]), the ring
-//! itself. It is the only module with unsafe code, and it knows neither the protocol nor the
-//! engine. The engine calls [`Ring::push`], [`Ring::submit_and_wait`] and
-//! [`Ring::next_completion`], in this order, once a batch, and nothing else.
+//! itself. Unsafe code stands here, and beside it only where `proto` chooses CPU features; it knows
+//! neither the protocol nor the engine. The engine calls [`Ring::push`], [`Ring::submit_and_wait`]
+//! and [`Ring::next_completion`], in this order, once a batch; it looks at the ring's time and its
+//! counts as it likes.
 //!
 //! The trait stands at the level of submissions and completions, not of "read a socket", because
 //! that is where the mistakes of ring programs are: completions that come late, twice removed

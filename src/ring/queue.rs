@@ -4,6 +4,8 @@
 //! nothing where it was, and an empty queue begins anew: half the instructions of a ring buffer,
 //! whose ends wrap. It is here because what was taken must not be dropped again, which takes one
 //! line of unsafe code.
+//!
+//! Owned by whoever fills it. It has no limit of its own: that is the inbox's.
 
 use std::mem::ManuallyDrop;
 

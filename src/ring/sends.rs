@@ -1,4 +1,8 @@
 //! Bytes on their way out, and who keeps them until the kernel is done.
+//!
+//! The engine puts bytes together as [`SendData`]; a ring keeps them in its `SendTable` from the
+//! submission to the terminal completion and gives them back with it. Nothing here is freed or
+//! moved while the kernel may look at it.
 
 use super::buffer::Buffer;
 use std::io::IoSlice;

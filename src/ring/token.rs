@@ -1,4 +1,7 @@
-//! The 64 bits that come back with a completion.
+//! The 64 bits that come back with a completion: operation, slot, and the generation of the slot.
+//!
+//! Made by the engine; a ring carries it and gives it back. A completion that comes too late fails
+//! the comparison of generations.
 
 /// What an operation is, as far as a completion must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

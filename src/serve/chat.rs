@@ -1,7 +1,8 @@
 //! `/chat`: everybody hears everybody, by name.
 //!
 //! The first message is the name; everything after it goes to all. What is said is kept for the
-//! slowest member up to a limit; who falls behind is told how much was missed.
+//! slowest member up to a limit; who falls behind is told how much was missed. Written against the
+//! public API alone.
 
 use crate::{CloseCode, Error, READ_TIMEOUT_DEFAULT, WebSocket, WebSocketServer};
 use std::sync::Arc;

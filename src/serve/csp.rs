@@ -1,4 +1,5 @@
 //! `/csp/user/MyApp.MyWebSocketServer.cls`: the example of the `%CSP.WebSocket` documentation.
+//! Written against the public API alone.
 
 use crate::{Error, ReadError, WebSocket, WebSocketServer};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,5 @@
-//! `/echo`: every message goes back as what it was.
+//! `/echo`: every message goes back as what it was. Made by `serve` for each connection, as an
+//! application would.
 
 use crate::{Error, READ_TIMEOUT_DEFAULT, WebSocket, WebSocketServer};
 

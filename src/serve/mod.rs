@@ -1,4 +1,7 @@
 //! `ringwire serve`: the engine with the routes that make it useful unprogrammed.
+//!
+//! Called by the program with its configuration. Owns the order of start and end of the engine and
+//! the control plane beside it; the routes use the public API as any application.
 
 mod broadcast;
 mod chat;

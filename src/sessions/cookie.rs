@@ -1,4 +1,5 @@
-//! The session cookie on its way to the browser (RFC 6265bis).
+//! The session cookie on its way to the browser (RFC 6265bis). Asked by the keeper when it admits
+//! or rotates; how a cookie is read is the request's.
 
 use super::id::Token;
 use super::settings::SessionSettings;

@@ -1,4 +1,8 @@
 //! Admits WebSockets to sessions, rotates them, revokes them.
+//!
+//! Owns the store, the register of open WebSockets and the rules between the two. The API calls it
+//! at handshakes and for a handler's verbs, the control plane to revoke. A store may take its time,
+//! so it is asked on the runtime beside the shards unless it answers at once.
 
 use super::cookie::set_cookie;
 use super::id::{SessionId, Token};

@@ -1,4 +1,5 @@
-//! Which open WebSockets belong to which session, in this process.
+//! Which open WebSockets belong to which session, in this process. Owned by the keeper, with one
+//! lock; asked at handshakes, ends and revocations, never for a message. It knows no store.
 
 use super::age::End;
 use super::id::SessionId;

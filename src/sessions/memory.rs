@@ -1,4 +1,5 @@
-//! The store of one process: sessions in memory, bounded, gone at its end.
+//! The store of one process: sessions in memory, bounded, gone at its end. Asked by the keeper, on
+//! any thread; answers at once.
 
 use super::id::SessionId;
 use super::record::SessionRecord;

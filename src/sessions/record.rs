@@ -1,4 +1,5 @@
-//! What a session holds: texts by key, and two facts of its own.
+//! What a session holds: texts by key, and two facts of its own. Plain data between stores and
+//! handlers, with the measure of how much of it there may be.
 
 use crate::proto::limits::SESSION_VALUES_MAX;
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! The store that processes share: each session is a hash in Redis, as docs/sessions.md describes
 //! it for programs in other languages.
+//!
+//! Asked by the keeper. It knows no WebSocket, and keeps nothing of a session in memory.
 
 use super::id::SessionId;
 use super::record::{RESERVED_PREFIX, SessionRecord};

@@ -1,4 +1,5 @@
-//! What can be set about sessions.
+//! What can be set about sessions. Filled in by programs and by the configuration, checked before
+//! an engine starts, and read by the keeper.
 
 use crate::proto::limits;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Where sessions are kept: what a store must be able to do.
+//! Where sessions are kept: what a store must be able to do. Implemented here and by applications;
+//! called through the keeper alone.
 
 use super::id::SessionId;
 use super::record::SessionRecord;

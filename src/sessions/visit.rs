@@ -1,4 +1,5 @@
-//! One WebSocket's hold on its session: what `Session` does with it.
+//! One WebSocket's hold on its session: what `Session` does with it. The engine keeps it beside the
+//! connection and lets it go at its end; the API calls it for the handler.
 
 use super::id::SessionId;
 use super::keeper::SessionKeeper;

@@ -1,5 +1,6 @@
 //! Looks after the sessions of open WebSockets: they live on, and those that somebody else has
-//! ended are closed.
+//! ended are closed. One task of the keeper, on the runtime beside the shards, for as long as the
+//! engine runs.
 
 use super::age::TOO_OLD;
 use super::keeper::SessionKeeper;

@@ -52,6 +52,12 @@ const UNSAFE_PLACES: &[&str] = &[
 const UNFINISHED_CODE: &[&str] = &["todo!(", "unimplemented!(", "dbg!(", "#[ignore"];
 const UNFINISHED_NOTES: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 
+/// How texts of standards can be told: by the marks before a quotation, and by the words in capitals
+/// for what has to be. In two halves, as above.
+const QUOTATION_MARKS: &[&str] = &[concat!("//", "="), concat!("//", "#")];
+const NORMATIVE_WORDS: &[&str] =
+    &[concat!("MU", "ST"), concat!("SHA", "LL"), concat!("SHO", "ULD")];
+
 /// Folders of somebody's machine.
 const MACHINE_PATHS: &[&str] =
     &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
@@ -197,6 +203,22 @@ fn unfinished(file: &File) -> Vec<String> {
     found
 }
 
+fn quotations(file: &File) -> Vec<String> {
+    if !file.path.ends_with(".rs") && !file.path.ends_with(".md") {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for mark in QUOTATION_MARKS {
+        let quoted = file.text.lines().filter(|line| line.trim_start().starts_with(mark));
+        found.extend(quoted.map(|line| format!("{}: quotes: {}", file.path, line.trim())));
+    }
+    for word in NORMATIVE_WORDS {
+        let uses = words(&file.text, word).map(|at| line_at(&file.text, at));
+        found.extend(uses.map(|line| format!("{}:{line}: {word}, as standards say", file.path)));
+    }
+    found
+}
+
 fn machine_paths(file: &File) -> Vec<String> {
     let paths = MACHINE_PATHS.iter().filter(|path| file.text.contains(**path));
     paths.map(|path| format!("{}: names {path}", file.path)).collect()
@@ -271,6 +293,11 @@ fn unsafe_code_stands_where_it_may_and_is_justified() {
 #[test]
 fn nothing_is_unfinished() {
     assert_tidy(unfinished);
+}
+
+#[test]
+fn standards_are_told_in_our_own_words() {
+    assert_tidy(quotations);
 }
 
 #[test]

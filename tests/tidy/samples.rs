@@ -1,7 +1,7 @@
 //! The checks and the scanner on samples: each must find what it is there for, and nothing else.
 
 use super::source::{Function, code_of, functions, names_after, without_tests};
-use super::{File, layers, machine_paths, purity, sizes, unfinished, unsafe_code};
+use super::{File, layers, machine_paths, purity, quotations, sizes, unfinished, unsafe_code};
 
 #[test]
 fn comments_and_literals_are_no_code() {
@@ -137,6 +137,23 @@ fn unfinished_code_is_found() {
         (concat!("const MAX", "XX", "X: u8 = 1; // dbg"), 0),
     ] {
         assert_eq!(unfinished(&File::new("a.rs", text)).len(), findings, "{text}");
+    }
+}
+
+#[test]
+fn texts_of_standards_are_found() {
+    for (path, text, findings) in [
+        (
+            "a.rs",
+            concat!("    //", "= https://example.org/rfc1#section-2\n    //", "# It is so."),
+            2,
+        ),
+        ("a.rs", concat!("/// A server MU", "ST NOT do so."), 1),
+        ("docs/a.md", concat!("A client SHO", "ULD, or SHA", "LL."), 2),
+        ("a.rs", "// RFC 1 §2: a server does not. They must, MUSTER.\nlet url = \"x//#y\";", 0),
+        ("a.js", concat!("//", "# sourceMappingURL=a.map"), 0),
+    ] {
+        assert_eq!(quotations(&File::new(path, text)).len(), findings, "{path}: {text}");
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::engine::commands::filter::Filter;
 use crate::engine::commands::mailbox::Mailbox;
-use crate::engine::commands::{Command, Scan, Scanned, ShardReport};
+use crate::engine::commands::{Command, Notice, Scan, Scanned, ShardReport};
 use crate::engine::listener::Listener;
 use crate::engine::model::events::{EventFilter, EventId, EventStream, Events};
 use crate::engine::model::ids::{Claim, Ids};
@@ -16,16 +16,13 @@ use crate::engine::model::status::{EngineStatus, RouteStatus};
 use crate::engine::shared::holder::Holder;
 use crate::engine::shared::open::{OpenFailure, OpenRequest, Outgoing, PendingWrite, ReachFailure};
 use crate::proto::CloseCode;
+use crate::proto::limits::{LIST_ITEMS_MAX, LIST_OFFSET_MAX};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// A shard that has not gone round for so long, and does not wait, is stuck.
 const TICK_AGE_MAX: Duration = Duration::from_secs(2);
-
-/// Connections in a list, and left out of a sorted one, at most.
-const LIST_MAX: usize = 1_000;
-const OFFSET_MAX: usize = 10_000;
 
 /// What every handle to an engine has.
 pub(crate) struct Reach {
@@ -44,7 +41,7 @@ impl Reach {
     /// Drains every shard.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Command::Drain));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.notify(Notice::Drain));
         // Who comes now is refused at once, or taken by another server on the same port, instead
         // of waiting in a queue that nobody serves any more.
         for listener in self.listeners.upgrade().iter().flat_map(|listeners| listeners.iter()) {
@@ -102,9 +99,9 @@ impl Reach {
             text: query.text.clone(),
             sort: query.sort.map(|order| (order, query.descending)),
         });
-        let limit = query.limit.min(LIST_MAX);
+        let limit = query.limit.min(LIST_ITEMS_MAX);
         if query.sort.is_some() {
-            return self.list_sorted(filter, query.offset.min(OFFSET_MAX), limit).await;
+            return self.list_sorted(filter, query.offset.min(LIST_OFFSET_MAX), limit).await;
         }
         let mut page = SocketPage::default();
         let mut at = query.cursor.unwrap_or_default();

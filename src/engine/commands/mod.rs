@@ -1,8 +1,10 @@
 //! What other threads ask a shard to do, and how they are answered.
 //!
-//! A command names its socket by an id that was decoded, and checked in constant time, before;
-//! the shard finds out whether there is such a socket. A command whose reply nobody waits for any
-//! more is not carried out, where that can be seen in time.
+//! [`dispatch`] makes commands, [`mailbox`] carries them, and
+//! [`answer`](crate::engine::shard::answer) does them; nothing is done here. A command names its socket
+//! by an id that was decoded, and checked in constant time, before; the shard finds out whether there is
+//! such a socket. A command whose reply nobody waits for any more is not carried out, where that can be
+//! seen in time. A [`Notice`] has no reply.
 
 pub(in crate::engine) mod dispatch;
 pub(in crate::engine) mod filter;
@@ -24,12 +26,20 @@ use crate::engine::shared::open::PendingWrite;
 use crate::proto::CloseCode;
 use std::sync::Arc;
 
-/// What a shard can be told to do.
-pub(in crate::engine) enum Command {
+/// What a shard is told, and nobody waits for. Told twice it is on the list once, so that there are
+/// never more than there are connections, and two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::engine) enum Notice {
     /// Stop accepting, close every connection with 1001, and end.
     Drain,
+    /// The process comes near its limit of memory, or no more.
+    Memory,
     /// The session of this connection is no more: close it with 1008 and this reason.
     EndSession(SlotId, &'static str),
+}
+
+/// What a shard can be asked to do.
+pub(in crate::engine) enum Command {
     Open {
         claim: Claim,
         request: OpenRequest,
@@ -62,8 +72,6 @@ pub(in crate::engine) enum Command {
         from: u32,
         reply: Reply<Measured>,
     },
-    /// The process comes near its limit of memory, or no more.
-    Memory,
 }
 
 /// A part of a list of connections to be made.

@@ -1,6 +1,6 @@
 //! Closes the sockets of sessions that are no more, from any thread.
 
-use crate::engine::commands::Command;
+use crate::engine::commands::Notice;
 use crate::engine::commands::mailbox::Mailbox;
 use crate::engine::model::slot_id::SlotId;
 use crate::sessions::SocketKey;
@@ -18,7 +18,7 @@ impl SessionCloser {
     pub(crate) fn close(&self, socket: SocketKey, reason: &'static str) {
         let SocketKey { shard, slot, generation } = socket;
         if let Some(mailbox) = self.0.get(shard as usize) {
-            mailbox.send(Command::EndSession(SlotId { slot, generation }, reason));
+            mailbox.notify(Notice::EndSession(SlotId { slot, generation }, reason));
         }
     }
 }

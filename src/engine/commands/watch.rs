@@ -1,6 +1,6 @@
 //! Watches the memory of the process, and tells the shards how near it is to its limit.
 
-use crate::engine::commands::Command;
+use crate::engine::commands::Notice;
 use crate::engine::commands::dispatch::Reach;
 use crate::engine::model::memory::{MemoryLevel, WATCH_INTERVAL};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ async fn watch(reach: Arc<Reach>) {
         let changes_before =
             std::mem::replace(&mut changes, memory.changes.load(Ordering::Relaxed));
         if changes != changes_before || level == MemoryLevel::Over || returns {
-            reach.mailboxes.iter().for_each(|mailbox| mailbox.send(Command::Memory));
+            reach.mailboxes.iter().for_each(|mailbox| mailbox.notify(Notice::Memory));
         }
     }
 }

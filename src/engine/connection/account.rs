@@ -1,9 +1,9 @@
 //! The growth account of a shard: what its connections hold beyond what each may hold anyway.
 //!
 //! A connection may have a share of what is free, so that the account is never full: who comes when
-//! others have taken much gets less, and something. What others of its own address have counts twice:
-//! all of one address come to half of the account, however many they are. Whose address is not
-//! counted by [`places`](crate::engine::connection::places) is alone. What the account counts is in [`room`](crate::engine::connection::room).
+//! others have taken much gets less, and something. What it counts is in [`room`](crate::engine::connection::room), which
+//! alone changes it; whoever gives something back does not wake those who wait, the shard's chores
+//! do.
 
 use crate::engine::connection::places::Network;
 use crate::engine::model::memory::{Memory, MemoryLevel};

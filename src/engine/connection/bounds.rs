@@ -1,5 +1,8 @@
 //! The mailbox of a shared socket: its inbox, and what a holder was handed of it and has not read.
 //! When more may come, and what a full one does while nobody holds the socket.
+//!
+//! Called on the shard, where a connection is settled or takes frames in. Moves nothing to a
+//! holder: that is [`state`](crate::engine::shared::state).
 
 use crate::engine::connection::Connection;
 use crate::engine::connection::context::Context;

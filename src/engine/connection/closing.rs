@@ -1,4 +1,8 @@
 //! How a connection ends: by the peer, by the handler, by the engine, or by the network.
+//!
+//! The ways out of each phase of [`connection`](crate::engine::connection), called by whoever has a reason. They only
+//! change the state and say what is to be sent; FIN and the end of the slot are for
+//! [`settle`](crate::engine::shard::settle).
 
 use crate::engine::connection::context::Context;
 use crate::engine::connection::outbox::Payload;

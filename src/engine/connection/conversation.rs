@@ -1,8 +1,9 @@
 //! What a connection needs while something is being said: session, inbox, outbox.
 //!
 //! An idle connection has none of it. It is taken from a store of the thread when bytes arrive or
-//! are written, and goes back when everything was read and sent, so that a million idle
-//! connections cost little more than their entry in the table.
+//! are written, and goes back when everything was read and sent, so that a million idle connections
+//! cost little more than their entry in the table. Called by the connection that owns it; whoever
+//! looks may do so at any time, and only who changes something makes it busy.
 
 use crate::clock::{Moment, ShortMoment};
 use crate::engine::connection::account::Holding;

@@ -1,4 +1,8 @@
 //! What a connection does when time passes: one set of deadlines, looked at lazily.
+//!
+//! The shard calls with what comes up in the wheel ([`timers`](crate::engine::connection::timers)). Each deadline follows from
+//! the state and is stored nowhere else, so that none can be stale; who changes the state calls
+//! [`Connection::reschedule`].
 
 use crate::clock::Moment;
 use crate::engine::connection::context::Context;

@@ -7,12 +7,13 @@
 //!               └───────────┴──────► Lingering ◄───┴─────────────────┘
 //!                                       │ all sent, FIN sent, peer's FIN came; or time is up
 //!                                       ▼
-//!                                     `dead`: the shard quiets the slot ──► Gone
+//!                                     `Dead`: the shard quiets the slot ──► Gone
 //! ```
 //!
-//! The shard brings bytes ([`crate::engine::connection::receiving`]), the ends of operations (`handle_*` here) and time
-//! ([`crate::engine::connection::deadlines`]), and after each batch asks what the ring is to do ([`crate::engine::shard::settle`]);
-//! the handler's verbs are in [`crate::engine::handlers::port`], how it ends in [`crate::engine::connection::closing`]. No ring, no clock.
+//! The shard brings bytes ([`receiving`](crate::engine::connection::receiving)), the ends of operations (`handle_*` here) and time
+//! ([`deadlines`](crate::engine::connection::deadlines)), and after each batch asks what the ring is to do ([`settle`](crate::engine::shard::settle));
+//! the handler's verbs are in [`port`](crate::engine::handlers::port), how it ends in [`closing`](crate::engine::connection::closing). No ring, no
+//! clock.
 
 pub(in crate::engine) mod account;
 pub(in crate::engine) mod bounds;

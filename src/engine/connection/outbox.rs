@@ -1,7 +1,8 @@
 //! What a connection has to send.
 //!
 //! Frames wait here while a send is in flight, and until the end of the batch otherwise; all that
-//! waits leaves as one send.
+//! waits leaves as one send. Owned by the conversation; filled by verbs and by the connection's own
+//! answers, emptied by [`settle`](crate::engine::shard::settle). Knows no ring.
 
 use crate::proto::frame::{Opcode, server_header};
 use crate::proto::{MessageKind, limits};

@@ -1,7 +1,9 @@
 //! Who the peers of a shard's connections are.
 //!
 //! A connection has room for an IPv4 address. Those of IPv6, which are three times as large, are in
-//! a table by slot, so that a server without them has no memory for them.
+//! a table by slot, so that a server without them has no memory for them. The kernel tells the
+//! address after the accept, and the connection keeps it; whether so many may come is
+//! [`places`](crate::engine::connection::places).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

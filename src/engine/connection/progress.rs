@@ -1,15 +1,17 @@
-//! Whether the peer takes what is sent: asked where a connection would be cut, and where time has come
-//! anyway while a send does not end or much was sent; at no other time.
+//! Whether the peer takes what is sent: asked where a connection would be cut or closed, and where
+//! time has come anyway while a send does not end or much was sent; at no other time.
 //!
 //! Two answers are put together. A send in flight is cancelled, which tells how much of it the
-//! kernel has taken, and goes on with the rest; and the kernel says how much of what it has taken the
-//! peer's system has not acknowledged. The difference is what the peer has taken: the kernel itself
-//! takes more in steps of a megabyte. Whoever took something since the last question has made
-//! progress. Over a Unix socket the kernel cannot say, and the end of the send is all there is.
+//! kernel has taken, and goes on with the rest; and the kernel says how much of what it has taken
+//! the peer's system has not acknowledged. The difference is what the peer has taken: the kernel
+//! itself takes more in steps of a megabyte. Whoever took something since the last question has
+//! made progress. Over a Unix socket the kernel cannot say, and the end of the send is all there
+//! is.
 //!
-//! TCP has a time of its own for this (`TCP_USER_TIMEOUT`), which is not set: while the peer's window
-//! closes again and again, Linux counts it from the first probe of the window until all of the next
-//! 64 KiB fit into it, and cuts a peer with a small receive buffer that never stops reading.
+//! TCP has a time of its own for this (`TCP_USER_TIMEOUT`), which is not set: while the peer's
+//! window closes again and again, Linux counts it from the first probe of the window until all of
+//! the next 64 KiB fit into it, and cuts a peer with a small receive buffer that never stops
+//! reading.
 
 use crate::clock::Moment;
 use crate::engine::connection::context::Context;

@@ -1,5 +1,8 @@
 //! What few connections have at a time, and idle ones do not: kept beside the connection, in a box
 //! that is there only while something is in it.
+//!
+//! Each field is filled and read by the module whose it is. The box is given back when nothing is
+//! in it after the handshake, or after a question about the peer's progress.
 
 use crate::clock::Moment;
 use crate::engine::connection::Connection;

@@ -1,4 +1,9 @@
 //! What a connection does with bytes that arrived: a request head, then frames.
+//!
+//! Called by the shard with what a receive has brought, and again for bytes that had to wait for
+//! room ([`room`](crate::engine::connection::room)). Bytes go to the session of [`proto`](crate::proto), what that finds into
+//! inbox and outbox; the end of what the peer has to say becomes a [`verdict`](crate::engine::connection::verdict). Nothing is
+//! sent here.
 
 use crate::engine::connection::account::Holding;
 use crate::engine::connection::context::Context;

@@ -1,9 +1,12 @@
-//! What a connection may hold: bytes and messages in its inbox, bytes in its outbox, and what it has
-//! of the shard's growth account beyond that.
+//! What a connection may hold: bytes and messages in its inbox, bytes in its outbox, and what it
+//! has of the shard's growth account beyond that.
 //!
-//! Beyond its inbox a connection grows where a read asks for more, and by what one batch has brought
-//! and the inbox did not take (the rest), and by what its handler has in hands; beyond the
+//! Beyond its inbox a connection grows where a read asks for more, and by what one batch has
+//! brought and the inbox did not take (the rest), and by what its handler has in hands; beyond the
 //! high-water mark of its outbox by the message that passed it.
+//!
+//! Called wherever something was put in or taken out: it alone tells [`account`](crate::engine::connection::account) what a
+//! connection holds.
 
 use crate::engine::connection::account::Holding;
 use crate::engine::connection::context::Context;

@@ -1,4 +1,5 @@
-//! Facts about a connection that are either so or not, one bit each.
+//! Facts about a connection that are either so or not, one bit each. Owned by the connection and
+//! set by the modules of the engine. What excludes each other belongs into an enum instead.
 
 /// One fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! Between the socket's bytes and the protocol's.
+//! Between the socket's bytes and the protocol's: the one place where a layer like TLS would stand.
 //!
-//! Today a connection is plain TCP and both are the same bytes. TLS is to be the second variant:
-//! it decrypts what was received in place and encrypts what is to be sent.
+//! Today the two are the same bytes, over TCP and over Unix sockets. The shard asks with what was
+//! received, [`settle`](crate::engine::shard::settle) with what is to be sent.
 
 use crate::ring::SendData;
 

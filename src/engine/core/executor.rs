@@ -2,7 +2,8 @@
 //!
 //! A handler that only awaits its own socket is woken by a push onto a local list: no atomic, no
 //! allocation. Whoever clones the waker (a timer of tokio, a channel) gets one that works from any
-//! thread, through the shard's [`Bell`].
+//! thread, through the shard's [`Bell`]. Owns the list of those to poll; the shard calls it once
+//! a batch. Slots are not borrowed while a task is polled or dropped.
 
 use crate::engine::connection::Connection;
 use crate::engine::connection::state::Flag;

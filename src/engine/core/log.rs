@@ -1,5 +1,6 @@
 //! What the engine writes to the log: one line per connection that has ended, and no line per
-//! frame. Nothing of what a peer chose is written but its close code.
+//! frame. Of what a peer has sent nothing is written but its close code; what a handler fails with
+//! is in the application's words.
 //!
 //! What peers can cause again and again is limited: so many lines a second for each reason, and of
 //! the others how many they were.

@@ -1,4 +1,8 @@
 //! Which connection has which slot, and what the kernel still has of it.
+//!
+//! Owns the connections of a shard, as part of its [`Core`](crate::engine::core::Core). The shard puts them
+//! in and takes them out; everybody else finds them by [`SlotId`], of which a stale one finds
+//! nothing.
 
 use crate::engine::connection::state::Flag;
 use crate::engine::connection::{Connection, Phase};

@@ -1,4 +1,7 @@
 //! The opening handshake: which answer a request gets, before any handler is asked.
+//!
+//! Called by the shard with each request that is complete. It answers, or has the route make its
+//! task, which is application code: called while nothing is borrowed.
 
 use crate::engine::connection::state::Flag;
 use crate::engine::core::Core;

@@ -1,4 +1,4 @@
-//! What a handler does with its connection, and how it waits.
+//! What a handler does with its connection, and how it waits. Called by `api`, on its thread.
 //!
 //! Every verb is a poll over the state that the shard fills and empties; none of them holds
 //! anything the kernel knows, so that a future can be dropped at any point and nothing is lost.

@@ -1,4 +1,7 @@
 //! Which path leads to which handler.
+//!
+//! Filled by `api` before the start, and the same for all shards from then on. What makes a handler
+//! is a closure here, so that the engine does not know the handlers' trait. Nothing here calls it.
 
 use crate::engine::handlers::port::Port;
 use crate::engine::model::ended::{Counts, Ended};

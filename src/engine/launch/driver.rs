@@ -1,4 +1,5 @@
-//! How a ring's receive buffers are provided, and into what the memory for them is cut.
+//! How a ring's receive buffers are provided, and into what the memory for them is cut. Called by
+//! the launch; the memory itself is the ring's.
 
 use crate::engine::model::settings::{ReceiveBuffers, RingSettings};
 use crate::ring::{Errno, ReceiveMode, receive_mode_that_works};

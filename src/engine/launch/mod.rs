@@ -1,4 +1,8 @@
 //! Starting the shards, and waiting for their end.
+//!
+//! Owns the threads, the runtime beside them and the listeners for as long as the engine runs.
+//! `api` calls it once per engine; it is the one place that names the kernel's ring. After the
+//! start it only waits: whoever wants something of a shard uses [`Reach`].
 
 pub(in crate::engine) mod driver;
 pub(in crate::engine) mod resources;
@@ -7,7 +11,7 @@ use crate::clock::TimeOfDay;
 use crate::engine::commands::dispatch::Reach;
 use crate::engine::commands::mailbox::Mailbox;
 use crate::engine::commands::session_closer::SessionCloser;
-use crate::engine::commands::{Command, watch};
+use crate::engine::commands::{Notice, watch};
 use crate::engine::connection::places::Places;
 use crate::engine::core::log::LAST_WORDS;
 use crate::engine::handlers::routes::Routes;
@@ -310,7 +314,7 @@ impl Drop for AbortOnPanic {
 
 /// Not every shard could be started: those that were have nothing to do but to end.
 fn end_those_that_run(mailboxes: &[Arc<Mailbox>], threads: Vec<JoinHandle<Totals>>) {
-    mailboxes.iter().for_each(|mailbox| mailbox.send(Command::Drain));
+    mailboxes.iter().for_each(|mailbox| mailbox.notify(Notice::Drain));
     threads.into_iter().for_each(|thread| drop(thread.join()));
 }
 

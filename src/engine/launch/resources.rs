@@ -1,5 +1,6 @@
 //! What an engine needs of the system besides rings: descriptors and threads. Tried before anything
-//! starts, because some of those who take them later panic where there are none.
+//! starts, because some of those who take them later panic where there are none. Called by the
+//! launch, and by a program before it starts; keeps nothing of what it tries.
 
 use crate::engine::launch::StartError;
 use crate::engine::model::settings::Settings;

@@ -1,8 +1,9 @@
-//! Sockets that listen, one set for each shard.
+//! Sockets that listen, one set for each shard, and those of the control plane.
 //!
-//! Owns how a socket is made ready before a ring accepts from it: exclusive use of the port,
-//! options that accepted sockets inherit, the file of a Unix socket. The program calls [`bind`]
-//! once, before the shards start. Nothing here accepts a connection.
+//! Owns how a socket is made ready before anybody accepts from it: exclusive use of the port,
+//! options that accepted sockets inherit, the file of a Unix socket. The launch calls [`bind`]
+//! once, before the shards start; the control plane calls it for its port, and [`bind_private`] for
+//! its file. Nothing here accepts a connection.
 
 pub(in crate::engine) mod socket_file;
 

@@ -10,6 +10,7 @@
 use crate::clock::Moment;
 use crate::engine::model::slot_id::SlotId;
 use crate::ring::Doorbell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Wake;
@@ -38,7 +39,7 @@ pub(in crate::engine) struct Rung {
     wakes: Vec<Arc<TaskWaker>>,
     pub(in crate::engine) nudges: Vec<SlotId>,
     /// Sockets the waker of whose holder has panicked.
-    pub(in crate::engine) panicked: Vec<SlotId>,
+    pub(in crate::engine) panicked: BTreeSet<SlotId>,
 }
 
 impl Bell {
@@ -76,7 +77,7 @@ impl Bell {
 
     /// The waker of whoever holds this socket has panicked: it is to be closed with 1011.
     pub(in crate::engine) fn report_panic(&self, slot: SlotId) {
-        self.lists().panicked.push(slot);
+        self.lists().panicked.insert(slot);
         self.announce();
     }
 

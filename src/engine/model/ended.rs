@@ -1,4 +1,5 @@
 //! What is left to tell about a connection when it is over: how it ended, and what went each way.
+//! Plain values: the connection fills them in; the log, events, lists and handlers read them.
 
 use crate::proto::CloseCode;
 

@@ -8,6 +8,7 @@ use crate::clock::{Moment, TimeOfDay};
 use crate::engine::model::ended::Closer;
 use crate::engine::model::foreign;
 use crate::proto::CloseCode;
+use crate::proto::limits::EVENTS_KEPT_MAX;
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -15,9 +16,6 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
-
-/// Events that are kept for streams that come late or come back.
-const HISTORY_EVENTS: usize = 16_384;
 
 /// A clock that is off by more than this was set; a batch takes less even where a machine is busy.
 const CLOCK_SET_MS: u64 = 5_000;
@@ -198,7 +196,7 @@ impl Events {
         let mut history = self.history();
         let unix_ms = history.unix_ms(host_unix_ms, now);
         for Happened { kind, websocket_id, route, session_id, close } in happened.drain(..) {
-            if history.events.len() == HISTORY_EVENTS {
+            if history.events.len() == EVENTS_KEPT_MAX {
                 history.events.pop_front();
             }
             let id = EventId { epoch: self.epoch, number: history.next };

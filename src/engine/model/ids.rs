@@ -1,9 +1,12 @@
 //! The ids of WebSockets: 24 bytes that say where the socket is and cannot be guessed.
 //!
-//! `node 2 · shard 1 · slot 4 · generation 4 · random 5 · MAC 8`, base64url. The random part and the
-//! MAC are keyed hashes (SipHash, keys drawn at start): nothing is stored, and a look-up needs no
-//! table. The random part is also of the time at which the connection was accepted, so that an id
-//! does not come back when the generations of a slot do.
+//! `node 2 · shard 1 · slot 4 · generation 4 · random 5 · MAC 8`, base64url. The random part and
+//! the MAC are keyed hashes (SipHash, keys drawn at start): nothing is stored, and a look-up needs
+//! no table. The random part is also of the time at which the connection was accepted, so that an
+//! id does not come back when the generations of a slot do.
+//!
+//! Shards make ids; [`reach`](crate::engine::commands::dispatch) decodes them on any thread. What is decoded is a claim:
+//! whether there is such a socket the shard finds out.
 
 use crate::clock::Moment;
 use crate::engine::model::slot_id::SlotId;

@@ -1,4 +1,5 @@
-//! So many in a second, and a count of the others.
+//! So many in a second, and a count of the others. For the lines of logs: the engine's and the
+//! program's. Knows no clock.
 
 /// What is counted, second by second.
 #[derive(Clone, Copy, Debug, Default)]

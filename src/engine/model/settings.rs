@@ -1,4 +1,5 @@
-//! What can be set about an engine, with the defaults of `proto::limits`.
+//! What can be set about an engine, with the defaults of `proto::limits`. Filled in by `api`, read
+//! by the launch and, unchanged from then on, by every shard.
 
 use crate::engine::model::ids::Ids;
 use crate::proto::limits;

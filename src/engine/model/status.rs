@@ -1,4 +1,5 @@
-//! What an engine has counted, and how it is: plain data for operators and metrics.
+//! What an engine has counted, and how it is: plain data for operators and metrics, put together by
+//! [`reach`](crate::engine::commands::dispatch) from what each shard reports.
 
 use crate::engine::model::counters::Totals;
 use crate::engine::model::memory::{MemoryStatus, ShardMemory};

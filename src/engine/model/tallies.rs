@@ -1,4 +1,5 @@
-//! Counts by HTTP status and by close code: of few kinds, whatever peers and handlers choose.
+//! Counts by HTTP status and by close code: of few kinds, whatever peers and handlers choose. Each
+//! shard has its own, and counts where a connection is answered or gone.
 
 /// HTTP statuses that are counted by themselves.
 const STATUSES: [u16; 12] = [400, 401, 403, 404, 405, 408, 426, 429, 431, 500, 503, 0];

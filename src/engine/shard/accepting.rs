@@ -1,11 +1,15 @@
 //! Accepting: one multishot accept per listener, straight into free slots.
 //!
-//! A listener that all shards have, a Unix socket, gets one-shot accepts instead: of those that wait
-//! for it the kernel wakes the one that has waited longest, which a multishot accept would be for
-//! ever, and its shard would take every connection.
+//! Owns what is armed for each listener of a shard, which calls it with completions and in its
+//! chores. What a connection says is none of its business.
 //!
-//! It ends by itself when the table is full or the system is short of something; it is armed again
-//! when a slot is free, or after a pause that doubles, never at once.
+//! A listener that all shards have, a Unix socket, gets one-shot accepts instead: of those that
+//! wait for it the kernel wakes the one that has waited longest, which a multishot accept would be
+//! for ever, and its shard would take every connection.
+//!
+//! An accept that ends by itself is armed again with the chores of the batch. After one that
+//! failed, because the table is full or the system short of something, it is armed again when a
+//! slot is free, or after a pause that doubles.
 
 use crate::clock::Moment;
 use crate::engine::connection::Connection;

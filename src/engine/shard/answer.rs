@@ -1,7 +1,10 @@
 //! A shard doing what other threads ask: so much per batch, and the rest after the next one, so
 //! that its connections are served meanwhile.
+//!
+//! Called by the shard when something has come ([`mailbox`](crate::engine::commands::mailbox)). Waits for nothing: a write that
+//! has no room is kept by [`table`](crate::engine::shared::table).
 
-use crate::engine::commands::{Command, ShardReport};
+use crate::engine::commands::{Command, Notice, ShardReport};
 use crate::engine::connection::Connection;
 use crate::engine::connection::state::Flag;
 use crate::engine::core::Core;
@@ -22,15 +25,16 @@ impl<R: Ring> Shard<R> {
         if !self.bell.take(&mut self.rung, |id| self.core.wake(id)) {
             return;
         }
-        self.mailbox.take(&mut self.taken);
+        self.mailbox.take(&mut self.asked);
         for index in 0..self.rung.nudges.len() {
             self.look_at(self.rung.nudges[index]);
         }
         self.rung.nudges.clear();
-        self.rung.panicked.drain(..).for_each(|id| self.core.handle_panic(id));
-        self.commands.extend(self.taken.drain(..));
+        for id in std::mem::take(&mut self.rung.panicked) {
+            self.core.handle_panic(id);
+        }
         self.answer();
-        if !self.commands.is_empty() {
+        if !self.asked.is_empty() {
             self.bell.remind();
         }
     }
@@ -43,12 +47,22 @@ impl<R: Ring> Shard<R> {
         }
     }
 
+    fn handle_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Drain => self.start_drain(),
+            Notice::Memory => self.handle_memory(),
+            Notice::EndSession(id, reason) => self.end_session(id, reason),
+        }
+    }
+
     fn answer(&mut self) {
         for _ in 0..COMMANDS_PER_BATCH {
-            let Some(command) = self.commands.pop_front() else { return };
+            if let Some(notice) = self.asked.notices.pop_first() {
+                self.handle_notice(notice);
+                continue;
+            }
+            let Some(command) = self.asked.commands.pop_front() else { return };
             match command {
-                Command::Drain => self.start_drain(),
-                Command::EndSession(id, reason) => self.end_session(id, reason),
                 Command::Open { claim, request, reply } if !reply.is_abandoned() => {
                     let core = &self.core;
                     let opened = match core.slots.borrow_mut().claimed(claim, core) {
@@ -83,7 +97,6 @@ impl<R: Ring> Shard<R> {
                     reply.send(self.measure(from));
                     return;
                 }
-                Command::Memory => self.handle_memory(),
                 Command::Open { .. }
                 | Command::Write(_)
                 | Command::Scan { .. }
@@ -166,6 +179,38 @@ impl<R: Ring> Shard<R> {
     pub(in crate::engine) fn end_session(&mut self, id: SlotId, reason: &'static str) {
         if let Some(slot) = self.core.slots.borrow_mut().find(id) {
             slot.connection.end_session(reason, &self.core);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::bench;
+    use crate::engine::commands::mailbox::COMMANDS_MAX;
+    use crate::engine::handlers::routes::Routes;
+    use crate::engine::model::reply::Reply;
+    use crate::engine::model::settings::Settings;
+    use crate::ring::sim::{SimOptions, SimRing};
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    #[test]
+    fn a_shard_has_a_bounded_number_of_commands_however_many_are_sent() {
+        let ring = SimRing::new(1, SimOptions::default());
+        let mut shard = bench::shard(ring, Settings::default(), Routes::default());
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..10 {
+            let mailbox = &shard.mailbox;
+            let command = || Command::Status { reply: Reply::new().0 };
+            while pin!(mailbox.submit(command())).poll(&mut context).is_ready() {}
+            assert_eq!(shard.turn(), Ok(true));
+            assert!(shard.asked.commands.len() <= COMMANDS_MAX);
+        }
+        // And it does all of them.
+        while !shard.asked.is_empty() {
+            assert_eq!(shard.turn(), Ok(true));
         }
     }
 }

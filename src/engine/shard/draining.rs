@@ -1,5 +1,8 @@
 //! The orderly end of a shard: nothing more accepted, Close 1001 to everybody, spread over some
 //! time so that not all come back elsewhere at once, and a deadline.
+//!
+//! Owns the [`Drain`] of a shard, which begins it when told to and goes on with it in every batch
+//! until nothing is left; after the deadline connections are cut, and waited for a second at most.
 
 use crate::clock::Moment;
 use crate::engine::commands::mailbox::Mailbox;

@@ -1,8 +1,11 @@
 //! The loop of one shard: completions, then handlers, then submissions; one entry into the kernel
 //! per batch.
 //!
-//! A shard owns its ring, its connections and its handlers, and shares nothing. Generic over the
-//! ring, so that the simulator runs this very code.
+//! A shard owns its ring, its connections and its handlers, and no message passes from one shard to
+//! another. What all have in common is looked at when something begins or ends: places, the level
+//! of memory, sessions, the history of events; and each shared socket has a lock with its holder.
+//! The launch turns it on a thread of its own; generic over the ring, so that the simulator turns
+//! this very code. Nothing here waits but the ring.
 
 pub(in crate::engine) mod accepting;
 pub(in crate::engine) mod answer;
@@ -14,8 +17,7 @@ pub(in crate::engine) mod settle;
 pub(in crate::engine) mod sleep;
 
 use crate::clock::Moment;
-use crate::engine::commands::Command;
-use crate::engine::commands::mailbox::Mailbox;
+use crate::engine::commands::mailbox::{Batch, Mailbox};
 use crate::engine::connection::context::ContextParts;
 use crate::engine::connection::places::Places;
 use crate::engine::connection::state::Flag;
@@ -39,7 +41,6 @@ use crate::engine::shard::accepting::Acceptor;
 use crate::engine::shard::draining::Ending;
 use crate::engine::shard::governor::Governor;
 use crate::ring::{AddressFamily, Completion, Errno, Operation, Outcome, Ring, Token, memory};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -64,10 +65,8 @@ pub struct Shard<R: Ring> {
     pub(in crate::engine) rota: Rota,
     batch: Vec<SlotId>,
     pub(in crate::engine) rung: Rung,
-    /// Commands that came just now.
-    pub(in crate::engine) taken: Vec<Command>,
-    /// What other threads have asked, not yet answered.
-    pub(in crate::engine) commands: VecDeque<Command>,
+    /// What other threads have asked, not yet done.
+    pub(in crate::engine) asked: Batch,
     due: Vec<u32>,
     /// Batches until the next one that is measured.
     turns_unmeasured: u32,
@@ -132,8 +131,7 @@ impl<R: Ring> Shard<R> {
             rota: Rota::default(),
             batch: Vec::new(),
             rung: Rung::default(),
-            taken: Vec::new(),
-            commands: VecDeque::new(),
+            asked: Batch::default(),
             due: Vec::new(),
             turns_unmeasured: TURNS_PER_MEASUREMENT,
             measured_from_ns: None,

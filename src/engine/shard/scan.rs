@@ -1,5 +1,9 @@
-//! Lists of connections, and what they hold together: a shard looks through some of its slots at a
-//! time, so that a list of a million connections never holds it up.
+//! Lists of connections: a shard looks through some of its slots at a time, so that a list of a
+//! million connections never holds it up.
+//!
+//! Called by [`answer`](crate::engine::shard::answer) for one step, and by [`dispatch`](crate::engine::commands::dispatch) for the order of the whole.
+//! A step begins at a slot and remembers nothing: what comes and goes between two steps may be
+//! missed.
 
 use crate::clock::Moment;
 use crate::engine::commands::filter::Filter;

@@ -1,7 +1,9 @@
 //! From the state of a connection to submissions: what the ring is to do next.
 //!
-//! Called once per batch for every connection that changed, and after completions that move a
-//! teardown on. Idempotent: it compares what should be armed with what is.
+//! Called by the shard, once per batch for every connection that changed, and for those whose turn
+//! to receive has come. Idempotent: it compares what should be armed with what is. The only place
+//! that pushes submissions for a connection, but for the question who the peer is
+//! ([`accepting`](crate::engine::shard::accepting)).
 
 use crate::clock::Moment;
 use crate::engine::connection::progress::Question;

@@ -1,4 +1,5 @@
-//! How long a shard may sleep in the kernel.
+//! How long a shard may sleep in the kernel. Asked before every entry into it; decides nothing
+//! else.
 
 use crate::clock::Moment;
 use crate::engine::shard::Shard;

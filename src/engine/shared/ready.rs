@@ -1,5 +1,6 @@
 //! Messages that a shard has handed to a holder, who takes them, whole or in parts, by the rules of
-//! the inbox. No lock, no shard: [`crate::engine::shared::link`] has both.
+//! the inbox. No lock, no shard: [`link`](crate::engine::shared::link) has both. What it may hold is judged by the shard
+//! before anything is put in.
 
 use crate::engine::model::incoming::{Incoming, Piece};
 use crate::proto::{MessageKind, limits};

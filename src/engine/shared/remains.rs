@@ -1,7 +1,7 @@
 //! What sockets that are gone have left to be read, for whoever comes for it within a minute.
 //!
 //! Found by slot, and given up in the order in which it was left: when its time is over, or when
-//! there is too much of it.
+//! there is too much of it. Called by [`table`](crate::engine::shared::table), which tells of what was given up.
 
 use crate::clock::Moment;
 use crate::engine::model::ended::Counts;

@@ -1,6 +1,7 @@
 //! The shared sockets of one shard, by slot; and for a while what is left of those that are gone:
 //! [messages](crate::engine::shared::remains) that nobody has read yet, and which ids have expired. Everything is
-//! bounded.
+//! bounded. Owned by the shard's [`Core`](crate::engine::core::Core); a socket that is being settled is
+//! taken out meanwhile, so that nothing called from there finds it.
 
 use crate::clock::Moment;
 use crate::engine::model::ended::Ended;
@@ -12,12 +13,9 @@ use crate::engine::shared::open::{Leaving, OpenFailure, OpenRequest, PendingWrit
 use crate::engine::shared::remains::{Left, Remains};
 use crate::engine::shared::state::SharedState;
 use crate::engine::shared::wake_batch::Woken;
-use crate::proto::limits::EXPIRED_IDS_MAX;
+use crate::proto::limits::{EXPIRED_IDS_MAX, WAITING_WRITES_MAX};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-
-/// Writes by id that wait for room in one socket.
-const WAITING_WRITES_MAX: usize = 64;
 
 /// See the module.
 #[derive(Default)]

@@ -15,16 +15,13 @@ const WIDE_BYTES_MIN: usize = 256;
 /// Payloads of 32 to this many bytes are done without a loop.
 const SHORT_BYTES_MAX: usize = 128;
 
-/// Unmasks (or masks) `bytes` in place.
+/// Unmasks (or masks) `bytes` in place: each is XORed with the byte of `key` whose turn it is, the
+/// four in a round.
 ///
 /// `offset` is the position of `bytes[0]` in the frame's payload; only its value modulo 4 matters,
 /// so a payload may be unmasked in any pieces.
 ///
 /// Source: RFC 6455 §5.3.
-//= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
-//# Octet i of the transformed data ("transformed-octet-i") is the XOR of
-//# octet i of the original data ("original-octet-i") with octet at index
-//# i modulo 4 of the masking key ("masking-key-octet-j"):
 #[inline]
 pub fn unmask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
     let _ = unmask_seeing_ascii(bytes, key, offset);

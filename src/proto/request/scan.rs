@@ -1,4 +1,5 @@
-//! The search for the end of a request head, one look at each byte.
+//! The search for the end of a request head, one look at each byte. Called by the reader of
+//! requests with whatever came; keeps its place between two calls, and no byte.
 
 use super::RequestError;
 use crate::proto::limits::REQUEST_HEADERS_MAX;

@@ -1,4 +1,5 @@
-//! The target of a request in its four forms (RFC 9112 §3.2), of which two are answered.
+//! The target of a request in its four forms (RFC 9112 §3.2), of which two are answered. Called by
+//! the reader of requests.
 
 use super::RequestError;
 use crate::proto::origin::Authority;

@@ -1,4 +1,5 @@
-//! Why a session fails its connection, and what the peer is told.
+//! Why a session fails its connection, and what the peer is told. Made by the session; the engine
+//! turns it into the Close frame.
 
 use thiserror::Error;
 

@@ -1,4 +1,5 @@
-//! What a session tells the engine, and what it is told to allow.
+//! What a session tells the engine, and what it is told to allow. The engine implements [`Events`]
+//! and fills in [`SessionLimits`]; the session calls and reads them.
 
 use crate::proto::close::CloseCode;
 use crate::proto::limits::{MESSAGE_BYTES_MAX, MESSAGE_FRAGMENTS_MAX};

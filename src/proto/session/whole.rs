@@ -1,4 +1,8 @@
 //! The short way of messages that come in one frame and one input, as most do.
+//!
+//! Called by the session, and by the engine where there is room for all that has come. At the first
+//! frame that is anything else it stops, and the session goes on as always; what it takes, the
+//! session would have taken as well.
 
 use super::{BLOCK_BYTES, MessageKind, Session, SessionLimits};
 use crate::proto::mask::{unmask, unmask_seeing_ascii};

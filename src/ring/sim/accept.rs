@@ -1,4 +1,5 @@
-//! Listeners, accepts, and what the peers do.
+//! Listeners, accepts, and what the peers do, as the simulated kernel does it. Called for
+//! submissions and by `net` for the peers; completions go to `kernel`.
 
 use super::super::Errno;
 use super::PeerRate;

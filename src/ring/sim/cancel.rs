@@ -1,5 +1,5 @@
 //! Cancels: requests, not results. What became of the target is told by the target's own
-//! completion, which may come before the cancel's or after it.
+//! completion, which may come before the cancel's or after it. Called by `push`.
 
 use super::super::{Errno, Operation, Token};
 use super::kernel::{Answer, Event, Kernel};

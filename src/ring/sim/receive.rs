@@ -1,4 +1,5 @@
-//! Receives and the wait for a hang-up.
+//! Receives and the wait for a hang-up, as the simulated kernel does them. Called when something
+//! has come into a socket or an operation begins; completions go to `kernel`.
 
 use super::super::Errno;
 use super::kernel::{Answer, Event, Kernel, Request};

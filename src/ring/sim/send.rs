@@ -1,4 +1,5 @@
-//! Sends, and peers that take them at their own pace.
+//! Sends, and peers that take them at their own pace. Called by the simulated kernel when a send
+//! begins and whenever a peer has taken something.
 
 use super::super::Errno;
 use super::PeerRate;

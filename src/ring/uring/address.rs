@@ -1,7 +1,10 @@
-//! Asking the kernel who a peer is.
+//! Asking the kernel about a peer: who it is, and how much of what was sent to it is not
+//! acknowledged.
 //!
 //! A multishot accept cannot tell, and a direct descriptor is no good for `getpeername(2)`. The
-//! ring can: `getsockopt(SOL_SOCKET, SO_PEERNAME)` as a command on the socket (kernel 6.7).
+//! ring can: `getsockopt(SOL_SOCKET, SO_PEERNAME)` and `SIOCOUTQ` as commands on the socket (kernel
+//! 6.7). Owns the memory into which addresses are written, from the submission to its completion;
+//! called by the kernel's ring.
 
 use super::super::AddressFamily;
 use io_uring::types::Fixed;

@@ -1,7 +1,8 @@
 //! The kernel's ring.
 //!
-//! One per shard, made and used on that shard's thread only (`SINGLE_ISSUER`). Completions run
-//! when the shard enters the kernel and at no other time (`DEFER_TASKRUN`).
+//! One per shard, made and used on that shard's thread only (`SINGLE_ISSUER`). Completions run when
+//! the shard enters the kernel and at no other time (`DEFER_TASKRUN`). Owns the ring, its receive
+//! buffers and the bytes in flight. The launch makes it; a shard knows it as a [`Ring`] alone.
 
 mod address;
 pub mod probe;

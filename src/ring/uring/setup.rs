@@ -1,4 +1,7 @@
 //! Making a kernel ring: flags, queues, the table of direct descriptors, the receive buffers.
+//!
+//! Called by the kernel's ring and the self-test. It waits where memory of a ring that has gone is
+//! still charged, so it may run at the start only.
 
 use super::super::pool::Pool;
 use super::super::{Errno, ReceiveMode};

@@ -105,14 +105,14 @@ fn a_clock_that_is_set_is_followed_and_one_that_only_trembles_is_not() {
 fn what_is_not_kept_is_a_gap_and_then_goes_on() {
     let events = Arc::new(Events::new(TimeOfDay::Invented, 1));
     let mut slow = events.stream(EventFilter::default(), None);
-    publish(&events, EventKind::Open, "/a", HISTORY_EVENTS + 5);
+    publish(&events, EventKind::Open, "/a", EVENTS_KEPT_MAX + 5);
     assert_eq!(slow.try_next().unwrap().kind, EventKind::Gap);
     assert_eq!(slow.try_next().unwrap().id.number, 6);
     let mut count = 1;
     while slow.try_next().is_some() {
         count += 1;
     }
-    assert_eq!(count, HISTORY_EVENTS);
+    assert_eq!(count, EVENTS_KEPT_MAX);
     // Of another run, and from the future: both are told that they have missed something.
     for foreign in [
         EventId { epoch: events.epoch ^ 1, number: 3 },
