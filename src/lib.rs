@@ -1,12 +1,12 @@
 //! ringwire: a WebSocket (RFC 6455) server engine for Linux on io_uring.
 //!
-//! One thread and one ring per shard, nothing shared between them. Applications implement
-//! [`WebSocketServer`], after InterSystems' `%CSP.WebSocket`: straight-line code with `read`,
-//! `write` and `end_server`.
+//! One thread and one ring per shard, and each connection belongs to one of them. Applications
+//! implement [`WebSocketServer`], after InterSystems' `%CSP.WebSocket`: straight-line code with
+//! `read`, `write` and `end_server`.
 //!
 //! ```text
 //! api ─ engine ─┬─ proto     RFC 6455 without I/O: bytes and time in, bytes and events out
-//!               ├─ ring      the kernel: submissions in, completions out; the only unsafe code
+//!               ├─ ring      the kernel: submissions in, completions out; nearly all unsafe code
 //!               └─ sessions  who a browser is, over many WebSockets; in memory or in Redis
 //! control ─ api              HTTP for operators and other programs, on a runtime beside
 //! ```
