@@ -44,7 +44,9 @@ pub(super) struct Aside {
     pub(super) reset: bool,
     /// Bytes that were written and not sent.
     pub(super) unsent_bytes: u64,
-    /// Those of them that the kernel had taken.
+    /// Bytes of our Close frame, the last of what is written.
+    pub(super) close_bytes: u8,
+    /// Those of the unsent that the kernel had taken.
     pub(super) unacknowledged_bytes: u64,
 }
 

@@ -195,7 +195,7 @@ pub(super) struct Counters {
     pub(super) refused: Cell<u64>,
     /// Connections gone.
     pub(super) closed: Cell<u64>,
-    /// WebSockets that ended before everything written was sent.
+    /// WebSockets that ended before every message written was sent.
     pub(super) truncated: Cell<u64>,
     /// Handlers that panicked.
     pub(super) panics: Cell<u64>,
@@ -251,7 +251,8 @@ pub struct Totals {
     pub refused: u64,
     /// Connections gone.
     pub closed: u64,
-    /// WebSockets that ended before everything that was written to them was sent.
+    /// WebSockets that ended before every message that was written to them was sent; a Close alone that
+    /// nobody waited for is none.
     pub truncated: u64,
     /// Handlers that panicked.
     pub panics: u64,

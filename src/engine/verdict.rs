@@ -9,12 +9,10 @@
 use super::connection::{Closer, Connection, Counted, Ended, Phase};
 use super::core::Core;
 use super::flags::Flag;
-use super::outbox::Payload;
 use super::progress::Purpose;
 use super::verbs::{Port, WriteFailure};
 use crate::clock::{Moment, ShortMoment};
-use crate::proto::frame::Opcode;
-use crate::proto::{self, CloseCode, ProtocolError};
+use crate::proto::{CloseCode, ProtocolError};
 
 /// How the peer ended what it had to say.
 pub(super) enum Verdict {
@@ -173,6 +171,10 @@ impl Connection {
             return Err(WriteFailure::Ended);
         }
         self.add_unsent(bytes as u64);
+        if let Some(aside) = &mut self.aside {
+            // It is not the Close alone that nobody gets.
+            aside.close_bytes = 0;
+        }
         Ok(())
     }
 
@@ -206,8 +208,7 @@ impl Connection {
     fn handle_close(&mut self, code: CloseCode, reason: Box<str>, core: &Core) {
         self.flags.set(Flag::CloseReceived);
         if matches!(self.phase, Phase::Open(_)) {
-            let payload = proto::close::encode(code, &reason);
-            self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+            self.say_close(code, &reason);
         }
         self.linger(core.settings.timeouts.close, core);
         self.end(Ended { code, reason, by: Closer::Peer }, core);
