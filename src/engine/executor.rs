@@ -86,6 +86,11 @@ impl Executor {
         waker.will_wake(&self.current.borrow().waker)
     }
 
+    /// Whether a task is on the list.
+    pub(super) fn has(&self, id: SlotId) -> bool {
+        self.ready.borrow().contains(&id)
+    }
+
     /// Polls what is on the list now. What is woken meanwhile waits for the next time, so that a
     /// task that wakes itself cannot starve the ring. `ended` hears of every task that ends. The
     /// slots are not borrowed while a task is polled or dropped.

@@ -76,6 +76,7 @@ mod timers;
 mod transport;
 mod verbs;
 mod verdict;
+mod vigilance;
 mod wakes;
 
 pub(crate) use command::{OpenFailure, OpenRequest, ReachFailure};

@@ -126,6 +126,11 @@ pub(super) struct Rota {
 }
 
 impl Rota {
+    /// Whether a connection is on one of the lists.
+    pub(super) fn has(&self, id: SlotId) -> bool {
+        self.starved.contains(&id) || self.heavy.contains(&id)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.starved.is_empty() && self.heavy.is_empty()
     }

@@ -208,6 +208,12 @@ impl Registry {
         }
     }
 
+    /// The slots that are in use.
+    pub(super) fn ids(&self) -> Vec<SlotId> {
+        let used = self.slots.iter().filter(|slot| !slot.is_free());
+        used.map(|slot| slot.connection.id).collect()
+    }
+
     /// Every connection that has a slot.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
         let used = self.slots.iter_mut().filter(|slot| !slot.is_free());

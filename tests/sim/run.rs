@@ -180,6 +180,7 @@ impl Run {
         let goes_on = self.engine.turn().unwrap();
         let (accounted, held) = self.engine.growth_bytes();
         assert_eq!(accounted, held, "seed {}: the growth account", self.seed);
+        assert_eq!(self.engine.forgotten(), None, "seed {}", self.seed);
         for id in self.ledger.take_left() {
             self.control.attend(id);
         }
