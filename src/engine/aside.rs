@@ -40,6 +40,8 @@ pub(super) struct Aside {
     pub(super) ends_by: Option<Moment>,
     /// Since when it is known, without reading, that the peer has sent FIN.
     pub(super) hung_up: Option<HungUp>,
+    /// More is to be received once, although there is no room: see `Connection::listen_on`.
+    pub(super) listens: bool,
     /// The peer is to see a reset.
     pub(super) reset: bool,
     /// Bytes that were written and not sent.
@@ -60,6 +62,7 @@ impl Aside {
             && self.progress == Progress::default()
             && self.ends_by.is_none()
             && self.hung_up.is_none()
+            && !self.listens
             && !self.reset
             && self.unsent_bytes == 0
     }

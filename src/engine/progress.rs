@@ -342,8 +342,9 @@ impl Connection {
         let until = core.now.get() + core.settings.timeouts.stall;
         let before = self.aside_mut().progress.stalled.replace(Stalled { taken, until });
         if before.is_some_and(|before| before.taken == taken) {
-            self.cut(core);
+            return self.cut(core);
         }
+        self.listen_on();
     }
 
     /// Bytes that were not acknowledged when that was asked last.

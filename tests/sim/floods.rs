@@ -3,7 +3,8 @@
 
 use crate::frames::frame;
 use crate::wire::{BINARY, FIN, PING, TEXT};
-use ringwire::ring::ReceiveMode;
+use ringwire::clock::Moment;
+use ringwire::ring::{ReceiveMode, Ring};
 use ringwire::ring::sim::{Dice, Faults, PeerId, PeerRate, SimNet, SimOptions, SimRing};
 use ringwire::{Engine, Error, Settings, WebSocket, WebSocketServer};
 use std::time::Duration;
@@ -102,6 +103,42 @@ fn run(seed: u64) {
             *peer = connect(&net, &mut dice);
         });
     }
+}
+
+/// Both ways are full, and the peer takes everything again; but its system's word of that does not
+/// get past what waits to be received.
+#[test]
+fn a_peer_that_takes_everything_is_not_cut_because_its_system_is_not_heard() {
+    const MESSAGES: usize = 200_000;
+    let mut ring = SimRing::new(1, SimOptions::default());
+    // The bell rings every second, so that an engine that sleeps comes back.
+    let (bell, mut next_ms) = (ring.doorbell(), 0);
+    ring.set_driver(move |net| {
+        if net.now().as_millis() >= next_ms {
+            next_ms = net.now().as_millis() + 1_000;
+            bell.ring();
+        }
+        Some(Moment::from_millis(next_ms))
+    });
+    let net = ring.net();
+    let mut engine = Engine::builder().route("/", || Echo).simulate(ring);
+    let peer = net.connect(0);
+    net.peer_set_rate(peer, PeerRate::Stalled);
+    net.peer_write(peer, UPGRADE.as_bytes());
+    net.peer_write(peer, &frame(FIN | TEXT, b"").repeat(MESSAGES));
+    while net.now().as_millis() < 2_000 {
+        engine.turn().unwrap();
+    }
+    net.peer_goes_unheard(peer);
+    net.peer_set_rate(peer, PeerRate::Instant);
+    let mut heard_bytes = 0;
+    while heard_bytes < 2 * MESSAGES && net.now().as_millis() < 300_000 {
+        engine.turn().unwrap();
+        assert_eq!(engine.forgotten(), None);
+        heard_bytes += net.peer_read(peer).len();
+        assert!(!net.peer_state(peer).reset, "cut at {:?}, {heard_bytes} B", net.now());
+    }
+    assert!(heard_bytes > 2 * MESSAGES, "{heard_bytes} B");
 }
 
 #[test]
