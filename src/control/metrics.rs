@@ -89,7 +89,7 @@ impl Exposition {
         each(
             "websockets_truncated_total",
             Counter,
-            "WebSockets that ended before everything written was sent.",
+            "WebSockets that ended before every message written was sent.",
             |shard| shard.totals.truncated,
         );
         each("messages_in_total", Counter, "Whole messages received.", |shard| {

@@ -90,6 +90,12 @@ impl SimulatedEngine {
         self.shard.core.account.networks()
     }
 
+    /// Something that is to be done and that nobody will look at again, if there is such a thing: asked
+    /// between two batches.
+    pub fn forgotten(&self) -> Option<String> {
+        self.shard.forgotten()
+    }
+
     /// Counts so far.
     pub fn totals(&self) -> Totals {
         self.shard.totals()

@@ -319,3 +319,25 @@ fn a_full_inbox_that_nobody_reads_does_not_outlive_its_peer() {
         assert_eq!(bench.engine.population().0, 0, "{then:?}");
     }
 }
+
+#[test]
+fn a_conversation_is_truncated_if_a_message_is_not_sent_and_not_for_want_of_a_close() {
+    // What fits into the send buffer beside the 101 and a header.
+    let fits = 64 * 1024 - 129 - 4;
+    let close = frame(FIN | CLOSE, &1000_u16.to_be_bytes());
+    for (bytes, closes, truncated) in
+        [(100, false, 0), (fits, false, 0), (fits, true, 0), (fits + 1, true, 1)]
+    {
+        let mut bench = Bench::new(Part::Says(bytes), b"");
+        bench.net.peer_set_rate(bench.peer, PeerRate::Stalled);
+        bench.run_to_ms(500);
+        if closes {
+            bench.net.peer_write(bench.peer, &close);
+        }
+        bench.run_to_ms(600);
+        bench.net.peer_reset(bench.peer);
+        bench.run_to_ms(20_000);
+        let totals = bench.engine.totals();
+        assert_eq!((totals.closed, totals.truncated), (1, truncated), "{bytes} B, {closes}");
+    }
+}

@@ -91,6 +91,7 @@ impl Bench {
 
     fn turn(&mut self) {
         self.engine.turn().unwrap();
+        assert_eq!(self.engine.forgotten(), None);
         for peer in &self.busy {
             drop(self.net.peer_read(*peer));
         }

@@ -16,6 +16,7 @@ mod control;
 mod drains;
 mod ends;
 mod fairness;
+mod floods;
 #[path = "../support/frames.rs"]
 mod frames;
 mod handler;

@@ -185,6 +185,7 @@ impl Run {
         let (accounted, held) = self.engine.growth_bytes();
         assert_eq!(accounted, held, "seed {}: the growth account", self.seed);
         assert!(self.engine.growing_addresses() <= accounted.min(1), "seed {}", self.seed);
+        assert_eq!(self.engine.forgotten(), None, "seed {}", self.seed);
         for id in self.ledger.take_left() {
             self.control.attend(id);
         }

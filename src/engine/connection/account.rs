@@ -132,6 +132,16 @@ impl Account {
         self.waiting.borrow_mut().insert(id);
     }
 
+    /// Whether somebody waits to be told.
+    pub(in crate::engine) fn is_waited_for(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
+    /// Whether this connection does.
+    pub(in crate::engine) fn is_waiting(&self, id: SlotId) -> bool {
+        self.waiting.borrow().contains(&id)
+    }
+
     /// There may be more room for another reason.
     pub(in crate::engine) fn tell(&self) {
         self.freed.set(true);

@@ -72,8 +72,7 @@ impl Connection {
     /// Ends the conversation because of what the peer sent (RFC 6455 §7.1.7).
     pub(in crate::engine) fn fail(&mut self, code: CloseCode, reason: &str, context: &Context) {
         if matches!(self.phase, Phase::Open(_)) && !self.flags.has(Flag::Dead) {
-            let payload = proto::close::encode(code, reason);
-            self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+            self.say_close(code, reason);
         }
         self.linger(context.settings.timeouts.close, context);
         self.end(Ended { code, reason: reason.into(), by: Closer::Server }, context);
@@ -94,13 +93,27 @@ impl Connection {
         if self.flags.has(Flag::Ending) && self.act_on_verdict(context) {
             return;
         }
-        let payload = proto::close::encode(code, reason);
-        self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+        self.say_close(code, reason);
         self.limit_the_end(context);
         self.phase = Phase::Closing((context.now.get() + context.settings.timeouts.close).into());
         self.end(Ended { code, reason: reason.into(), by: Closer::Server }, context);
         self.reschedule(context);
         self.mark_dirty(context);
+    }
+
+    /// Our Close frame, behind everything else.
+    pub(in crate::engine) fn say_close(&mut self, code: CloseCode, reason: &str) {
+        let payload = proto::close::encode(code, reason);
+        let payload = payload.as_bytes();
+        // A header of two bytes, and 125 at most.
+        self.aside_mut().close_bytes = payload.len() as u8 + 2;
+        self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload));
+    }
+
+    /// Whether something that was written before our Close frame has not been sent.
+    pub(in crate::engine) fn is_truncated(&self) -> bool {
+        let unsent = self.aside.as_ref().map(|aside| (aside.unsent_bytes, aside.close_bytes));
+        unsent.is_some_and(|(unsent_bytes, close_bytes)| unsent_bytes > close_bytes.into())
     }
 
     /// Whether it has not been told to go.

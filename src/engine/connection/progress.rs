@@ -353,8 +353,9 @@ impl Connection {
         let until = context.now.get() + context.settings.timeouts.stall;
         let before = self.aside_mut().progress.stalled.replace(Stalled { taken, until });
         if before.is_some_and(|before| before.taken == taken) {
-            self.cut(context);
+            return self.cut(context);
         }
+        self.listen_on();
     }
 
     /// Bytes that were not acknowledged when that was asked last.

@@ -41,11 +41,15 @@ pub(in crate::engine) struct Aside {
     pub(in crate::engine) ends_by: Option<Moment>,
     /// Since when it is known, without reading, that the peer has sent FIN.
     pub(in crate::engine) hung_up: Option<HungUp>,
+    /// More is to be received once, although there is no room: see `Connection::listen_on`.
+    pub(in crate::engine) listens: bool,
     /// The peer is to see a reset.
     pub(in crate::engine) reset: bool,
     /// Bytes that were written and not sent.
     pub(in crate::engine) unsent_bytes: u64,
-    /// Those of them that the kernel had taken.
+    /// Bytes of our Close frame, the last of what is written.
+    pub(in crate::engine) close_bytes: u8,
+    /// Those of the unsent that the kernel had taken.
     pub(in crate::engine) unacknowledged_bytes: u64,
 }
 
@@ -59,6 +63,7 @@ impl Aside {
             && self.progress == Progress::default()
             && self.ends_by.is_none()
             && self.hung_up.is_none()
+            && !self.listens
             && !self.reset
             && self.unsent_bytes == 0
     }

@@ -87,7 +87,7 @@ impl Connection {
         match self.phase {
             _ if self.flags.has(Flag::EndOfStream) || self.flags.has(Flag::Dead) => false,
             // Bytes come in their order.
-            _ if !self.talk.unseen().is_empty() => false,
+            _ if !self.talk.unseen().is_empty() => self.listens(),
             Phase::Head(_) | Phase::Closing(_) | Phase::Lingering(_) => true,
             Phase::Deciding => {
                 self.aside.as_ref().is_none_or(|a| a.early.len() < limits.inbox_bytes_max)
@@ -99,9 +99,26 @@ impl Connection {
                     || self
                         .reading
                         .is_some_and(|r| !self.talk.inbox.is_readable(r.len(), binary_data))
+                    || self.listens()
             }
             Phase::Gone => false,
         }
+    }
+
+    /// The peer does not seem to take what it is sent, and is not read. It may be the one because of the
+    /// other: Linux from 6.17 on drops what acknowledges, with the rest of its segment, where the queue
+    /// to be received is over its limit, whatever the peer takes. So more of that is received.
+    pub(in crate::engine) fn listen_on(&mut self) {
+        if self.flags.has(Flag::Paused) {
+            self.aside_mut().listens = true;
+        }
+    }
+
+    /// Whether more is to be received than there is room for: one shot, within what each may have.
+    #[cold]
+    fn listens(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.listens)
+            && self.talk.unseen().len() + limits::SHOT_BYTES_MAX <= limits::REST_BYTES
     }
 
     /// Takes in what came and had to wait, as far as there is room now. Called before the verdict
@@ -151,6 +168,9 @@ impl Connection {
         }
         rest.extend_from_slice(bytes);
         self.flags.set(Flag::Paused);
+        if let Some(aside) = &mut self.aside {
+            aside.listens = false;
+        }
         self.account(context);
         let over = self.talk.unseen().len() > limits::REST_BYTES
             && context.account.is_exceeded(self.holding(context));

@@ -61,6 +61,12 @@ impl Timers {
         self.next
     }
 
+    /// Whether `slot` will be looked at then.
+    pub(in crate::engine) fn has(&self, slot: u32, at: Moment) -> bool {
+        let index = (at.as_millis() / GRAIN_MS) as usize % BUCKETS;
+        at == Moment::NEVER || self.buckets[index].contains(&slot)
+    }
+
     /// Looks for the first bucket that is not empty.
     fn find_next(&self) -> Moment {
         if self.entries == 0 {

@@ -8,13 +8,12 @@
 
 use crate::clock::{Moment, ShortMoment};
 use crate::engine::connection::context::Context;
-use crate::engine::connection::outbox::{Payload, WriteFailure};
+use crate::engine::connection::outbox::WriteFailure;
 use crate::engine::connection::progress::Purpose;
 use crate::engine::connection::state::Flag;
 use crate::engine::connection::{Connection, Phase};
 use crate::engine::model::ended::{Closer, Counted, Ended};
-use crate::proto::frame::Opcode;
-use crate::proto::{self, CloseCode, ProtocolError};
+use crate::proto::{CloseCode, ProtocolError};
 
 /// How the peer ended what it had to say.
 pub(in crate::engine) enum Verdict {
@@ -169,6 +168,10 @@ impl Connection {
             return Err(WriteFailure::Ended);
         }
         self.add_unsent(bytes as u64);
+        if let Some(aside) = &mut self.aside {
+            // It is not the Close alone that nobody gets.
+            aside.close_bytes = 0;
+        }
         Ok(())
     }
 
@@ -202,8 +205,7 @@ impl Connection {
     fn handle_close(&mut self, code: CloseCode, reason: Box<str>, context: &Context) {
         self.flags.set(Flag::CloseReceived);
         if matches!(self.phase, Phase::Open(_)) {
-            let payload = proto::close::encode(code, &reason);
-            self.talk.outbox.push_frame(Opcode::Close, Payload::Borrowed(payload.as_bytes()));
+            self.say_close(code, &reason);
         }
         self.linger(context.settings.timeouts.close, context);
         self.end(Ended { code, reason, by: Closer::Peer }, context);

@@ -131,6 +131,11 @@ pub(in crate::engine) struct Rota {
 }
 
 impl Rota {
+    /// Whether a connection is on one of the lists.
+    pub(in crate::engine) fn has(&self, id: SlotId) -> bool {
+        self.starved.contains(&id) || self.heavy.contains(&id)
+    }
+
     pub(in crate::engine) fn is_empty(&self) -> bool {
         self.starved.is_empty() && self.heavy.is_empty()
     }

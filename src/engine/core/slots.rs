@@ -217,6 +217,12 @@ impl Slots {
         }
     }
 
+    /// The slots that are in use.
+    pub(in crate::engine) fn ids(&self) -> Vec<SlotId> {
+        let used = self.slots.iter().filter(|slot| !slot.is_free());
+        used.map(|slot| slot.connection.id).collect()
+    }
+
     /// Every connection that has a slot.
     pub(in crate::engine) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
         let used = self.slots.iter_mut().filter(|slot| !slot.is_free());

@@ -27,7 +27,7 @@ pub(in crate::engine) struct Counters {
     pub(in crate::engine) refused: Cell<u64>,
     /// Connections gone.
     pub(in crate::engine) closed: Cell<u64>,
-    /// WebSockets that ended before everything written was sent.
+    /// WebSockets that ended before every message written was sent.
     pub(in crate::engine) truncated: Cell<u64>,
     /// Handlers that panicked.
     pub(in crate::engine) panics: Cell<u64>,
@@ -83,7 +83,8 @@ pub struct Totals {
     pub refused: u64,
     /// Connections gone.
     pub closed: u64,
-    /// WebSockets that ended before everything that was written to them was sent.
+    /// WebSockets that ended before every message that was written to them was sent; a Close alone that
+    /// nobody waited for is none.
     pub truncated: u64,
     /// Handlers that panicked.
     pub panics: u64,

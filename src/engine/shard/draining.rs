@@ -80,13 +80,16 @@ impl<R: Ring> Shard<R> {
         self.core.chores.set(true);
     }
 
-    /// Counts a connection that is gone, and whether everything that was written to it was sent.
+    /// Counts a connection that is gone, and whether everything that was written to it was sent: an
+    /// answer to a Close that the peer did not wait for is missed by nobody.
     pub(in crate::engine) fn count_closed(&mut self, connection: &Connection) {
         count(&self.core.counters.closed);
         if connection.unsent_bytes() == 0 {
             return;
         }
-        count(&self.core.counters.truncated);
+        if connection.is_truncated() {
+            count(&self.core.counters.truncated);
+        }
         if let Some(drain) = &mut self.drain {
             // Those that the deadline cuts are counted there.
             drain.cut += usize::from(!drain.over);

@@ -15,6 +15,7 @@ pub(in crate::engine) mod holders;
 pub(in crate::engine) mod scan;
 pub(in crate::engine) mod settle;
 pub(in crate::engine) mod sleep;
+pub(in crate::engine) mod vigilance;
 
 use crate::clock::Moment;
 use crate::engine::commands::mailbox::{Batch, Mailbox};

@@ -137,6 +137,11 @@ impl SimNet {
         self.kernel.borrow_mut().peer_takes(peer.0, rate);
     }
 
+    /// What the peer's system acknowledges is not heard until the server receives something.
+    pub fn peer_goes_unheard(&self, peer: PeerId) {
+        self.kernel.borrow_mut().sockets[peer.0].deaf = true;
+    }
+
     /// The state of a peer's connection.
     pub fn peer_state(&self, peer: PeerId) -> PeerState {
         let kernel = self.kernel.borrow();

@@ -169,7 +169,8 @@ impl Kernel {
                 let place = &self.sockets[socket];
                 // A FIN is counted as one.
                 let fin = usize::from(place.shut_write && !place.fin_delivered);
-                let bytes = u32::try_from(place.sending.len() + place.lost_bytes + fin).ok();
+                let lost = place.unheard_bytes + place.lost_bytes;
+                let bytes = u32::try_from(place.sending.len() + lost + fin).ok();
                 self.complete(id, Answer::Unacknowledged(bytes.filter(|_| known)));
             }
             (Request::ResetOnClose, Some(socket)) => {

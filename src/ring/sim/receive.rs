@@ -74,6 +74,8 @@ impl Kernel {
             return self.post(receive, Answer::Plain(Err(Errno::NOBUFS)), false);
         };
         place.flow();
+        (place.deaf, place.unheard_bytes) = (false, 0);
+        self.wake_send(socket);
         let ends = once.is_some() || self.completions_full();
         let more = !ends && !self.dice.chance(self.faults.early_end);
         self.post(receive, Answer::Received(written), more);

@@ -27,7 +27,8 @@ impl Kernel {
             if place.dead || place.shut_write {
                 return self.end_send(send, Errno::PIPE);
             }
-            let room = place.send_buffer_bytes.saturating_sub(place.sending.len());
+            let room =
+                place.send_buffer_bytes.saturating_sub(place.sending.len() + place.unheard_bytes);
             if room == 0 {
                 return;
             }

@@ -31,6 +31,11 @@ pub(super) struct Socket {
     /// Bytes that were in it when the connection went: nobody will ever acknowledge them.
     pub(super) lost_bytes: usize,
     pub(super) send_buffer_bytes: usize,
+    /// The peer's acknowledgements are dropped until something is received: as Linux from 6.17 on does
+    /// behind a receive queue that is over its limit, whose window was closed behind what is in flight.
+    pub(super) deaf: bool,
+    /// Bytes that the peer has taken meanwhile.
+    pub(super) unheard_bytes: usize,
     pub(super) rate: PeerRate,
     /// What the peer's side has taken.
     pub(super) delivered: Vec<u8>,
@@ -96,6 +101,7 @@ impl Socket {
     /// The peer takes up to `count` bytes, and the FIN if it is next.
     pub(super) fn drain(&mut self, count: usize) {
         let count = count.min(self.sending.len());
+        self.unheard_bytes += if self.deaf { count } else { 0 };
         self.delivered.extend(self.sending.drain(..count));
         if self.sending.is_empty() && self.shut_write && !self.dead {
             self.fin_delivered = true;
