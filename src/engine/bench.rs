@@ -40,7 +40,7 @@ pub(crate) fn shard<R: Ring>(ring: R, settings: Settings, routes: Routes) -> Sha
         mailbox: Arc::default(),
         families: vec![Some(AddressFamily::V4)],
         ids: Ids::new(),
-        events: Arc::new(Events::new(TimeOfDay::Invented, 1)),
+        events: Arc::new(Events::new(1, TimeOfDay::Invented, 1)),
         shards: 1,
         memory: Arc::default(),
     };

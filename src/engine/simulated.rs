@@ -38,7 +38,7 @@ impl SimulatedEngine {
             mailbox: Arc::clone(&mailbox),
             families: vec![Some(AddressFamily::V4)],
             ids: Ids::new(),
-            events: Arc::new(Events::new(TimeOfDay::Invented, 1)),
+            events: Arc::new(Events::new(1, TimeOfDay::Invented, 1)),
             shards: 1,
             memory: Arc::default(),
         };

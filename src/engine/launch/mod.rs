@@ -27,6 +27,7 @@ use crate::engine::shard::{Shard, ShardParts};
 use crate::ring::probe::{self, Blocked, Limits, Plan};
 use crate::ring::{AddressFamily, Errno, KernelRing, KernelRingError, KernelRingOptions, Ring};
 use crate::sessions::SessionSettingsError;
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -147,7 +148,9 @@ pub(crate) fn launch(
     let places = Arc::new(Places::new(connections_max, &settings));
     let (settings, routes) = (Arc::new(settings), Arc::new(routes));
     let ids = Ids::new();
-    let events = Arc::new(Events::new(TimeOfDay::Host, shards));
+    // That of another run with one chance in four billion.
+    let epoch = RandomState::new().hash_one(0) as u32;
+    let events = Arc::new(Events::new(epoch, TimeOfDay::Host, shards));
     let memory = Arc::new(Memory::new(settings.limits.memory_max));
     let (ready, started) = channel();
     let mut shard_threads = Vec::new();

@@ -6,16 +6,13 @@
 
 use crate::clock::{Moment, TimeOfDay};
 use crate::engine::model::ended::Closer;
-use crate::engine::model::foreign;
+use crate::engine::model::history::{Cursor, History, Position, Step};
 use crate::proto::CloseCode;
 use crate::proto::limits::EVENTS_KEPT_MAX;
-use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A clock that is off by more than this was set; a batch takes less even where a machine is busy.
 const CLOCK_SET_MS: u64 = 5_000;
@@ -94,6 +91,18 @@ pub struct EventId {
     number: u64,
 }
 
+impl EventId {
+    fn position(self) -> Position {
+        Position { epoch: self.epoch, number: self.number }
+    }
+}
+
+impl From<Position> for EventId {
+    fn from(Position { epoch, number }: Position) -> Self {
+        Self { epoch, number }
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}-{}", self.epoch, self.number)
@@ -142,23 +151,20 @@ impl EventFilter {
 
 /// The events of one engine.
 pub(crate) struct Events {
-    history: Mutex<History>,
-    /// The number of the next event, and `u64::MAX` at the end.
-    next: watch::Sender<u64>,
-    epoch: u32,
+    history: Arc<History<Event>>,
     time_of_day: TimeOfDay,
+    times: Mutex<Times>,
     /// Shards that have not ended.
     shards: AtomicUsize,
 }
 
-struct History {
-    events: VecDeque<Event>,
-    next: u64,
+#[derive(Default)]
+struct Times {
     /// When the shards' time began, by the clock of the host as it is set now.
     began_unix_ms: u64,
 }
 
-impl History {
+impl Times {
     /// The times of events lie as far apart as the events do, until somebody sets the clock.
     fn unix_ms(&mut self, host_unix_ms: u64, now: Moment) -> u64 {
         let told = self.began_unix_ms.saturating_add(now.as_millis());
@@ -179,13 +185,12 @@ pub(in crate::engine) struct Happened {
 }
 
 impl Events {
-    pub(crate) fn new(time_of_day: TimeOfDay, shards: usize) -> Self {
+    /// Those of so many shards; `epoch` tells this run from others.
+    pub(crate) fn new(epoch: u32, time_of_day: TimeOfDay, shards: usize) -> Self {
         Self {
-            history: Mutex::new(History { events: VecDeque::new(), next: 1, began_unix_ms: 0 }),
-            next: watch::Sender::new(1),
-            // Of another run with one chance in four billion.
-            epoch: RandomState::new().hash_one(0) as u32,
+            history: Arc::new(History::new(epoch, EVENTS_KEPT_MAX)),
             time_of_day,
+            times: Mutex::default(),
             shards: AtomicUsize::new(shards),
         }
     }
@@ -193,79 +198,33 @@ impl Events {
     /// Appends what has happened in one batch of one shard.
     pub(in crate::engine) fn publish(&self, happened: &mut Vec<Happened>, now: Moment) {
         let host_unix_ms = self.time_of_day.unix_ms(now);
-        let mut history = self.history();
-        let unix_ms = history.unix_ms(host_unix_ms, now);
-        for Happened { kind, websocket_id, route, session_id, close } in happened.drain(..) {
-            if history.events.len() == EVENTS_KEPT_MAX {
-                history.events.pop_front();
-            }
-            let id = EventId { epoch: self.epoch, number: history.next };
-            history.next += 1;
-            history.events.push_back(Event {
-                id,
-                kind,
-                websocket_id,
-                route,
-                session_id,
-                unix_ms,
-                close,
-            });
-        }
-        let next = history.next;
-        drop(history);
-        self.next.send_if_modified(|known| {
-            let later = *known != u64::MAX && *known < next;
-            *known = if later { next } else { *known };
-            later
+        // Nothing panics while it holds the lock.
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let unix_ms = times.unix_ms(host_unix_ms, now);
+        drop(times);
+        self.history.append(happened.drain(..), |position, happened| {
+            let Happened { kind, websocket_id, route, session_id, close } = happened;
+            Event { id: position.into(), kind, websocket_id, route, session_id, unix_ms, close }
         });
     }
 
     /// A shard has ended. After the last one no event will follow.
     pub(in crate::engine) fn shard_has_ended(&self) {
         if self.shards.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.next.send_replace(u64::MAX);
+            self.history.end();
         }
     }
 
     /// A stream of what comes after `after`; without it, of what comes from now on.
-    pub(crate) fn stream(
-        self: &Arc<Self>,
-        filter: EventFilter,
-        after: Option<EventId>,
-    ) -> EventStream {
-        let newest = self.history().next;
-        let (next, missed) = match after {
-            None => (newest, false),
-            Some(after) if after.epoch == self.epoch && after.number < newest => {
-                (after.number + 1, false)
-            }
-            // Of another run: nothing of it is known, so everything is new.
-            Some(_) => (0, true),
-        };
-        EventStream {
-            events: Arc::clone(self),
-            changed: self.next.subscribe(),
-            filter,
-            next,
-            missed,
-        }
-    }
-
-    fn history(&self) -> MutexGuard<'_, History> {
-        // Nothing panics while it holds the lock.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn stream(&self, filter: EventFilter, after: Option<EventId>) -> EventStream {
+        EventStream { cursor: self.history.cursor(after.map(EventId::position)), filter }
     }
 }
 
 /// Gives the events of an engine in order.
 pub struct EventStream {
-    events: Arc<Events>,
-    changed: watch::Receiver<u64>,
+    cursor: Cursor<Event>,
     filter: EventFilter,
-    /// The number of the next event to give, or to pass over.
-    next: u64,
-    /// What is to come begins with a gap.
-    missed: bool,
 }
 
 impl EventStream {
@@ -273,50 +232,37 @@ impl EventStream {
     ///
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            let known = *self.changed.borrow_and_update();
-            if let Some(event) = self.try_next() {
-                return Some(event);
-            }
-            if known == u64::MAX || foreign::guard(self.changed.changed()).await.is_err() {
-                return None;
-            }
-        }
+        let Self { cursor, filter } = self;
+        let step = cursor.next(|event| filter.admits(event)).await?;
+        Some(self.event(step))
     }
 
     /// What to go on after if this stream ends here: the last event that it gave or passed over, or
     /// the last there was when it began. `None` before a gap that must not be overlooked.
     pub fn position(&self) -> Option<EventId> {
-        let number = self.next.saturating_sub(1);
-        (!self.missed).then_some(EventId { epoch: self.events.epoch, number })
+        self.cursor.position().map(EventId::from)
     }
 
     /// The next event, if it has happened already.
     pub fn try_next(&mut self) -> Option<Event> {
-        let history = self.events.history();
-        let oldest = history.next - history.events.len() as u64;
-        if self.missed || self.next < oldest {
-            self.missed = false;
-            self.next = oldest;
-            let id = EventId { epoch: self.events.epoch, number: oldest - 1 };
-            return Some(Event {
-                id,
+        let Self { cursor, filter } = self;
+        let step = cursor.try_next(|event| filter.admits(event))?;
+        Some(self.event(step))
+    }
+
+    fn event(&self, step: Step<Event>) -> Event {
+        match step {
+            Step::Item(event) => event,
+            Step::Gap(position) => Event {
+                id: position.into(),
                 kind: EventKind::Gap,
                 websocket_id: "".into(),
                 route: self.filter.route.as_deref().unwrap_or_default().into(),
                 session_id: None,
                 unix_ms: 0,
                 close: None,
-            });
+            },
         }
-        let passed = usize::try_from(self.next - oldest).unwrap_or(usize::MAX);
-        for event in history.events.iter().skip(passed) {
-            self.next = event.id.number + 1;
-            if self.filter.admits(event) {
-                return Some(event.clone());
-            }
-        }
-        None
     }
 }
 

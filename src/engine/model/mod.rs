@@ -5,6 +5,7 @@ pub(in crate::engine) mod counters;
 pub(in crate::engine) mod ended;
 pub(in crate::engine) mod events;
 pub(in crate::engine) mod foreign;
+pub(in crate::engine) mod history;
 pub(in crate::engine) mod ids;
 pub(in crate::engine) mod incoming;
 pub(in crate::engine) mod memory;
