@@ -144,6 +144,9 @@ pub(super) const TEXT_BYTES_MAX: usize = 1_024;
 /// misconfigured client more.
 pub(super) const WRONG_TOKENS_PER_SECOND_MAX: u64 = 50;
 
+/// Lines of the log a second about names and pages that were refused. Passed: not told again.
+pub(super) const REMEDIES_PER_SECOND_MAX: u64 = 1;
+
 /// Unknown ids a second on one connection that are told 404: more than a busy worker meets whose
 /// sockets close under its hands. Passed: 429 to every id until the second is over, to one that
 /// lives as well, so that guessing on tells nothing.

@@ -44,6 +44,9 @@ pub(super) fn handle_request(request: Box<Request>, id: SlotId, core: &Rc<Core>,
             }
             state.refuse(&refusal, core);
         }
+        (_, Ok(Intent::Plain)) if request.target() == "*" => {
+            state.answer(200, proto::handshake::options_response(PAGE_METHODS), core);
+        }
         (Some(Target::Handler { make, .. }), Ok(Intent::Upgrade(upgrade))) => {
             // The application's code may look at its connection.
             drop(slots);

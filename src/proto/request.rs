@@ -54,7 +54,8 @@ impl Request {
         self.http_1_0
     }
 
-    /// Path and query as sent: it begins with `/`, and nothing in it is decoded. The host of an
+    /// Path and query as sent: it begins with `/`, and nothing in it is decoded. `*` if it is about
+    /// the server as a whole, which only OPTIONS asks (RFC 9112 §3.2.4). The host of an
     /// absolute-form target is in the field `host`, where it counts instead of what was sent there
     /// (RFC 9112 §3.2.2).
     pub fn target(&self) -> &str {
@@ -182,9 +183,6 @@ pub enum RequestError {
     /// The target is neither a path nor the URL of one, or holds a byte that no target may hold.
     #[error("malformed request target")]
     Target,
-    /// `OPTIONS *`: there is nothing to say about the server as a whole.
-    #[error("OPTIONS of a path is answered, OPTIONS * is not")]
-    Asterisk,
     /// `CONNECT host:port`.
     #[error("CONNECT is for proxies, and this is none")]
     Connect,
@@ -213,7 +211,7 @@ impl RequestError {
     pub const fn status(self) -> u16 {
         match self {
             Self::HeadTooLong | Self::TooManyHeaders => 431,
-            Self::Asterisk | Self::Connect => 501,
+            Self::Connect => 501,
             Self::Version => 505,
             _ => 400,
         }
@@ -340,22 +338,27 @@ fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
     if !http_1_0 && parsed.version != Some(1) {
         return Err(RequestError::Version);
     }
-    check_headers(parsed.headers, http_1_0)?;
+    check_headers(parsed.headers, http_1_0 || target.resource == "*")?;
     Ok(Request::from_parts(method, &target, http_1_0, parsed.headers))
 }
 
 /// Whether the first line is that of a request in a version that is not spoken here. The preface
-/// of HTTP/2 is none: its target is `*`.
+/// of HTTP/2 is none: its method is `PRI`, of `*`.
 fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut parts = line.split(|byte| *byte == b' ');
-    let (_method, target, version) = (parts.next(), parts.next(), parts.next());
+    let (method, target, version) = (parts.next(), parts.next(), parts.next());
     let digits = matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
         if major.is_ascii_digit() && minor.is_ascii_digit());
-    digits && parts.next().is_none() && target.is_some_and(|target| target.starts_with(b"/"))
+    let is_target = target.is_some_and(|target| target.starts_with(b"/"))
+        || (method, target) == (Some(b"OPTIONS"), Some(b"*"));
+    digits && parts.next().is_none() && is_target
 }
 
-fn check_headers(fields: &[httparse::Header<'_>], http_1_0: bool) -> Result<(), RequestError> {
+fn check_headers(
+    fields: &[httparse::Header<'_>],
+    may_be_hostless: bool,
+) -> Result<(), RequestError> {
     let mut hosts = 0;
     for httparse::Header { name, value } in fields {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -371,6 +374,7 @@ fn check_headers(fields: &[httparse::Header<'_>], http_1_0: bool) -> Result<(), 
             host.ok_or(RequestError::Host)?;
         }
     }
-    // There is one `Host`, which can be read; HTTP/1.0 may do without (RFC 9112 §3.2).
-    if hosts == 1 || hosts == 0 && http_1_0 { Ok(()) } else { Err(RequestError::Host) }
+    // There is one `Host`, which can be read (RFC 9112 §3.2). HTTP/1.0 may do without, and `OPTIONS *`,
+    // which is about no host: health checks ask it in HTTP/1.1 without one.
+    if hosts == 1 || hosts == 0 && may_be_hostless { Ok(()) } else { Err(RequestError::Host) }
 }

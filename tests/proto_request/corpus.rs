@@ -66,8 +66,9 @@ const REQUEST_LINES: &[(&str, u16)] = &[
     ("CONNECT example.com HTTP/1.1", 501),
     ("CONNECT * HTTP/1.1", 400),
     ("CONNECT / HTTP/1.1", 405),
-    ("OPTIONS * HTTP/1.1", 501),
-    ("OPTIONS * HTTP/1.0", 501),
+    ("OPTIONS ** HTTP/1.1", 400),
+    ("OPTIONS *?x HTTP/1.1", 400),
+    ("OPTIONS * HTTP/1.2", 505),
     ("HEAD * HTTP/1.1", 400),
     ("GET /a#b HTTP/1.1", 400),
     ("GET /\u{e9} HTTP/1.1", 400),
@@ -240,7 +241,6 @@ fn an_error_names_its_cause_with_the_byte_that_shows_it() {
         (b"GET / HTTP/1.1\r\nX\r\n\r\n", RequestError::HeaderLine),
         (b"GET a HTTP/1.1\r\n\r\n", RequestError::Target),
         (b"GET / HTTP/1.2\r\n\r\n", RequestError::Version),
-        (b"OPTIONS * HTTP/1.1\r\n\r\n", RequestError::Asterisk),
         (b"CONNECT a:1 HTTP/1.1\r\n\r\n", RequestError::Connect),
         (b"GET / HTTPS/1\r\n\r\n", RequestError::RequestLine),
         (b"GET / HTTP/1.1\r\nOrigin: \xFF\r\n\r\n", RequestError::HighByte),
@@ -301,4 +301,13 @@ fn unusual_but_right_heads_are_let_in() {
         }
     }
     assert_eq!(status(&head("GET / HTTP/1.1", &["Host: a", "Upgrade: h2c"])), 200);
+    for line in ["OPTIONS * HTTP/1.1", "OPTIONS * HTTP/1.0"] {
+        for headers in [&[][..], &["Host: a"]] {
+            assert_eq!(status(&head(line, headers)), 200, "{line} {headers:?}");
+        }
+        assert_eq!(status(&head(line, &["Host: a", "Host: a"])), 400, "{line}");
+        assert_eq!(status(&head(line, &["Host: u@a"])), 400, "{line}");
+    }
+    let all = read(&head("OPTIONS * HTTP/1.1", &["Host: a"])).unwrap();
+    assert_eq!((all.target(), all.path(), all.query()), ("*", "*", None));
 }
