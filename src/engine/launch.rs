@@ -12,7 +12,7 @@ use super::listener::{self, BindError, Listener};
 use super::log::LAST_WORDS;
 use super::memory::{self, Memory};
 use super::places::Places;
-use super::reach::Reach;
+use super::reach::{Exit, Reach};
 use super::receive_pool::{buffers, receive_mode};
 use super::remote::Remote;
 use super::resources;
@@ -26,7 +26,6 @@ use crate::ring::{AddressFamily, Errno, KernelRing, KernelRingError, KernelRingO
 use crate::sessions::SessionSettingsError;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
@@ -192,7 +191,7 @@ pub(crate) fn launch(
         routes,
         events,
         connections_max: u64::from(connections_max),
-        draining: AtomicBool::new(false),
+        exit: Exit::default(),
         // Weak, so that a handle that outlives the engine keeps no socket open.
         listeners: Arc::downgrade(&listeners),
         memory,

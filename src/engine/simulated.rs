@@ -7,7 +7,7 @@ use super::core::Totals;
 use super::events::Events;
 use super::ids::Ids;
 use super::places::Places;
-use super::reach::Reach;
+use super::reach::{Exit, Reach};
 use super::remote::Remote;
 use super::routes::Routes;
 use super::settings::Settings;
@@ -15,7 +15,6 @@ use super::shard::{Shard, ShardParts};
 use crate::clock::TimeOfDay;
 use crate::ring::sim::SimRing;
 use crate::ring::{AddressFamily, Errno, Ring};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 /// A shard that a test turns by hand.
@@ -48,7 +47,7 @@ impl SimulatedEngine {
             routes: Arc::clone(&parts.routes),
             events: Arc::clone(&parts.events),
             connections_max: u64::from(connections_max),
-            draining: AtomicBool::new(false),
+            exit: Exit::default(),
             listeners: Weak::new(),
             memory: Arc::default(),
         };
