@@ -38,12 +38,7 @@ pub(super) fn handle_request(request: Box<Request>, id: SlotId, core: &Rc<Core>,
     };
     let intent = proto::handshake::classify(&request, &rules);
     match (route.map(|route| routes.target(route)), intent) {
-        (_, Err(refusal)) => {
-            if let Some(remedy) = refusal.remedy() {
-                core.log_remedy(remedy);
-            }
-            state.refuse(&refusal, core);
-        }
+        (_, Err(refusal)) => state.refuse(&refusal, core),
         (_, Ok(Intent::Plain)) if request.target() == "*" => {
             state.answer(200, proto::handshake::options_response(PAGE_METHODS), core);
         }

@@ -9,14 +9,14 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use thiserror::Error;
-
 use super::limits::REQUEST_HEADERS_MAX;
 use super::origin::Authority;
 
+mod error;
 mod scan;
 mod target;
 
+pub use error::RequestError;
 use scan::HeadScan;
 pub(super) use scan::is_token;
 use target::Target;
@@ -161,63 +161,6 @@ impl std::fmt::Debug for Request {
     }
 }
 
-/// Why a request head was refused. The culprit is always the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// The first byte begins no method. A TLS hello ends here.
-    #[error("not an HTTP request")]
-    NotHttp,
-    /// A line that does not end in CR LF.
-    #[error("line not ended by CR LF")]
-    LineEnd,
-    /// A control byte.
-    #[error("control byte in the head")]
-    ControlByte,
-    /// A line that begins with white space.
-    #[error("folded header line")]
-    FoldedHeader,
-    /// The first line is not `METHOD target HTTP/1.1`, or of 1.0.
-    #[error("malformed request line")]
-    RequestLine,
-    /// The target is neither a path nor the URL of one, or holds a byte that no target may hold.
-    #[error("malformed request target")]
-    Target,
-    /// `CONNECT host:port`.
-    #[error("CONNECT is for proxies, and this is none")]
-    Connect,
-    /// A version of HTTP other than 1.1 and 1.0.
-    #[error("HTTP version not supported")]
-    Version,
-    /// A line that is not `name: value`.
-    #[error("malformed header line")]
-    HeaderLine,
-    /// A byte above 127 in a header that the handshake interprets.
-    #[error("non-ASCII byte in a header that admits none")]
-    HighByte,
-    /// No `Host` (in HTTP/1.1), two of them, or one that names no host.
-    #[error("missing, repeated or malformed Host")]
-    Host,
-    /// More bytes than a head may have.
-    #[error("request head too long")]
-    HeadTooLong,
-    /// More header fields than a head may have.
-    #[error("too many header fields")]
-    TooManyHeaders,
-}
-
-impl RequestError {
-    /// The HTTP status that answers it: 400, 431, 501 or 505.
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::HeadTooLong | Self::TooManyHeaders => 431,
-            Self::Connect => 501,
-            Self::Version => 505,
-            _ => 400,
-        }
-    }
-}
-
 /// What some input gave.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -316,6 +259,13 @@ fn is_line_end(byte: &u8) -> bool {
 fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
     let empty_bytes = head.iter().take_while(|byte| is_line_end(byte)).count();
     let head = &head[empty_bytes..];
+    if [&b"PROXY TCP4 "[..], b"PROXY TCP6 ", b"PROXY UNKNOWN"].iter().any(|it| head.starts_with(it))
+    {
+        return Err(RequestError::ProxyProtocol);
+    }
+    if head.starts_with(b"PRI * HTTP/2.0\r\n") {
+        return Err(RequestError::Http2);
+    }
     let mut fields = [const { MaybeUninit::uninit() }; REQUEST_HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, &mut fields) {
@@ -342,8 +292,7 @@ fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
     Ok(Request::from_parts(method, &target, http_1_0, parsed.headers))
 }
 
-/// Whether the first line is that of a request in a version that is not spoken here. The preface
-/// of HTTP/2 is none: its method is `PRI`, of `*`.
+/// Whether the first line is that of a request in a version that is not spoken here.
 fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut parts = line.split(|byte| *byte == b' ');

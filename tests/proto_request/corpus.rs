@@ -225,8 +225,19 @@ fn malformed_heads_get_their_status() {
 fn an_error_names_its_cause_with_the_byte_that_shows_it() {
     // The last byte is the one that decides.
     for (input, error) in [
-        (&b"\x16"[..], RequestError::NotHttp),
+        (&b"\x16"[..], RequestError::Tls),
         (b"\r\n\n\x16", RequestError::NotHttp),
+        (b"\0", RequestError::NotHttp),
+        (b"\r\n\0", RequestError::NotHttp),
+        (b"\r\n\r\n\0", RequestError::ProxyProtocol),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n\r\n", RequestError::ProxyProtocol),
+        (
+            b"PROXY TCP6 ::1 ::1 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            RequestError::ProxyProtocol,
+        ),
+        (b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", RequestError::ProxyProtocol),
+        (b"PROXY x\r\n\r\n", RequestError::RequestLine),
+        (b"PRI * HTTP/2.0\r\n\r\n", RequestError::Http2),
         (b"\rG", RequestError::LineEnd),
         (b"\r\n\r\r", RequestError::LineEnd),
         (b"GET / HTTP/1.1\n", RequestError::LineEnd),
