@@ -60,10 +60,16 @@ impl Core {
 
 /// The access line of a connection that is gone.
 pub(super) fn access(connection: &Connection, core: &Core, routes: &Routes) {
-    if !tracing::enabled!(target: "ringwire::access", tracing::Level::INFO) {
+    let (status, counts) = (connection.status, connection.counts());
+    // Who only looks whether the port is open, as load balancers do every second.
+    let only_looked = status == 0 && counts.bytes_in == 0;
+    let enabled = match only_looked {
+        true => tracing::enabled!(target: "ringwire::access", tracing::Level::DEBUG),
+        false => tracing::enabled!(target: "ringwire::access", tracing::Level::INFO),
+    };
+    if !enabled {
         return;
     }
-    let status = connection.status;
     let reason = if status == 101 { OPENED } else { REFUSED + Refusals::kind(status) };
     let Some(more) = core.may_log(reason) else { return };
     if more > 0 {
@@ -73,7 +79,11 @@ pub(super) fn access(connection: &Connection, core: &Core, routes: &Routes) {
         Some(ended) => (ended.code.0, ended.by),
         None => (0, Closer::Server),
     };
-    let counts = connection.counts();
+    let ms = core.now.get().since(connection.opened()).as_millis() as u64;
+    if only_looked {
+        let peer = Peer(connection.peer(core));
+        return tracing::debug!(target: "ringwire::access", %peer, status, ms, "closed unasked");
+    }
     tracing::info!(
         target: "ringwire::access",
         peer = %Peer(connection.peer(core)),
@@ -81,7 +91,7 @@ pub(super) fn access(connection: &Connection, core: &Core, routes: &Routes) {
         status,
         code,
         by = ?by,
-        ms = core.now.get().since(connection.opened()).as_millis() as u64,
+        ms,
         bytes_in = counts.bytes_in,
         bytes_out = counts.bytes_out,
         messages_in = counts.messages_in,

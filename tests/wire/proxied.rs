@@ -50,11 +50,42 @@ fn who_only_looks_whether_the_port_is_open_is_told_of_at_debug() {
 
 #[test]
 fn a_server_without_a_place_left_says_so_once_and_names_the_key() {
-    let program = Program::serve(&["--shards=1", "--connections-max=2"]);
-    let _open = [(); 2].map(|()| Raw::open(program.address, "/echo"));
+    let program = Program::serve(&["--shards=1", "--connections-max=32"]);
+    let _open = [(); 32].map(|()| Raw::open(program.address, "/echo"));
     for _ in 0..5 {
         assert_eq!(http(program.address, upgrade("/echo", "").as_bytes()).status, 503);
     }
     eventually("the log says so", || program.lines_with("connections_max") > 0);
     assert_eq!(program.lines_with("WARN ringwire::engine::places: there are as many"), 1);
+}
+
+#[test]
+fn the_control_plane_names_the_setting_when_it_refuses_a_name() {
+    let program = Program::serve(&["--shards=1", "--admin=127.0.0.1:0"]);
+    let mut address = None;
+    eventually("the control plane listens", || {
+        let said = program.said("control plane on http://");
+        address = said.and_then(|at| at.trim_end_matches('/').parse().ok());
+        address.is_some()
+    });
+    let address = address.expect("told");
+    let refused = |rest: &str| {
+        let request = format!("GET / HTTP/1.1\r\n{rest}Connection: close\r\n\r\n");
+        assert_eq!(http(address, request.as_bytes()).status, 403, "{rest}");
+    };
+    let host = format!("Host: {address}\r\n");
+    for (rest, cause) in [
+        ("Host: www.evil.example\r\n".to_owned(), "a request for a name "),
+        (format!("{host}Origin: http://evil.example\r\n"), "a page of a foreign origin "),
+    ] {
+        eventually("it is told of in another second than what was before", || {
+            refused(&rest);
+            program.lines_with(&format!("WARN ringwire::refusal: {cause}")) > 0
+        });
+        assert!(program.said(cause).expect("a line").contains("admin.hosts"));
+    }
+    let lines = program.lines_with("admin.hosts");
+    (0..100).for_each(|_| refused("Host: www.evil.example\r\n"));
+    assert!(program.lines_with("admin.hosts") < lines + 100, "each is told of");
+    assert_eq!(program.lines_with("evil"), 0);
 }
