@@ -90,9 +90,10 @@ pub(super) const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Time for a whole body. Passed: 408.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Milliseconds of one poll for a message: short enough for proxies, which cut at 60 s and more.
-/// Asked for more: answered 408 then, and the client polls again.
-pub(super) const POLL_MS_MAX: u64 = 60_000;
+/// Milliseconds of one poll for a message: shorter than the silence after which proxies cut, which is
+/// 50 s in the examples of HAProxy and 60 s with nginx and others. Asked for more: answered 408 then,
+/// and the client polls again.
+pub(super) const POLL_MS_MAX: u64 = 45_000;
 
 /// Milliseconds a client may ask to read for: the 24 hours of `%CSP.WebSocket`.
 pub(super) const READ_TIMEOUT_MS_MAX: u64 = 86_400_000;
