@@ -240,6 +240,7 @@ fn links_lead_somewhere() {
         "CHANGELOG.md",
         "docs/containers.md",
         "docs/control.md",
+        "docs/proxies.md",
         "docs/sessions.md",
     ] {
         let text = std::fs::read_to_string(root.join(file)).expect(file);
