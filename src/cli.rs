@@ -134,7 +134,12 @@ pub(crate) struct ServeCommand {
     #[arg(long, value_name = "BYTES")]
     message_bytes_max: Option<u64>,
 
-    /// Milliseconds after SIGTERM until connections are cut [default: 10000]
+    /// Milliseconds after SIGTERM in which /readyz says 503 and everybody is still let in [default: 0]
+    /// [env: RINGWIRE_TIMEOUTS_DRAIN_DELAY_MS]
+    #[arg(long, value_name = "MS")]
+    drain_delay_ms: Option<u64>,
+
+    /// Milliseconds of a drain until connections are cut [default: 10000]
     /// [env: RINGWIRE_TIMEOUTS_DRAIN_MS]
     #[arg(long, value_name = "MS")]
     drain_ms: Option<u64>,
@@ -210,6 +215,7 @@ impl ServeCommand {
         add("--origin-required", "origins.required", switch(self.origin_required));
         add("--legacy-drafts", "legacy_drafts", switch(self.legacy_drafts));
         add("--message-bytes-max", "limits.message_bytes_max", text(self.message_bytes_max));
+        add("--drain-delay-ms", "timeouts.drain_delay_ms", text(self.drain_delay_ms));
         add("--drain-ms", "timeouts.drain_ms", text(self.drain_ms));
         add("--admin", "admin.listen", self.admin.iter().cloned().collect());
         add("--control", "admin.control", self.control.iter().cloned().collect());
@@ -258,6 +264,7 @@ mod tests {
             "--legacy-drafts=true",
             "--message-bytes-max=70000",
             "--drain-ms=5000",
+            "--drain-delay-ms=3",
             "--admin=off",
             "--control=/run/ringwire/control.sock",
             "--log-format=json",
@@ -271,6 +278,7 @@ mod tests {
         assert!(config.origins.required && config.legacy_drafts);
         assert_eq!(config.limits.message_bytes_max, 70_000);
         assert_eq!((config.timeouts.drain_ms, config.timeouts.pong_ms), (5_000, 7));
+        assert_eq!(config.timeouts.drain_delay_ms, 3);
         assert_eq!(config.log.filter, "debug");
         let mut command = Cli::command();
         let serve = command.find_subcommand_mut("serve").expect("serve");

@@ -104,6 +104,7 @@ pub struct TimeoutsSection {
     pub close_ms: u64,
     pub close_max_ms: u64,
     pub linger_ms: u64,
+    pub drain_delay_ms: u64,
     pub drain_spread_ms: u64,
     pub drain_ms: u64,
 }
@@ -247,6 +248,7 @@ impl Config {
                 message_ms: as_millis(timeouts.message),
                 close_max_ms: as_millis(timeouts.close_max),
                 linger_ms: as_millis(timeouts.linger),
+                drain_delay_ms: as_millis(timeouts.drain_delay),
                 drain_spread_ms: as_millis(timeouts.drain_spread),
                 drain_ms: as_millis(timeouts.drain),
             },
@@ -300,6 +302,7 @@ impl Config {
                 message: Duration::from_millis(timeouts.message_ms),
                 close_max: Duration::from_millis(timeouts.close_max_ms),
                 linger: Duration::from_millis(timeouts.linger_ms),
+                drain_delay: Duration::from_millis(timeouts.drain_delay_ms),
                 drain_spread: Duration::from_millis(timeouts.drain_spread_ms),
                 drain: Duration::from_millis(timeouts.drain_ms),
             },

@@ -42,7 +42,7 @@ macro_rules! time {
 }
 
 fn limits_in_code() -> Vec<Limit> {
-    let Timeouts { drain, drain_spread, .. } = Timeouts::default();
+    let Timeouts { drain, drain_spread, drain_delay, .. } = Timeouts::default();
     vec![
         size!("connections of one address", CONNECTIONS_PER_ADDRESS_MAX),
         size!("request head", REQUEST_HEAD_BYTES_MAX),
@@ -98,6 +98,7 @@ fn limits_in_code() -> Vec<Limit> {
         size!("lines of the log that wait", LOG_LINES_MAX),
         size!("lines of the log per second and reason", LOG_LINES_PER_SECOND_MAX),
         time!("address in use at the start", ADDRESS_IN_USE_TIMEOUT),
+        Limit("drain after the signal", "", drain_delay.as_millis() as u64),
         Limit("spread of the Close frames (1001) of a drain", "", drain_spread.as_millis() as u64),
         Limit("drain", "", drain.as_millis() as u64),
     ]
@@ -239,6 +240,7 @@ fn links_lead_somewhere() {
         "CHANGELOG.md",
         "docs/containers.md",
         "docs/control.md",
+        "docs/proxies.md",
         "docs/sessions.md",
     ] {
         let text = std::fs::read_to_string(root.join(file)).expect(file);

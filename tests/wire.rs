@@ -21,6 +21,8 @@ mod idling;
 mod lasting;
 #[path = "wire/opening.rs"]
 mod opening;
+#[path = "wire/proxied.rs"]
+mod proxied;
 #[path = "wire/reading.rs"]
 mod reading;
 #[path = "wire/rests.rs"]

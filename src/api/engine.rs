@@ -130,7 +130,9 @@ impl EngineBuilder {
     }
 
     /// Drains at SIGINT, SIGTERM, SIGQUIT or SIGHUP, after which [`Engine::join`] returns; a second
-    /// signal, unless it is SIGHUP or within 250 ms, ends the process at once with exit code 3. The
+    /// signal, unless it is SIGHUP or within 250 ms, ends the process at once with exit code 3. With a
+    /// [`Timeouts::drain_delay`](crate::Timeouts::drain_delay) the first one only makes the engine not
+    /// ready, and the drain begins after that time, or at the second; then a third cuts. The
     /// signals are caught before anything is bound, and stay caught; SIGQUIT and SIGHUP are not where they were ignored
     /// before, as under nohup(1). Default: they are left alone.
     pub fn drain_on_signal(mut self) -> Self {
@@ -217,6 +219,7 @@ impl EngineBuilder {
         try_resources(&self.settings)?;
         let signals = self.drain_on_signal.then(super::signals::Signals::catch).transpose();
         let signals = signals.map_err(StartError::Descriptors)?;
+        let delay = self.settings.timeouts.drain_delay;
         let sessions = self.sessions.keeper();
         let keeper = Arc::clone(&sessions);
         let running = launch(self.settings, self.routes, |runtime, closer| {
@@ -224,7 +227,7 @@ impl EngineBuilder {
         })?;
         let handle = EngineHandle::new(running.reach(), sessions);
         if let Some(signals) = signals {
-            running.runtime().spawn(signals.drain(handle.clone()));
+            running.runtime().spawn(signals.drain(handle.clone(), delay));
         }
         Ok(Engine { running, handle })
     }

@@ -48,6 +48,12 @@ impl EngineHandle {
         self.reach.drain();
     }
 
+    /// Says from now on that the engine [is not ready](Self::is_ready), and goes on as before: what a
+    /// load balancer should see some time before a [drain](Self::drain).
+    pub fn leave(&self) {
+        self.reach.leave();
+    }
+
     /// Opens a shared socket by its id, to read and write it from here (`OpenServer(id)`). Nobody
     /// else reads it until the [`SharedSocket`] is dropped.
     ///
@@ -192,7 +198,8 @@ impl EngineHandle {
         self.reach.is_genuine(id)
     }
 
-    /// Whether it accepts connections: it has not been drained.
+    /// Whether newcomers are wanted: it is not drained or about to be, and not near its limit of
+    /// memory.
     pub fn is_ready(&self) -> bool {
         self.reach.is_ready()
     }

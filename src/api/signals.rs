@@ -1,4 +1,5 @@
-//! The signals that end a server: the first drains, the second cuts.
+//! The signals that end a server: the first drains, the second cuts. Where the drain waits for load
+//! balancers to look, the first but announces it, and the next does not wait.
 //!
 //! Called by the engine on behalf of a program that asked for it. An engine that runs inside a
 //! larger program leaves the signals alone.
@@ -9,7 +10,7 @@ use std::io;
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// The exit code after a second signal: connections were cut.
 const EXIT_CUT: i32 = 3;
@@ -53,22 +54,34 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Drains at the first signal, also one that came before this was called, and ends the process
-    /// at the second.
-    pub(super) async fn drain(mut self, handle: EngineHandle) {
+    /// Drains `delay` after the first signal, also one that came before this was called, or at the
+    /// second; ends the process at the next one.
+    pub(super) async fn drain(mut self, handle: EngineHandle, delay: Duration) {
         self.next(true).await;
+        if !delay.is_zero() {
+            let due = Instant::now() + delay;
+            handle.leave();
+            tracing::info!("not ready, draining in {delay:?}; a second signal drains now");
+            self.pass_echoes(due).await;
+            let _ = timeout_at(due, self.next(false)).await;
+        }
         tracing::info!("draining; a second signal cuts");
         handle.drain();
+        self.pass_echoes(Instant::now() + ECHO_TIME).await;
+        // Not at SIGHUP: a terminal that goes away sends it twice, and systemd beside SIGTERM.
+        self.next(false).await;
+        tracing::warn!(target: LAST_WORDS, "cut by a second signal");
+        std::process::exit(EXIT_CUT);
+    }
+
+    /// Lets those pass that are one with the signal before, but for no longer than `until`.
+    async fn pass_echoes(&mut self, until: Instant) {
         let echoes = async {
             loop {
                 self.next(false).await;
             }
         };
-        let _: Result<(), _> = timeout(ECHO_TIME, echoes).await;
-        // Not at SIGHUP: a terminal that goes away sends it twice, and systemd beside SIGTERM.
-        self.next(false).await;
-        tracing::warn!(target: LAST_WORDS, "cut by a second signal");
-        std::process::exit(EXIT_CUT);
+        let _: Result<(), _> = timeout_at(until.min(Instant::now() + ECHO_TIME), echoes).await;
     }
 
     async fn next(&mut self, or_hangup: bool) {

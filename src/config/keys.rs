@@ -145,6 +145,11 @@ pub(super) const KEYS: &[Key] = &[
         "Milliseconds for the peer to take something of a refusal (400, 403, ...) or a page before it is cut.",
     ),
     key(
+        "timeouts.drain_delay_ms",
+        Kind::Integer(0, DAY_MS),
+        "Milliseconds after SIGTERM in which everybody is still served and let in, while /readyz says 503: time for load balancers to look. A second signal ends it.",
+    ),
+    key(
         "timeouts.drain_spread_ms",
         Kind::Integer(0, DAY_MS),
         "Milliseconds over which a drain spreads its Close frames (1001), so that clients do not return all at once.",
@@ -152,7 +157,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "timeouts.drain_ms",
         Kind::Integer(1, DAY_MS),
-        "Milliseconds after SIGTERM until what is left is cut (exit code 3).",
+        "Milliseconds after the beginning of a drain until what is left is cut (exit code 3).",
     ),
     key(
         "ring.submission_entries",

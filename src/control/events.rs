@@ -16,7 +16,7 @@ use axum::Extension;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use serde::Serialize;
@@ -34,6 +34,14 @@ const KINDS: [(&str, EventKind); 5] = [
     ("closed", EventKind::Closed),
     ("lost", EventKind::Lost),
     ("gap", EventKind::Gap),
+];
+
+/// What a stream is, and that proxies are to pass on every event as it comes: nginx keeps an answer
+/// until it fills a buffer unless it is told by the answer itself.
+const HEADERS: [(HeaderName, &str); 3] = [
+    (CONTENT_TYPE, "text/event-stream"),
+    (CACHE_CONTROL, "no-cache, no-transform"),
+    (HeaderName::from_static("x-accel-buffering"), "no"),
 ];
 
 /// `GET /v1/events`
@@ -58,7 +66,7 @@ pub(super) async fn events(
     let permits = permits(&plane, access)?;
     let feed = Feed { stream: plane.engine.events(filter, after), _permits: permits };
     let body = EventBody { step: Some(Box::pin(feed.begin())) };
-    Ok(([(CONTENT_TYPE, "text/event-stream")], Body::new(body)).into_response())
+    Ok((HEADERS, Body::new(body)).into_response())
 }
 
 /// Leave to open one more stream.

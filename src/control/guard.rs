@@ -2,10 +2,12 @@
 //!
 //! In order: the host it was sent to (a page whose name was bound to our address again is not
 //! ours), the page it comes from, the token. Nothing of the body is read before. There are no CORS
-//! headers, so that a foreign page cannot even look at an answer.
+//! headers, so that a foreign page cannot even look at an answer. Load balancers send any name, or
+//! none, when they ask whether the server is well: that is told to everybody.
 
 use super::error::{ApiError, shown};
-use super::limits::WRONG_TOKENS_PER_SECOND_MAX;
+use super::limits::{REMEDIES_PER_SECOND_MAX, WRONG_TOKENS_PER_SECOND_MAX};
+use super::routes::is_options_of_all;
 use super::tokens::{Access, Tokens};
 use crate::proto::origin::{Authority, is_same_host};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
@@ -15,7 +17,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Paths that need no token: a page without data, and two words for load balancers.
-const OPEN_PATHS: [&str; 3] = ["/", "/healthz", "/readyz"];
+const OPEN_PATHS: [&str; 3] = ["/", PROBE_PATHS[0], PROBE_PATHS[1]];
+
+/// The two words, which are the same for everybody, whatever name they were asked under.
+const PROBE_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Where a connection came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +36,15 @@ pub(super) struct Guard {
     tokens: Tokens,
     hosts: Vec<String>,
     wrong_tokens: Rate,
+    /// Lines of the log about hosts and origins that were refused.
+    remedies: Rate,
 }
 
 impl Guard {
     pub(super) fn new(tokens: Tokens, hosts: Vec<String>) -> Self {
         let canonical = |host: String| host.trim_end_matches('.').to_ascii_lowercase();
         let hosts = hosts.into_iter().map(canonical).collect();
-        Self { tokens, hosts, wrong_tokens: Rate::new() }
+        Self { tokens, hosts, wrong_tokens: Rate::new(), remedies: Rate::new() }
     }
 
     /// What the caller may do, or why nothing. `None`: what needs no token.
@@ -49,17 +56,18 @@ impl Guard {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Option<Access>, ApiError> {
-        let host = host_of(version, uri, headers)?;
-        if let (Door::Tcp(local), Some(host)) = (door, host) {
+        let only_looks = matches!(*method, Method::GET | Method::HEAD);
+        let asks = only_looks || *method == Method::OPTIONS;
+        let probes = asks && PROBE_PATHS.contains(&uri.path()) || is_options_of_all(method, uri);
+        let host = host_of(version, uri, headers, probes)?;
+        if let (Door::Tcp(local), Some(host), false) = (door, host, probes) {
             self.check_host(host, local)?;
         }
-        check_origin(host, headers)?;
+        self.check_origin(host, headers)?;
         if door == Door::Unix {
             return Ok(Some(Access::Operator));
         }
-        let only_looks = matches!(*method, Method::GET | Method::HEAD);
-        let probes = only_looks || *method == Method::OPTIONS;
-        if probes && OPEN_PATHS.contains(&uri.path()) {
+        if probes || asks && OPEN_PATHS.contains(&uri.path()) {
             return Ok(None);
         }
         let access = self.access(headers)?;
@@ -82,10 +90,37 @@ impl Guard {
         if known {
             return Ok(());
         }
+        self.log_remedy(
+            "a request for a name that is not the control plane's was refused; if the name is yours, \
+             add it to admin.hosts",
+        );
         Err(ApiError::forbidden(
             format!("the control plane is not `{}`", shown(host)),
             "ask 127.0.0.1 or localhost, or add the name to admin.hosts",
         ))
+    }
+
+    fn check_origin(&self, host: Option<&str>, headers: &HeaderMap) -> Result<(), ApiError> {
+        let Some(origin) = single(headers, &ORIGIN)? else { return Ok(()) };
+        if host.is_some_and(|host| is_same_host(origin, host)) {
+            return Ok(());
+        }
+        self.log_remedy(
+            "a page of a foreign origin was refused at the control plane; if it is its own page \
+             behind a proxy, have the proxy pass Host on, and add that name to admin.hosts",
+        );
+        Err(ApiError::forbidden(
+            format!("pages of `{}` may not use the control plane", shown(origin)),
+            "open the status page at the address of the control plane itself; a proxy in front of it \
+             has to pass Host on",
+        ))
+    }
+
+    /// What the operator can do, in words that are the same for every peer.
+    fn log_remedy(&self, remedy: &'static str) {
+        if self.remedies.is_within(REMEDIES_PER_SECOND_MAX) {
+            tracing::warn!(target: "ringwire::refusal", "{remedy}");
+        }
     }
 
     fn access(&self, headers: &HeaderMap) -> Result<Access, ApiError> {
@@ -112,11 +147,13 @@ impl Guard {
 
 /// The host a request was sent to: `:authority` of HTTP/2; `Host` of HTTP/1.1, or the host of the
 /// target, which then counts instead (RFC 9112 §3.2.2). HTTP/1.0 need not name one: what asks like
-/// that is a load balancer and no browser, so that no name can have been bound to us again.
+/// that is a load balancer and no browser, so that no name can have been bound to us again. Nor need
+/// what `probes` only.
 fn host_of<'a>(
     version: Version,
     uri: &'a Uri,
     headers: &'a HeaderMap,
+    probes: bool,
 ) -> Result<Option<&'a str>, ApiError> {
     let field = single(headers, &HOST)?;
     let authority = uri.authority().map(|authority| authority.as_str());
@@ -127,8 +164,8 @@ fn host_of<'a>(
                 "send the same in :authority and in Host",
             ))
         }
-        (None, None) if version < Version::HTTP_11 => Ok(None),
-        (Some(_), None) if version == Version::HTTP_11 => Err(no_host()),
+        (None, None) if probes || version < Version::HTTP_11 => Ok(None),
+        (Some(_), None) if version == Version::HTTP_11 && !probes => Err(no_host()),
         (Some(host), _) | (None, Some(host)) => Ok(Some(host)),
         (None, None) => Err(no_host()),
     }
@@ -136,18 +173,6 @@ fn host_of<'a>(
 
 fn no_host() -> ApiError {
     ApiError::bad_request("the request names no host", "send a Host header")
-}
-
-fn check_origin(host: Option<&str>, headers: &HeaderMap) -> Result<(), ApiError> {
-    match single(headers, &ORIGIN)? {
-        Some(origin) if !host.is_some_and(|host| is_same_host(origin, host)) => {
-            Err(ApiError::forbidden(
-                format!("pages of `{}` may not use the control plane", shown(origin)),
-                "open the status page at the address of the control plane itself",
-            ))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The only field of this name, as text.
@@ -232,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_host_is_ours_or_forbidden() {
-        let get = |host| asked(LOCAL, Method::GET, "/healthz", &[("host", host)]).err();
+        let get = |host| asked(LOCAL, Method::GET, "/", &[("host", host)]).err();
         for ours in [
             "localhost",
             "localhost:9002",
@@ -250,23 +275,32 @@ mod tests {
             ["evil.example", "localhost.evil.example", "192.0.2.1", "", "127.0.0.1.evil.example"]
         {
             assert_eq!(get(foreign), Some(403), "{foreign}");
+            for path in PROBE_PATHS {
+                assert!(asked(LOCAL, Method::GET, path, &[("host", foreign)]).is_ok(), "{foreign}");
+            }
         }
+        for (method, target) in [(Method::GET, "/readyz"), (Method::OPTIONS, "*")] {
+            for host in [&[][..], &[("host", "www")]] {
+                assert_eq!(asked(LOCAL, method.clone(), target, host), Ok(None), "{target}");
+            }
+        }
+        assert_eq!(asked(LOCAL, Method::POST, "/readyz", &[("host", "www")]), Err(403));
         let elsewhere = Door::Tcp([192, 0, 2, 1].into());
         assert!(asked(elsewhere, Method::GET, "/", &[("host", "192.0.2.1:9002")]).is_ok());
         assert_eq!(asked(LOCAL, Method::GET, "/", &[]), Err(400));
         let twice = [("host", "localhost"), ("host", "localhost")];
         assert_eq!(asked(LOCAL, Method::GET, "/", &twice), Err(400));
-        let whole = "http://localhost:9002/healthz";
+        let whole = "http://localhost:9002/";
         let http2 = |target, headers: &[(&'static str, &str)]| {
             asked_in(Version::HTTP_2, LOCAL, Method::GET, target, headers)
         };
         assert!(http2(whole, &[]).is_ok());
         assert_eq!(http2(whole, &[("host", "127.0.0.1")]), Err(400));
-        assert_eq!(http2("http://evil.example/healthz", &[]), Err(403));
+        assert_eq!(http2("http://evil.example/", &[]), Err(403));
         // In HTTP/1.1 the target's host counts, and a Host is sent beside it.
         let get = |target, host| asked(LOCAL, Method::GET, target, &[("host", host)]);
         assert!(get(whole, "evil.example").is_ok());
-        assert_eq!(get("http://evil.example/healthz", "localhost"), Err(403));
+        assert_eq!(get("http://evil.example/", "localhost"), Err(403));
         assert_eq!(asked(LOCAL, Method::GET, whole, &[]), Err(400));
     }
 
@@ -279,7 +313,8 @@ mod tests {
             for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
                 assert_eq!(asks(method.clone(), path, &[]), None, "{method} {path}");
             }
-            assert_eq!(asks(Method::GET, path, &[("host", "evil.example")]), Some(403));
+            let foreign = asks(Method::GET, path, &[("host", "evil.example")]);
+            assert_eq!(foreign.is_none(), PROBE_PATHS.contains(&path), "{path}");
             assert_eq!(asks(Method::GET, path, &[("origin", "http://localhost")]), Some(403));
             assert_eq!(asks(Method::POST, path, &[]), Some(401));
         }

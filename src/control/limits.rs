@@ -90,9 +90,10 @@ pub(super) const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Time for a whole body. Passed: 408.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Milliseconds of one poll for a message: short enough for proxies, which cut at 60 s and more.
-/// Asked for more: answered 408 then, and the client polls again.
-pub(super) const POLL_MS_MAX: u64 = 60_000;
+/// Milliseconds of one poll for a message: shorter than the silence after which proxies cut, which is
+/// 50 s in the examples of HAProxy and 60 s with nginx and others. Asked for more: answered 408 then,
+/// and the client polls again.
+pub(super) const POLL_MS_MAX: u64 = 45_000;
 
 /// Milliseconds a client may ask to read for: the 24 hours of `%CSP.WebSocket`.
 pub(super) const READ_TIMEOUT_MS_MAX: u64 = 86_400_000;
@@ -143,6 +144,9 @@ pub(super) const TEXT_BYTES_MAX: usize = 1_024;
 /// Wrong tokens a second that are told 401. Passed: 429, which tells a guesser less and a
 /// misconfigured client more.
 pub(super) const WRONG_TOKENS_PER_SECOND_MAX: u64 = 50;
+
+/// Lines of the log a second about names and pages that were refused. Passed: not told again.
+pub(super) const REMEDIES_PER_SECOND_MAX: u64 = 1;
 
 /// Unknown ids a second on one connection that are told 404: more than a busy worker meets whose
 /// sockets close under its hands. Passed: 429 to every id until the second is over, to one that

@@ -6,7 +6,10 @@ use super::plane::Plane;
 use super::{events, list, metrics, page, status, verbs};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
+use axum::http::header::ALLOW;
 use axum::http::request::Parts;
+use axum::http::{Method, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use std::sync::Arc;
 
@@ -60,7 +63,20 @@ pub(super) fn router(plane: Arc<Plane>) -> Router {
         let refuse = move || async move { ApiError::method_not_allowed(methods) };
         router = router.route(path, make().fallback(refuse));
     }
-    router.fallback(|| async { ApiError::not_found() }).with_state(plane)
+    router.fallback(elsewhere).with_state(plane)
+}
+
+/// `OPTIONS *` says what the server can at all (RFC 9110 §9.3.7); at any other path there is nothing.
+async fn elsewhere(method: Method, uri: Uri) -> Response {
+    match is_options_of_all(&method, &uri) {
+        true => [(ALLOW, "GET, HEAD, OPTIONS, POST, DELETE")].into_response(),
+        false => ApiError::not_found().into_response(),
+    }
+}
+
+/// Whether it is `OPTIONS *`, as load balancers ask.
+pub(super) fn is_options_of_all(method: &Method, uri: &Uri) -> bool {
+    *method == Method::OPTIONS && uri.path() == "*"
 }
 
 /// The id in the path of a request. What cannot be one is as unknown as any other.

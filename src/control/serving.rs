@@ -345,10 +345,10 @@ fn without_body(response: Response<Body>) -> Response<Body> {
     Response::from_parts(head, Body::empty())
 }
 
-/// No answer is kept by anybody or taken for something else.
+/// No answer is kept by anybody, unless it says otherwise itself, or taken for something else.
 fn with_headers(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -52,8 +52,8 @@ mod shared;
 mod simulated;
 
 pub(crate) use commands::dispatch::Reach;
+pub use connection::log::LAST_WORDS;
 pub(crate) use connection::outbox::{Payload, WriteFailure};
-pub use core::log::LAST_WORDS;
 pub(crate) use handlers::port::{Identity, Port, SharedBy};
 pub(crate) use handlers::read::{Read, ReadFailure};
 pub(crate) use handlers::routes::{Arrival, Farewell, Routes, Target};

@@ -4,7 +4,7 @@
 //! shard down it is the same code.
 
 use crate::clock::TimeOfDay;
-use crate::engine::commands::dispatch::Reach;
+use crate::engine::commands::dispatch::{Exit, Reach};
 use crate::engine::commands::mailbox::Mailbox;
 use crate::engine::connection::places::Places;
 use crate::engine::handlers::routes::Routes;
@@ -15,7 +15,6 @@ use crate::engine::model::settings::Settings;
 use crate::engine::shard::{Shard, ShardParts};
 use crate::ring::sim::SimRing;
 use crate::ring::{AddressFamily, Errno, Ring};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 /// A shard that a test turns by hand.
@@ -48,7 +47,7 @@ impl SimulatedEngine {
             routes: parts.routes.statuses(),
             events: Arc::clone(&parts.events),
             connections_max: u64::from(connections_max),
-            draining: AtomicBool::new(false),
+            exit: Exit::default(),
             listeners: Weak::new(),
             memory: Arc::default(),
         };

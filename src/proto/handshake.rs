@@ -174,7 +174,7 @@ fn check_origin(request: &Request, rules: &HandshakeRules<'_>, version: u8) -> R
             Welcome::Rebound => Err(refused.with_remedy(
                 "a page that reached this loopback port under a name that is not loopback's was \
                  refused, for it may be DNS rebinding; if the name is yours, add its origin to \
-                 origins.allowed",
+                 origins.allowed, or have a proxy of the same port number send X-Forwarded-For",
             )),
         },
         (Some(_), Some(_)) => Err(refused.with_remedy("a handshake with two Origins was refused")),

@@ -9,14 +9,14 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use thiserror::Error;
-
 use super::limits::REQUEST_HEADERS_MAX;
 use super::origin::Authority;
 
+mod error;
 mod scan;
 mod target;
 
+pub use error::RequestError;
 use scan::HeadScan;
 pub(super) use scan::is_token;
 use target::Target;
@@ -54,7 +54,8 @@ impl Request {
         self.http_1_0
     }
 
-    /// Path and query as sent: it begins with `/`, and nothing in it is decoded. The host of an
+    /// Path and query as sent: it begins with `/`, and nothing in it is decoded. `*` if it is about
+    /// the server as a whole, which only OPTIONS asks (RFC 9112 §3.2.4). The host of an
     /// absolute-form target is in the field `host`, where it counts instead of what was sent there
     /// (RFC 9112 §3.2.2).
     pub fn target(&self) -> &str {
@@ -160,66 +161,6 @@ impl std::fmt::Debug for Request {
     }
 }
 
-/// Why a request head was refused. The culprit is always the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// The first byte begins no method. A TLS hello ends here.
-    #[error("not an HTTP request")]
-    NotHttp,
-    /// A line that does not end in CR LF.
-    #[error("line not ended by CR LF")]
-    LineEnd,
-    /// A control byte.
-    #[error("control byte in the head")]
-    ControlByte,
-    /// A line that begins with white space.
-    #[error("folded header line")]
-    FoldedHeader,
-    /// The first line is not `METHOD target HTTP/1.1`, or of 1.0.
-    #[error("malformed request line")]
-    RequestLine,
-    /// The target is neither a path nor the URL of one, or holds a byte that no target may hold.
-    #[error("malformed request target")]
-    Target,
-    /// `OPTIONS *`: there is nothing to say about the server as a whole.
-    #[error("OPTIONS of a path is answered, OPTIONS * is not")]
-    Asterisk,
-    /// `CONNECT host:port`.
-    #[error("CONNECT is for proxies, and this is none")]
-    Connect,
-    /// A version of HTTP other than 1.1 and 1.0.
-    #[error("HTTP version not supported")]
-    Version,
-    /// A line that is not `name: value`.
-    #[error("malformed header line")]
-    HeaderLine,
-    /// A byte above 127 in a header that the handshake interprets.
-    #[error("non-ASCII byte in a header that admits none")]
-    HighByte,
-    /// No `Host` (in HTTP/1.1), two of them, or one that names no host.
-    #[error("missing, repeated or malformed Host")]
-    Host,
-    /// More bytes than a head may have.
-    #[error("request head too long")]
-    HeadTooLong,
-    /// More header fields than a head may have.
-    #[error("too many header fields")]
-    TooManyHeaders,
-}
-
-impl RequestError {
-    /// The HTTP status that answers it: 400, 431, 501 or 505.
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::HeadTooLong | Self::TooManyHeaders => 431,
-            Self::Asterisk | Self::Connect => 501,
-            Self::Version => 505,
-            _ => 400,
-        }
-    }
-}
-
 /// What some input gave.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -318,6 +259,13 @@ fn is_line_end(byte: &u8) -> bool {
 fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
     let empty_bytes = head.iter().take_while(|byte| is_line_end(byte)).count();
     let head = &head[empty_bytes..];
+    if [&b"PROXY TCP4 "[..], b"PROXY TCP6 ", b"PROXY UNKNOWN"].iter().any(|it| head.starts_with(it))
+    {
+        return Err(RequestError::ProxyProtocol);
+    }
+    if head.starts_with(b"PRI * HTTP/2.0\r\n") {
+        return Err(RequestError::Http2);
+    }
     let mut fields = [const { MaybeUninit::uninit() }; REQUEST_HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, &mut fields) {
@@ -340,22 +288,26 @@ fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
     if !http_1_0 && parsed.version != Some(1) {
         return Err(RequestError::Version);
     }
-    check_headers(parsed.headers, http_1_0)?;
+    check_headers(parsed.headers, http_1_0 || target.resource == "*")?;
     Ok(Request::from_parts(method, &target, http_1_0, parsed.headers))
 }
 
-/// Whether the first line is that of a request in a version that is not spoken here. The preface
-/// of HTTP/2 is none: its target is `*`.
+/// Whether the first line is that of a request in a version that is not spoken here.
 fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut parts = line.split(|byte| *byte == b' ');
-    let (_method, target, version) = (parts.next(), parts.next(), parts.next());
+    let (method, target, version) = (parts.next(), parts.next(), parts.next());
     let digits = matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
         if major.is_ascii_digit() && minor.is_ascii_digit());
-    digits && parts.next().is_none() && target.is_some_and(|target| target.starts_with(b"/"))
+    let is_target = target.is_some_and(|target| target.starts_with(b"/"))
+        || (method, target) == (Some(b"OPTIONS"), Some(b"*"));
+    digits && parts.next().is_none() && is_target
 }
 
-fn check_headers(fields: &[httparse::Header<'_>], http_1_0: bool) -> Result<(), RequestError> {
+fn check_headers(
+    fields: &[httparse::Header<'_>],
+    may_be_hostless: bool,
+) -> Result<(), RequestError> {
     let mut hosts = 0;
     for httparse::Header { name, value } in fields {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -371,6 +323,7 @@ fn check_headers(fields: &[httparse::Header<'_>], http_1_0: bool) -> Result<(), 
             host.ok_or(RequestError::Host)?;
         }
     }
-    // There is one `Host`, which can be read; HTTP/1.0 may do without (RFC 9112 §3.2).
-    if hosts == 1 || hosts == 0 && http_1_0 { Ok(()) } else { Err(RequestError::Host) }
+    // There is one `Host`, which can be read (RFC 9112 §3.2). HTTP/1.0 may do without, and `OPTIONS *`,
+    // which is about no host: health checks ask it in HTTP/1.1 without one.
+    if hosts == 1 || hosts == 0 && may_be_hostless { Ok(()) } else { Err(RequestError::Host) }
 }

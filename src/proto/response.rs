@@ -99,7 +99,8 @@ impl Refusal {
 impl From<RequestError> for Refusal {
     /// The body says what is wrong and repeats nothing of the request.
     fn from(error: RequestError) -> Self {
-        Self::new(error.status(), error.to_string())
+        let refusal = Self::new(error.status(), error.to_string());
+        Self { remedy: error.remedy(), ..refusal }
     }
 }
 

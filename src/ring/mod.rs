@@ -15,6 +15,8 @@
 #![allow(unsafe_code)]
 
 mod buffer;
+#[cfg(test)]
+mod conformance;
 mod lease_pool;
 pub mod memory;
 mod pool;
@@ -49,25 +51,28 @@ pub enum Submission {
     AcceptOne,
     /// Receive until told otherwise (multishot), into buffers the ring provides. While there is
     /// something to receive it takes one buffer after the other, up to all of them within one wait,
-    /// and then ends with ENOBUFS.
+    /// and then ends with ENOBUFS; at once, if no buffer is free when it is pushed.
     Receive,
     /// Receive once, into one buffer the ring provides: at most so many bytes, and no more than
     /// that buffer has room for. The first completion is terminal: bytes, the end of the stream,
-    /// or a failure; ENOBUFS, and nothing is lost, where something is to be received and no buffer
-    /// is free. Those pushed in one batch that find something to receive get buffers in the order
+    /// or a failure; ENOBUFS, and nothing is lost, where no buffer is free, now or when something is
+    /// to be received. Those pushed in one batch that find something to receive get buffers in the order
     /// of their pushes, before any receive that was armed already. Its token is that of
     /// [`Operation::Receive`], and so is its cancel; of both kinds a slot has one at most.
     ReceiveOnce {
         /// At least one.
         bytes_max: u32,
     },
-    /// Send all of it, in order. At most one send may be in flight per slot.
+    /// Send all of it, in order; of more than [`SendData::PIECES_MAX`] pieces the first so many. At
+    /// most one send may be in flight per slot.
     Send(SendData),
     /// Half-close: send FIN after what was sent.
     ShutdownWrite,
     /// End the operation of this kind that the slot has under the same generation; for
     /// [`Operation::Accept`], that of the listener. Found by its token, which costs the kernel the
-    /// same however many operations there are; by descriptor it looks at all of them.
+    /// same however many operations there are; by descriptor it looks at all of them. Its completion
+    /// says whether there was one, maybe twice of one that is cancelled twice; ENOENT if not. What
+    /// became of that is told by its own, before or after.
     Cancel(Operation),
     /// Complete once the peer has closed its end, without reading.
     AwaitHangup,
@@ -110,7 +115,8 @@ pub enum Outcome {
     Received(Lease),
     /// The peer has closed its end.
     EndOfStream,
-    /// So many bytes were sent; the data comes back, whole.
+    /// So many bytes were sent; the data comes back, whole. Fewer than all if the send was cancelled,
+    /// or if the connection broke: then nothing else is told why.
     Sent(usize, SendData),
     /// A send failed; the data comes back, whole.
     SendFailed(Errno, SendData),
@@ -121,7 +127,8 @@ pub enum Outcome {
     Unacknowledged(Option<u32>),
     /// The peer has closed its end, or (`reset`) the connection is broken.
     HungUp {
-        /// Nothing more can be sent or received.
+        /// There is an error, and nothing more can be sent or received. Not if a receive or a send
+        /// was told of that before.
         reset: bool,
     },
     /// Another thread rang the [`Doorbell`].
@@ -181,7 +188,9 @@ impl std::ops::AddAssign for RingCounters {
     }
 }
 
-/// A ring: the kernel's, or the simulator's.
+/// A ring: the kernel's, or the simulator's. Completions of one operation come in the order in which
+/// things happened; those of different ones in any. What else a ring keeps is written down as checks
+/// that run over each of them, in the module `conformance`.
 pub trait Ring {
     /// The current time. Asked once a batch.
     fn now(&self) -> Moment;

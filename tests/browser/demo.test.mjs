@@ -2,6 +2,7 @@
 // RINGWIRE_URL names the running server; screenshots go to $SCREENSHOTS.
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync } from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -21,17 +22,30 @@ before(async () => {
 });
 after(() => browser?.close());
 
+// A proxy that shows the server under /ws/ and nowhere else; a connection has one request.
+async function proxyUnderPrefix() {
+  const { hostname, port } = new URL(URL_BASE);
+  const proxy = net.createServer((client) => client.once('data', (head) => {
+    if (!head.toString('latin1').startsWith('GET /ws/')) return client.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n');
+    const server = net.connect(port, hostname, () => server.write(head.toString('latin1').replace('GET /ws/', 'GET /'), 'latin1'));
+    for (const socket of [client, server]) socket.on('error', () => {});
+    client.pipe(server).pipe(client);
+  }));
+  await new Promise((resolve) => { proxy.listen(0, '127.0.0.1', resolve); });
+  return { url: `http://127.0.0.1:${proxy.address().port}/ws/`, stop: () => proxy.close() };
+}
+
 // A page whose every console error, failed script and request to another host fails the test.
-async function withPage(options, act) {
+async function withPage({ url = URL_BASE, ...options }, act) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
   const complaints = [];
   page.setDefaultTimeout(20_000);
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
-  page.on('request', (request) => request.url().startsWith(URL_BASE) || request.url().startsWith('data:') || complaints.push(`fetched ${request.url()}`));
+  page.on('request', (request) => request.url().startsWith(url) || request.url().startsWith('data:') || complaints.push(`fetched ${request.url()}`));
   try {
-    await page.goto(URL_BASE);
+    await page.goto(url);
     await act(page);
     assert.deepEqual(complaints, []);
   } finally {
@@ -130,6 +144,16 @@ test('the log keeps the last 500 lines', () =>
     const back = await received(page);
     assert.deepEqual(back, Array.from({ length: back.length }, (_, i) => `line ${301 - back.length + i}`));
   }));
+
+test('under a prefix of a proxy it connects there', async () => {
+  const proxy = await proxyUnderPrefix();
+  await withPage({ url: proxy.url }, async (page) => {
+    await connect(page, '/echo');
+    await say(page, 'through a proxy');
+    await seen(page, '#log .received .what', 'through a proxy');
+  });
+  proxy.stop();
+});
 
 test('timed echo: the server speaks up after 10 s, and exit closes with 1000', () =>
   withPage({}, async (page) => {

@@ -39,15 +39,16 @@ class Refused extends Error {
 
 export class MockAdmin {
   // `hostile` are properties for the first connections, such as [{ route: '<img …>' }]. `imagined`
-  // connections are more than memory should hold: each is made when it is asked for.
-  constructor({ connections = 5000, hostile = [], shards = 2, imagined = 0 } = {}) {
+  // connections are more than memory should hold: each is made when it is asked for. Nothing is
+  // served outside of `prefix`, as behind a proxy.
+  constructor({ connections = 5000, hostile = [], shards = 2, imagined = 0, prefix = '/' } = {}) {
     const random = this.random = dice(42);
     this.sockets = Array.from({ length: connections }, (_, slot) => makeSocket(slot, random, hostile[slot] ?? {}));
     for (const socket of this.sockets) socket.inbox_messages = Math.ceil(socket.inbox_bytes / 300);
     this.shards = Array.from({ length: shards }, (_, shard) => ({ shard, ...Object.fromEntries(NUMBERS.map((name) => [name, 0])), free_buffer_eighths: 7 - (shard % 3), tick_age_ms: 3 }));
     this.closes = { 1000: 4180, 1001: 1220, 1006: 318, 1008: 12, 1011: 1 };
     this.refusals = { origin: 44, bad_request: 12, no_route: 301 };
-    Object.assign(this, { imagined, started: Date.now() - 93_784_000, acts: [], requests: [], trouble: null, delayMs: 0, draining: false, tokens: new Map([[OPERATOR, 'operator'], [READ_ONLY, 'read-only']]) });
+    Object.assign(this, { imagined, prefix, started: Date.now() - 93_784_000, acts: [], requests: [], trouble: null, delayMs: 0, draining: false, tokens: new Map([[OPERATOR, 'operator'], [READ_ONLY, 'read-only']]) });
     this.operator = OPERATOR; this.readOnly = READ_ONLY;
     this.grow(3600);
     this.live(0);
@@ -86,7 +87,7 @@ export class MockAdmin {
     this.server = createServer((request, response) => this.answer(request, response));
     await new Promise((resolve, reject) => this.server.once('error', reject).listen(port, '127.0.0.1', resolve));
     this.port = this.server.address().port;
-    this.url = `http://127.0.0.1:${this.port}/`;
+    this.url = `http://127.0.0.1:${this.port}${this.prefix}`;
     this.clock = setInterval(() => this.live(), 1000);
     return this;
   }
@@ -99,6 +100,8 @@ export class MockAdmin {
   async answer(request, response) {
     const url = new URL(request.url, this.url);
     this.requests.push(`${request.method} ${url.pathname}${url.search}`);
+    if (!url.pathname.startsWith(this.prefix)) return response.writeHead(404).end();
+    url.pathname = url.pathname.slice(this.prefix.length - 1);
     if (this.delayMs) await new Promise((resolve) => { setTimeout(resolve, this.delayMs); });
     try {
       if (url.pathname === '/') return this.page(response);

@@ -401,6 +401,17 @@ test('a connection that has ended meanwhile is no error', withMock({}, {}, async
   await seen(page, '#toasts', 'had already ended');
 }));
 
+test('under a prefix of a proxy it is the same', withMock({ prefix: '/admin/', hostile: [{ session_id: 'sess-1' }] }, {}, async (page, mock) => {
+  await page.locator(`${ROW} [data-act=close]`).nth(1).click();
+  await page.click('#confirm-do');
+  await until(() => mock.acts.length === 1);
+  await page.locator(`${ROW} .col-route`).first().click();
+  await page.click('#details-revoke');
+  await page.click('#confirm-do');
+  await seen(page, '#details-gone', 'has ended');
+  assert.deepEqual(mock.requests.filter((line) => !/^[A-Z]+ \/admin\//.test(line)), []);
+}));
+
 test('a session is ended with all its connections', withMock({ hostile: [{ session_id: 'sess-1' }, { session_id: 'sess-1' }, {}] }, {}, async (page) => {
   await page.locator(`${ROW} .col-route`).first().click();
   await page.click('#details-revoke');

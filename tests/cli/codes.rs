@@ -16,6 +16,7 @@ const WRONG: &[(&str, &str)] = &[
     ("--legacy-drafts", "1"),
     ("--message-bytes-max", "1"),
     ("--drain-ms", "1"),
+    ("--drain-delay-ms", "-1"),
     ("--log-format", "xml"),
     ("--log", "x=y=z"),
     ("--set", "nope=1"),

@@ -15,9 +15,14 @@ struct Served {
 }
 
 impl Served {
-    fn start(name: &str, mut command: Command) -> Self {
+    fn start(name: &str, command: Command) -> Self {
+        Self::with(name, command, &[])
+    }
+
+    fn with(name: &str, mut command: Command, arguments: &[&str]) -> Self {
         let socket = Scratch::new(name);
         command.args(["serve", "--shards=1", "--listen", &format!("unix:{}", socket.text())]);
+        command.args(arguments);
         command.env_clear().env("RINGWIRE_ADMIN_LISTEN", "off").stderr(Stdio::null());
         let served = Self { child: command.spawn().expect("it runs"), socket };
         let started = Instant::now();
@@ -110,6 +115,57 @@ fn a_terminal_that_hangs_up_twice_cuts_nobody_and_a_second_signal_does() {
     assert_eq!(more.kind(), ErrorKind::WouldBlock);
     served.signal(Signal::QUIT);
     assert_eq!(served.code(), Some(3));
+}
+
+/// What the control plane on this socket answers to `/readyz`.
+fn readiness(control: &Scratch) -> String {
+    let mut stream = UnixStream::connect(&control.0).expect("it accepts");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
+    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("UTF-8");
+    answer
+}
+
+#[test]
+fn a_drain_with_a_delay_serves_and_lets_in_until_a_second_signal() {
+    let control = Scratch::new("delay.control");
+    let arguments = ["--drain-delay-ms=600000", "--control", control.text()];
+    let mut served = Served::with("delay.sock", with_usual_signals(), &arguments);
+    let mut peer = served.peer();
+    assert!(readiness(&control).contains(" 200 "));
+    // Twice at once is still one.
+    served.signal(Signal::TERM);
+    served.signal(Signal::TERM);
+    let started = Instant::now();
+    while readiness(&control).contains(" 200 ") {
+        assert!(started.elapsed() < Duration::from_secs(60), "it stays ready");
+    }
+    assert!(readiness(&control).contains(" 503 "));
+    // Not right behind the first, which would be taken for the same.
+    sleep(Duration::from_millis(500));
+    // Who came before is served, and so is who is sent here by a balancer that has not looked.
+    for stream in [&mut peer, &mut served.peer()] {
+        stream.write_all(b"\x81\x82\0\0\0\0hi").expect("it is read");
+        let mut echo = [0; 4];
+        stream.read_exact(&mut echo).expect("an echo");
+        assert_eq!(&echo, b"\x81\x02hi");
+    }
+    served.signal(Signal::TERM);
+    hears_going_away(&mut peer);
+    drop(peer);
+    assert_eq!(served.code(), Some(0));
+}
+
+#[test]
+fn a_delay_of_a_drain_ends_by_itself() {
+    let arguments = ["--drain-delay-ms=700"];
+    let mut served = Served::with("delayed.sock", with_usual_signals(), &arguments);
+    let mut peer = served.peer();
+    served.signal(Signal::TERM);
+    hears_going_away(&mut peer);
+    drop(peer);
+    assert_eq!(served.code(), Some(0));
 }
 
 /// As timeout(1) does, which signals a process and then the group that it is in.

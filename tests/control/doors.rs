@@ -105,7 +105,7 @@ fn foreign_hosts_and_origins_are_forbidden() {
     let stand = Stand::new();
     let mut operator = stand.operator();
     for host in ["evil.example", "127.0.0.1.evil.example:80", "192.0.2.7"] {
-        for path in ["/", "/healthz", "/v1/status"] {
+        for path in ["/", "/nothing", "/v1/status"] {
             let answer = operator.ask("GET", path, &[("Host", host)], b"");
             assert_eq!(answer.error(403), "forbidden", "{host}{path}");
         }
@@ -276,17 +276,46 @@ fn load_balancers_may_speak_http_1_0_and_ask_by_options() {
                 assert_eq!(ends_with_its_head, method == "HEAD", "{method} {path}: {answer}");
             }
         }
-        let foreign = said(&stand, &format!("GET {path} HTTP/1.0\r\nHost: evil.example\r\n\r\n"));
-        assert!(foreign.starts_with("HTTP/1.0 403 "), "{foreign}");
         let page = format!("GET {path} HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n");
         assert!(said(&stand, &page).starts_with("HTTP/1.0 403 "));
     }
-    let nameless = "GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n";
+    let foreign = said(&stand, "GET / HTTP/1.0\r\nHost: evil.example\r\n\r\n");
+    assert!(foreign.starts_with("HTTP/1.0 403 "), "{foreign}");
+    let nameless = "GET / HTTP/1.1\r\nConnection: close\r\n\r\n";
     assert!(said(&stand, nameless).starts_with("HTTP/1.1 400 "));
     for method in ["GET", "OPTIONS"] {
         let closed = said(&stand, &format!("{method} /v1/status HTTP/1.0\r\n\r\n"));
         assert!(closed.starts_with("HTTP/1.0 401 "), "{closed}");
     }
+    stand.finish();
+}
+
+#[test]
+fn whether_it_lives_and_what_it_takes_is_told_under_any_name() {
+    let stand = Stand::new();
+    for version in ["1.0", "1.1"] {
+        for host in ["", "Host: www\r\n", "Host: www.example.org:8080\r\n", "Host: 192.0.2.7\r\n"] {
+            let ask = |line: &str, more: &str| {
+                let rest = format!("{host}{more}Connection: close\r\n\r\n");
+                said(&stand, &format!("{line} HTTP/{version}\r\n{rest}"))
+            };
+            let well = format!("HTTP/{version} 200 OK\r\n");
+            for line in ["GET /readyz", "HEAD /healthz", "OPTIONS /readyz"] {
+                assert!(ask(line, "").starts_with(&well), "{line} {version} {host}");
+            }
+            let options = ask("OPTIONS *", "").to_ascii_lowercase();
+            assert!(options.starts_with(&well.to_ascii_lowercase()), "{options}");
+            assert!(options.contains("\r\nallow: ") && options.ends_with("\r\n\r\n"), "{options}");
+            assert!(options.contains("\r\ncontent-length: 0\r\n"), "{options}");
+            // What is more than a word, and what a foreign page asks.
+            assert!(!ask("GET /", "").contains(" 200 ") || host.is_empty());
+            assert!(ask("POST /readyz", "").contains(&format!("HTTP/{version} 4")));
+            let page = ask("GET /readyz", "Origin: http://evil.example\r\n");
+            assert!(page.starts_with(&format!("HTTP/{version} 403 ")), "{page}");
+        }
+    }
+    let twice = "GET /readyz HTTP/1.1\r\nHost: a\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert!(said(&stand, twice).starts_with("HTTP/1.1 400 "));
     stand.finish();
 }
 
@@ -297,9 +326,9 @@ fn the_host_of_a_whole_url_counts_instead_of_host() {
         let rest = "Connection: close\r\n\r\n";
         said(&stand, &format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{rest}"))
     };
-    assert!(ask("http://localhost:1/healthz", "evil.example").starts_with("HTTP/1.1 200 "));
-    assert!(ask("http://evil.example/healthz", "localhost").starts_with("HTTP/1.1 403 "));
-    assert!(ask("http://evil@localhost/healthz", "localhost").starts_with("HTTP/1.1 403 "));
+    assert!(ask("http://localhost:1/", "evil.example").starts_with("HTTP/1.1 200 "));
+    assert!(ask("http://evil.example/", "localhost").starts_with("HTTP/1.1 403 "));
+    assert!(ask("http://evil@localhost/", "localhost").starts_with("HTTP/1.1 403 "));
     stand.finish();
 }
 
@@ -309,7 +338,7 @@ fn an_answer_to_head_has_no_body_whatever_it_is() {
     for (path, host, status) in [
         ("/", "localhost", 200),
         ("/healthz", "localhost", 200),
-        ("/healthz", "evil.example", 403),
+        ("/openapi.json", "evil.example", 403),
         ("/v1/status", "localhost", 401),
         ("/nothing", "localhost", 401),
     ] {

@@ -26,7 +26,12 @@ impl Follower {
         connection.send("GET", target, headers, b"");
         let (status, headers) = connection.head();
         assert_eq!(status, 200);
-        assert!(headers.contains(&("content-type".into(), "text/event-stream".into())));
+        let header = |name: &str, value: &str| headers.contains(&(name.into(), value.into()));
+        assert!(header("content-type", "text/event-stream"));
+        // So that no proxy keeps it until it is long enough, or packs it.
+        assert!(
+            header("x-accel-buffering", "no") && header("cache-control", "no-cache, no-transform")
+        );
         Self { connection, lines: VecDeque::new() }
     }
 

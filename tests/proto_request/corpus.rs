@@ -66,8 +66,9 @@ const REQUEST_LINES: &[(&str, u16)] = &[
     ("CONNECT example.com HTTP/1.1", 501),
     ("CONNECT * HTTP/1.1", 400),
     ("CONNECT / HTTP/1.1", 405),
-    ("OPTIONS * HTTP/1.1", 501),
-    ("OPTIONS * HTTP/1.0", 501),
+    ("OPTIONS ** HTTP/1.1", 400),
+    ("OPTIONS *?x HTTP/1.1", 400),
+    ("OPTIONS * HTTP/1.2", 505),
     ("HEAD * HTTP/1.1", 400),
     ("GET /a#b HTTP/1.1", 400),
     ("GET /\u{e9} HTTP/1.1", 400),
@@ -224,8 +225,19 @@ fn malformed_heads_get_their_status() {
 fn an_error_names_its_cause_with_the_byte_that_shows_it() {
     // The last byte is the one that decides.
     for (input, error) in [
-        (&b"\x16"[..], RequestError::NotHttp),
+        (&b"\x16"[..], RequestError::Tls),
         (b"\r\n\n\x16", RequestError::NotHttp),
+        (b"\0", RequestError::NotHttp),
+        (b"\r\n\0", RequestError::NotHttp),
+        (b"\r\n\r\n\0", RequestError::ProxyProtocol),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n\r\n", RequestError::ProxyProtocol),
+        (
+            b"PROXY TCP6 ::1 ::1 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            RequestError::ProxyProtocol,
+        ),
+        (b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", RequestError::ProxyProtocol),
+        (b"PROXY x\r\n\r\n", RequestError::RequestLine),
+        (b"PRI * HTTP/2.0\r\n\r\n", RequestError::Http2),
         (b"\rG", RequestError::LineEnd),
         (b"\r\n\r\r", RequestError::LineEnd),
         (b"GET / HTTP/1.1\n", RequestError::LineEnd),
@@ -240,7 +252,6 @@ fn an_error_names_its_cause_with_the_byte_that_shows_it() {
         (b"GET / HTTP/1.1\r\nX\r\n\r\n", RequestError::HeaderLine),
         (b"GET a HTTP/1.1\r\n\r\n", RequestError::Target),
         (b"GET / HTTP/1.2\r\n\r\n", RequestError::Version),
-        (b"OPTIONS * HTTP/1.1\r\n\r\n", RequestError::Asterisk),
         (b"CONNECT a:1 HTTP/1.1\r\n\r\n", RequestError::Connect),
         (b"GET / HTTPS/1\r\n\r\n", RequestError::RequestLine),
         (b"GET / HTTP/1.1\r\nOrigin: \xFF\r\n\r\n", RequestError::HighByte),
@@ -301,4 +312,13 @@ fn unusual_but_right_heads_are_let_in() {
         }
     }
     assert_eq!(status(&head("GET / HTTP/1.1", &["Host: a", "Upgrade: h2c"])), 200);
+    for line in ["OPTIONS * HTTP/1.1", "OPTIONS * HTTP/1.0"] {
+        for headers in [&[][..], &["Host: a"]] {
+            assert_eq!(status(&head(line, headers)), 200, "{line} {headers:?}");
+        }
+        assert_eq!(status(&head(line, &["Host: a", "Host: a"])), 400, "{line}");
+        assert_eq!(status(&head(line, &["Host: u@a"])), 400, "{line}");
+    }
+    let all = read(&head("OPTIONS * HTTP/1.1", &["Host: a"])).unwrap();
+    assert_eq!((all.target(), all.path(), all.query()), ("*", "*", None));
 }

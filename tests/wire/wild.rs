@@ -101,6 +101,16 @@ fn http_1_0_gets_pages_and_is_told_what_an_upgrade_needs() {
         assert_eq!(ask("GET /nothing").status, 404);
         assert_eq!(ask("OPTIONS /nothing").status, 404);
         assert_eq!(ask("GET /echo").status, 426);
+        assert_eq!(ask("GET *").status, 400);
+    }
+    // As HAProxy (`option httpchk OPTIONS * HTTP/1.1`) and Apache (`hcmethod=OPTIONS`) ask.
+    for version in ["1.0", "1.1"] {
+        for headers in ["", "Host: www\r\n"] {
+            let reply = asked(&server, &format!("OPTIONS * HTTP/{version}\r\n{headers}\r\n"));
+            assert_eq!((reply.status, reply.body.len()), (200, 0), "{version} {headers}");
+            assert_eq!(reply.header("Allow"), Some("GET, HEAD, OPTIONS"));
+            assert_eq!(reply.header("Content-Length"), Some("0"));
+        }
     }
     // As it is, and as nginx passes it on unless it is told otherwise: without Upgrade.
     let whole = upgrade("/echo", "").replace("HTTP/1.1", "HTTP/1.0");
@@ -130,7 +140,7 @@ fn a_target_may_be_a_whole_url() {
         assert_eq!(get(target), 400, "{target}");
     }
     let line = |line: &str| asked(&server, &format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")).status;
-    assert_eq!([line("OPTIONS *"), line("CONNECT a:443")], [501, 501]);
+    assert_eq!([line("OPTIONS *"), line("CONNECT a:443")], [200, 501]);
     let request = |origin: &str| {
         let lines = format!("Origin: {origin}\r\n");
         upgrade("ws://real.example:1/tell/x", &lines).into_bytes()

@@ -47,10 +47,11 @@ function query(parts) {
   return filled.length ? `?${new URLSearchParams(filled)}` : '';
 }
 
-const socketPath = (id) => `/v1/websockets/${encodeURIComponent(id)}`;
-const loadStatus = (signal) => ask('GET', '/v1/status', signal);
-const loadSockets = (parts, signal) => ask('GET', `/v1/websockets${query(parts)}`, signal);
+// Relative to the page, which a proxy may show under a prefix.
+const socketPath = (id) => `v1/websockets/${encodeURIComponent(id)}`;
+const loadStatus = (signal) => ask('GET', 'v1/status', signal);
+const loadSockets = (parts, signal) => ask('GET', `v1/websockets${query(parts)}`, signal);
 const loadSocket = (id, signal) => ask('GET', socketPath(id), signal);
 const interruptSocket = (id) => ask('POST', `${socketPath(id)}/interrupt`);
 const closeSocket = (id, code, reason) => ask('DELETE', `${socketPath(id)}${query({ code, reason })}`);
-const revokeSession = (id) => ask('POST', `/v1/sessions/${encodeURIComponent(id)}/revoke`);
+const revokeSession = (id) => ask('POST', `v1/sessions/${encodeURIComponent(id)}/revoke`);

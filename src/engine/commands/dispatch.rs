@@ -32,15 +32,29 @@ pub(crate) struct Reach {
     pub(in crate::engine) routes: Vec<RouteStatus>,
     pub(in crate::engine) events: Arc<Events>,
     pub(in crate::engine) connections_max: u64,
-    pub(in crate::engine) draining: AtomicBool,
+    pub(in crate::engine) exit: Exit,
     pub(in crate::engine) listeners: Weak<Vec<Listener>>,
     pub(in crate::engine) memory: Arc<Memory>,
 }
 
+/// How far the engine is on its way out.
+#[derive(Default)]
+pub(in crate::engine) struct Exit {
+    /// Newcomers are to go elsewhere: a drain will begin.
+    announced: AtomicBool,
+    draining: AtomicBool,
+}
+
 impl Reach {
+    /// Says that it is not ready any more, and goes on.
+    pub(crate) fn leave(&self) {
+        self.exit.announced.store(true, Ordering::Relaxed);
+    }
+
     /// Drains every shard.
     pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.leave();
+        self.exit.draining.store(true, Ordering::Relaxed);
         self.mailboxes.iter().for_each(|mailbox| mailbox.notify(Notice::Drain));
         // Who comes now is refused at once, or taken by another server on the same port, instead
         // of waiting in a queue that nobody serves any more.
@@ -174,7 +188,7 @@ impl Reach {
         let mut status = EngineStatus {
             healthy: self.is_healthy(),
             ready: self.is_ready(),
-            draining: self.draining.load(Ordering::Relaxed),
+            draining: self.exit.draining.load(Ordering::Relaxed),
             connections_max: self.connections_max,
             memory: self.memory.status(),
             routes: self.routes.clone(),
@@ -215,9 +229,9 @@ impl Reach {
         self.ids.is_genuine(id)
     }
 
-    /// Whether the engine accepts connections.
+    /// Whether the engine wants connections.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed)
+        !self.exit.announced.load(Ordering::Relaxed)
             && self.memory.level() < MemoryLevel::Scarce
             && self.mailboxes.iter().all(|r| !r.is_closed())
     }
@@ -225,7 +239,7 @@ impl Reach {
     /// Whether every shard goes round, or waits. One that has ended because of a drain has done what
     /// it was to do: who restarts what is not healthy must leave the others their time.
     pub(crate) fn is_healthy(&self) -> bool {
-        let draining = self.draining.load(Ordering::Relaxed);
+        let draining = self.exit.draining.load(Ordering::Relaxed);
         let fine = |mailbox: &Arc<Mailbox>| match mailbox.is_closed() {
             true => draining,
             false => mailbox.bell().tick_age() <= TICK_AGE_MAX,

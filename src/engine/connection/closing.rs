@@ -56,6 +56,9 @@ impl Connection {
     /// Answers the request with something else than 101, and closes.
     pub(in crate::engine) fn refuse(&mut self, refusal: &Refusal, context: &Context) {
         count(&context.counters.refused);
+        if let Some(remedy) = refusal.remedy() {
+            context.log_remedy(remedy);
+        }
         context.counters.refusals.borrow_mut().count(refusal.status());
         let is_head = self.aside.as_ref().is_some_and(|aside| aside.head.is_head());
         let response = if is_head { refusal.response_to_head() } else { refusal.response() };

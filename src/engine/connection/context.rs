@@ -9,6 +9,7 @@ use crate::clock::Moment;
 use crate::engine::connection::account::Account;
 use crate::engine::connection::lately::Lately;
 use crate::engine::connection::later::Later;
+use crate::engine::connection::log::Quotas;
 use crate::engine::connection::peers::Peers;
 use crate::engine::connection::places::Places;
 use crate::engine::connection::timers::Timers;
@@ -67,6 +68,9 @@ pub(crate) struct Context {
     /// Code of others that is to be called.
     pub(in crate::engine) later: Later,
     pub(in crate::engine) route_counts: RefCell<Vec<RouteCounts>>,
+    /// Shards there are.
+    pub(in crate::engine) shards: usize,
+    pub(in crate::engine) log_quotas: Quotas,
 }
 
 /// What a [`Context`] is made from.
@@ -111,6 +115,8 @@ impl Context {
             happened: RefCell::default(),
             chores: Cell::new(false),
             later: Later::default(),
+            shards,
+            log_quotas: Quotas::default(),
             settings,
         }
     }

@@ -26,6 +26,7 @@ pub(in crate::engine) mod inbox;
 pub(in crate::engine) mod lately;
 pub(in crate::engine) mod later;
 pub(in crate::engine) mod leases;
+pub(in crate::engine) mod log;
 pub(in crate::engine) mod outbox;
 pub(in crate::engine) mod peers;
 pub(in crate::engine) mod places;

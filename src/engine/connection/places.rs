@@ -42,8 +42,23 @@ pub(in crate::engine) struct Places {
     trusted: Vec<AddressRange>,
     pieces: [Mutex<HashMap<Network, u16>>; PIECES],
     keys: RandomState,
-    /// When the next line about too many may be logged, in milliseconds.
-    silent_until_ms: AtomicU64,
+    /// Lines about addresses that have too many, and about the end of all places.
+    crowded: Seldom,
+    full: Seldom,
+}
+
+/// What may be logged once in a [`WARNING_INTERVAL`]: when again, in milliseconds.
+#[derive(Default)]
+struct Seldom(AtomicU64);
+
+impl Seldom {
+    /// Whether it is time for a line, which this thread is to write.
+    fn is_due(&self, now: Moment) -> bool {
+        let until = self.0.load(Ordering::Relaxed);
+        let next = (now + WARNING_INTERVAL).as_millis();
+        let take = || self.0.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed);
+        now.as_millis() >= until && take().is_ok()
+    }
 }
 
 impl Places {
@@ -57,7 +72,8 @@ impl Places {
             trusted: settings.limits.trusted_addresses.clone(),
             pieces: std::array::from_fn(|_| Mutex::default()),
             keys: RandomState::new(),
-            silent_until_ms: AtomicU64::new(0),
+            crowded: Seldom::default(),
+            full: Seldom::default(),
         }
     }
 
@@ -121,19 +137,24 @@ impl Places {
 
     /// Says, now and then, who has too many and what to do about it.
     fn warn(&self, ip: IpAddr, now: Moment) {
-        let until = self.silent_until_ms.load(Ordering::Relaxed);
-        let next = (now + WARNING_INTERVAL).as_millis();
-        let mine = now.as_millis() >= until
-            && self
-                .silent_until_ms
-                .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if mine {
+        if self.crowded.is_due(now) {
             tracing::warn!(
                 %ip,
                 most = self.address_max,
                 "one address has as many connections as it may; if it is a proxy, list it in \
                  limits.trusted_addresses"
+            );
+        }
+    }
+
+    /// Says, now and then, that there is no place left, or none on one of the shards.
+    #[cold]
+    pub(in crate::engine) fn warn_full(&self, now: Moment) {
+        if self.full.is_due(now) {
+            tracing::warn!(
+                most = self.max,
+                "there are as many connections as there may be, and newcomers are refused with 503; \
+                 raise connections_max, or the limit of open files (ringwire doctor shows both)"
             );
         }
     }

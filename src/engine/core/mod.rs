@@ -4,7 +4,6 @@
 //! Code of others is called from here alone, while no table is borrowed.
 
 pub(in crate::engine) mod executor;
-pub(in crate::engine) mod log;
 pub(in crate::engine) mod pace;
 pub(in crate::engine) mod seats;
 pub(in crate::engine) mod slots;
@@ -15,7 +14,6 @@ use crate::engine::connection::context::{Context, ContextParts};
 use crate::engine::connection::later::Call;
 use crate::engine::connection::state::Flag;
 use crate::engine::core::executor::Executor;
-use crate::engine::core::log::Quotas;
 use crate::engine::core::seats::Seats;
 use crate::engine::core::slots::Slots;
 use crate::engine::model::counters::count;
@@ -40,9 +38,6 @@ pub(crate) struct Core {
     pub(in crate::engine) slots: RefCell<Slots>,
     /// The sessions of those connections that have one.
     pub(in crate::engine) seats: Seats,
-    /// Shards there are.
-    pub(in crate::engine) shards: usize,
-    pub(in crate::engine) log_quotas: Quotas,
 }
 
 impl Deref for Core {
@@ -61,8 +56,6 @@ impl Core {
             executor: Executor::new(Arc::clone(&parts.bell)),
             slots: RefCell::new(Slots::new(connections)),
             seats: Seats::default(),
-            shards: parts.shards,
-            log_quotas: Quotas::default(),
             context: Context::new(parts),
         }
     }

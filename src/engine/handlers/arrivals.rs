@@ -44,11 +44,9 @@ pub(in crate::engine) fn handle_request(
     };
     let intent = proto::handshake::classify(&request, &rules);
     match (route.and_then(|route| routes.get(route)), intent) {
-        (_, Err(refusal)) => {
-            if let Some(remedy) = refusal.remedy() {
-                core.log_remedy(remedy);
-            }
-            state.refuse(&refusal, core);
+        (_, Err(refusal)) => state.refuse(&refusal, core),
+        (_, Ok(Intent::Plain)) if request.target() == "*" => {
+            state.answer(200, proto::handshake::options_response(PAGE_METHODS), core);
         }
         (Some(Target::Handler { make, .. }), Ok(Intent::Upgrade(upgrade))) => {
             // The application's code may look at its connection.

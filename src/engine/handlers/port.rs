@@ -5,11 +5,11 @@
 
 use crate::clock::Moment;
 use crate::engine::connection::inbox::Inbox;
+use crate::engine::connection::log;
 use crate::engine::connection::outbox::{Payload, WriteFailure, opcode};
 use crate::engine::connection::state::{Flag, Flags};
 use crate::engine::connection::{Connection, Phase};
 use crate::engine::core::Core;
-use crate::engine::core::log;
 use crate::engine::handlers::read::Read;
 use crate::engine::model::counters::count;
 use crate::engine::model::ended::{Counts, Ended};

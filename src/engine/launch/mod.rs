@@ -8,12 +8,12 @@ pub(in crate::engine) mod driver;
 pub(in crate::engine) mod resources;
 
 use crate::clock::TimeOfDay;
-use crate::engine::commands::dispatch::Reach;
+use crate::engine::commands::dispatch::{Exit, Reach};
 use crate::engine::commands::mailbox::Mailbox;
 use crate::engine::commands::session_closer::SessionCloser;
 use crate::engine::commands::{Notice, watch};
+use crate::engine::connection::log::LAST_WORDS;
 use crate::engine::connection::places::Places;
-use crate::engine::core::log::LAST_WORDS;
 use crate::engine::handlers::routes::Routes;
 use crate::engine::launch::driver::{buffers, receive_mode};
 use crate::engine::listener::{self, BindError, Listener};
@@ -30,7 +30,6 @@ use crate::sessions::SessionSettingsError;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
@@ -196,7 +195,7 @@ pub(crate) fn launch(
         routes: routes.statuses(),
         events,
         connections_max: u64::from(connections_max),
-        draining: AtomicBool::new(false),
+        exit: Exit::default(),
         // Weak, so that a handle that outlives the engine keeps no socket open.
         listeners: Arc::downgrade(&listeners),
         memory,

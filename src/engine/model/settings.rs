@@ -179,6 +179,9 @@ pub struct Timeouts {
     pub close_max: Duration,
     /// See [`limits::LINGER_TIMEOUT`].
     pub linger: Duration,
+    /// How long a server that a signal asked to end goes on as before, but says that it is not ready,
+    /// so that load balancers have looked before newcomers are refused. Default 0.
+    pub drain_delay: Duration,
     /// Over which time a drain spreads its Close frames (1001). Default 2 s.
     pub drain_spread: Duration,
     /// After which time a drain cuts what is left. Default 10 s.
@@ -196,6 +199,7 @@ impl Default for Timeouts {
             close: limits::CLOSE_TIMEOUT,
             close_max: limits::CLOSE_TIMEOUT_MAX,
             linger: limits::LINGER_TIMEOUT,
+            drain_delay: Duration::ZERO,
             drain_spread: Duration::from_secs(2),
             drain: Duration::from_secs(10),
         }

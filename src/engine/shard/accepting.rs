@@ -152,6 +152,9 @@ impl<R: Ring> Shard<R> {
         let room = slots.used() < self.connections_max
             && self.core.executor.len() < self.connections_max as usize
             && self.core.places.take();
+        if !room {
+            self.core.places.warn_full(self.core.now.get());
+        }
         let slot = slots.insert(Connection::new(id, !room, &self.core));
         slot.connection.mark_dirty(&self.core);
         if let Some(family) = family {

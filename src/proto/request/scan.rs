@@ -8,6 +8,8 @@ use crate::proto::limits::REQUEST_HEADERS_MAX;
 #[derive(Debug, Default)]
 pub(super) struct HeadScan {
     place: Place,
+    /// Empty lines before the request line.
+    empty_lines: usize,
     /// Header lines begun.
     headers: usize,
 }
@@ -39,8 +41,11 @@ impl HeadScan {
                 (Place::Start, _) if is_token(byte) => Place::Line,
                 // Some clients end a body with a line too many (RFC 9112 §2.2).
                 (Place::Start, b'\r') => Place::StartCr,
-                (Place::Start | Place::StartCr, b'\n') => Place::Start,
-                (Place::Start, _) => return Err(RequestError::NotHttp),
+                (Place::Start | Place::StartCr, b'\n') => {
+                    self.empty_lines += 1;
+                    Place::Start
+                }
+                (Place::Start, _) => return Err(not_http(byte, self.empty_lines)),
                 (Place::Line, b'\r') => Place::LineCr,
                 (Place::Line, b'\n') => return Err(RequestError::LineEnd),
                 (Place::Line, _) if is_control(byte) => return Err(RequestError::ControlByte),
@@ -75,6 +80,16 @@ impl HeadScan {
         }
         self.headers += 1;
         Ok(())
+    }
+}
+
+/// What the bytes are that begin so after empty lines: a record of TLS with its handshake (RFC 8446
+/// §5.1), the signature of the PROXY protocol's version 2 (`\r\n\r\n\0\r\nQUIT\n`), or nothing known.
+const fn not_http(byte: u8, empty_lines: usize) -> RequestError {
+    match (byte, empty_lines) {
+        (0x16, 0) => RequestError::Tls,
+        (0, 2) => RequestError::ProxyProtocol,
+        _ => RequestError::NotHttp,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The target of a request in its four forms (RFC 9112 §3.2), of which two are answered. Called by
+//! The target of a request in its four forms (RFC 9112 §3.2), of which three are answered. Called by
 //! the reader of requests.
 
 use super::RequestError;
@@ -7,23 +7,20 @@ use std::borrow::Cow;
 
 /// Where a request goes.
 pub(super) struct Target<'a> {
-    /// Path and query; begins with `/`.
+    /// Path and query, which begin with `/`; or `*`.
     pub(super) resource: Cow<'a, str>,
     /// The authority of an absolute-form target, which counts instead of `Host`.
     pub(super) authority: Option<&'a str>,
 }
 
-/// Reads `/path?query`, or the whole of an `http`, `https`, `ws` or `wss` URL.
+/// Reads `/path?query`, the whole of an `http`, `https`, `ws` or `wss` URL, or the `*` of OPTIONS.
 pub(super) fn parse<'a>(method: &str, target: &'a str) -> Result<Target<'a>, RequestError> {
     let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
     if !target.bytes().all(visible) {
         return Err(RequestError::Target);
     }
-    if target.starts_with('/') {
+    if target.starts_with('/') || (method, target) == ("OPTIONS", "*") {
         return Ok(Target { resource: target.into(), authority: None });
-    }
-    if (method, target) == ("OPTIONS", "*") {
-        return Err(RequestError::Asterisk);
     }
     if method == "CONNECT" && Authority::parse(target).is_some() {
         return Err(RequestError::Connect);

@@ -5,7 +5,7 @@
 //! put into the queue, as in the real kernel; the queue itself is never reordered.
 
 use super::super::sends::{SendRange, SendTable};
-use super::super::{Completion, Errno, Operation, Outcome, RingCounters, Token};
+use super::super::{AddressFamily, Completion, Errno, Operation, Outcome, RingCounters, Token};
 use super::SimOptions;
 use super::faults::{Dice, Faults};
 use super::memory::{Memory, Written};
@@ -93,7 +93,7 @@ pub(super) enum Request {
     ShutdownWrite,
     Cancel(Operation),
     AwaitHangup,
-    PeerAddress,
+    PeerAddress(AddressFamily),
     Unacknowledged,
     ResetOnClose,
     Close,

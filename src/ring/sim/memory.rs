@@ -75,6 +75,11 @@ impl Memory {
         lease
     }
 
+    /// Whether there is one to write to.
+    pub(super) fn has_buffer(&self) -> bool {
+        !self.available.is_empty()
+    }
+
     pub(super) fn free_eighths(&self) -> u32 {
         self.pool.free_eighths()
     }

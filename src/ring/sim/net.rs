@@ -1,10 +1,11 @@
 //! The other end of the simulated network: what a test does in the place of the peers.
 
-use super::super::Errno;
+use super::super::{AddressFamily, Errno};
 use super::faults::{Dice, Faults};
 use super::kernel::Kernel;
 use crate::clock::Moment;
 use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 /// A peer, hence a connection; never reused within a run.
@@ -142,6 +143,11 @@ impl SimNet {
         self.kernel.borrow_mut().sockets[peer.0].deaf = true;
     }
 
+    /// The address the server can know a peer by.
+    pub fn peer_address(&self, peer: PeerId, family: AddressFamily) -> SocketAddr {
+        address_of(peer.0, family)
+    }
+
     /// The state of a peer's connection.
     pub fn peer_state(&self, peer: PeerId) -> PeerState {
         let kernel = self.kernel.borrow();
@@ -182,4 +188,13 @@ impl SimNet {
     pub fn dice(&self) -> Dice {
         Dice::new(self.kernel.borrow_mut().dice.bits())
     }
+}
+
+/// Where the peer of this socket is.
+pub(super) fn address_of(socket: usize, family: AddressFamily) -> SocketAddr {
+    let ip: IpAddr = match family {
+        AddressFamily::V4 => Ipv4Addr::LOCALHOST.into(),
+        AddressFamily::V6 => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, 1_024_u16.wrapping_add(socket as u16))
 }

@@ -4,8 +4,7 @@ use super::super::sends::SendData;
 use super::super::{Errno, Operation, Submission, Token};
 use super::kernel::{Answer, InFlight, Kernel, Request};
 use super::memory;
-use super::net::Violation;
-use std::net::{Ipv4Addr, SocketAddr};
+use super::net::{Violation, address_of};
 
 impl Kernel {
     /// The engine pushes a submission.
@@ -44,7 +43,7 @@ impl Kernel {
             Submission::ShutdownWrite => Request::ShutdownWrite,
             Submission::Cancel(operation) => Request::Cancel(operation),
             Submission::AwaitHangup => Request::AwaitHangup,
-            Submission::PeerAddress(_) => Request::PeerAddress,
+            Submission::PeerAddress(family) => Request::PeerAddress(family),
             Submission::Unacknowledged => Request::Unacknowledged,
             Submission::ResetOnClose => Request::ResetOnClose,
             Submission::Close => Request::Close,
@@ -141,13 +140,13 @@ impl Kernel {
                 self.cancel(id, Token { operation: *operation, ..token })
             }
             (Request::Send { .. }, None) => self.complete(id, Answer::Sent(Err(Errno::BADF))),
-            (Request::PeerAddress, None) => self.complete(id, Answer::Address(None)),
+            (Request::PeerAddress(_), None) => self.complete(id, Answer::Address(None)),
             (Request::Unacknowledged, None) => self.complete(id, Answer::Unacknowledged(None)),
             (_, None) => self.complete(id, Answer::Plain(Err(Errno::BADF))),
             (Request::Receive { once }, Some(socket)) => {
                 let once = once.is_some();
                 self.sockets[socket].receive = Some(id);
-                self.begin_receive(socket, once);
+                self.begin_receive(socket, id, once);
             }
             (Request::Send { .. }, Some(socket)) => {
                 self.sockets[socket].send = Some(id);
@@ -158,10 +157,9 @@ impl Kernel {
                 self.wake_hangup(socket);
             }
             (Request::ShutdownWrite, Some(socket)) => self.shut_down(id, socket),
-            (Request::PeerAddress, Some(socket)) => {
+            (Request::PeerAddress(family), Some(socket)) => {
+                let address = address_of(socket, *family);
                 let known = !self.dice.chance(self.faults.address_unknown);
-                let address =
-                    SocketAddr::from((Ipv4Addr::LOCALHOST, 1_024_u16.wrapping_add(socket as u16)));
                 self.complete(id, Answer::Address(known.then_some(address)));
             }
             (Request::Unacknowledged, Some(socket)) => {

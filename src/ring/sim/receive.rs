@@ -8,10 +8,13 @@ use super::kernel::{Answer, Event, Kernel, Request};
 const SHOTS_MAX: usize = 32;
 
 impl Kernel {
-    /// A receive was submitted. As in the real kernel it takes what is there before those that were
-    /// armed earlier have their turn, unless it is late. Where nobody floods, a multishot receive is
-    /// always that late.
-    pub(super) fn begin_receive(&mut self, socket: usize, once: bool) {
+    /// A receive was submitted. As in the real kernel it takes a buffer before it looks for something
+    /// to put there, and what is there before those that were armed earlier have their turn, unless
+    /// it is late. Where nobody floods, a multishot receive is always that late.
+    pub(super) fn begin_receive(&mut self, socket: usize, receive: u64, once: bool) {
+        if !self.memory.has_buffer() {
+            return self.post(receive, Answer::Plain(Err(Errno::NOBUFS)), false);
+        }
         if (once || self.flooded)
             && self.sockets[socket].readable()
             && !self.dice.chance(self.faults.delay)

@@ -67,9 +67,13 @@ impl Kernel {
     pub(super) fn end_send(&mut self, id: u64, errno: Errno) {
         let InFlight { socket, .. } = self.operations[&id];
         let socket = socket.expect("an armed send has a socket");
+        // Why it ended is told to nobody else, nor to this send if a part was sent.
+        let errno = match errno {
+            Errno::CANCELED => errno,
+            _ => self.sockets[socket].error.take().unwrap_or(errno),
+        };
         let result = match self.sent(id) {
-            0 if errno == Errno::CANCELED => Err(errno),
-            0 => Err(self.sockets[socket].error.take().unwrap_or(errno)),
+            0 => Err(errno),
             sent => Ok(sent),
         };
         self.post(id, Answer::Sent(result), false);

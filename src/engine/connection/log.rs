@@ -6,7 +6,7 @@
 //! the others how many they were.
 
 use crate::engine::connection::Connection;
-use crate::engine::core::Core;
+use crate::engine::connection::context::Context;
 use crate::engine::model::ended::Closer;
 use crate::engine::model::quota::Quota;
 use crate::engine::model::tallies::Refusals;
@@ -27,7 +27,7 @@ const REFUSED: usize = 3;
 #[derive(Default)]
 pub(in crate::engine) struct Quotas(RefCell<[Quota; REFUSED + Refusals::KINDS]>);
 
-impl Core {
+impl Context {
     /// Whether there may be a line for this reason; if so, how many there were not since the last.
     pub(in crate::engine) fn may_log(&self, reason: usize) -> Option<u64> {
         let max = self.settings.limits.log_lines_per_second_max;
@@ -58,13 +58,19 @@ impl Core {
 }
 
 /// The access line of a connection that is gone.
-pub(in crate::engine) fn access(connection: &Connection, core: &Core) {
-    if !tracing::enabled!(target: "ringwire::access", tracing::Level::INFO) {
+pub(in crate::engine) fn access(connection: &Connection, context: &Context) {
+    let (status, counts) = (connection.status, connection.counts());
+    // Who only looks whether the port is open, as load balancers do every second.
+    let only_looked = status == 0 && counts.bytes_in == 0;
+    let enabled = match only_looked {
+        true => tracing::enabled!(target: "ringwire::access", tracing::Level::DEBUG),
+        false => tracing::enabled!(target: "ringwire::access", tracing::Level::INFO),
+    };
+    if !enabled {
         return;
     }
-    let status = connection.status;
     let reason = if status == 101 { OPENED } else { REFUSED + Refusals::kind(status) };
-    let Some(more) = core.may_log(reason) else { return };
+    let Some(more) = context.may_log(reason) else { return };
     if more > 0 {
         tracing::info!(target: "ringwire::access", status, more, "and {more} more");
     }
@@ -72,15 +78,19 @@ pub(in crate::engine) fn access(connection: &Connection, core: &Core) {
         Some(ended) => (ended.code.0, ended.by),
         None => (0, Closer::Server),
     };
-    let counts = connection.counts();
+    let ms = context.now.get().since(connection.opened()).as_millis() as u64;
+    if only_looked {
+        let peer = Peer(connection.peer(context));
+        return tracing::debug!(target: "ringwire::access", %peer, status, ms, "closed unasked");
+    }
     tracing::info!(
         target: "ringwire::access",
-        peer = %Peer(connection.peer(core)),
-        route = core.paths.pattern(connection.route),
+        peer = %Peer(connection.peer(context)),
+        route = context.paths.pattern(connection.route),
         status,
         code,
         by = ?by,
-        ms = core.now.get().since(connection.opened()).as_millis() as u64,
+        ms,
         bytes_in = counts.bytes_in,
         bytes_out = counts.bytes_out,
         messages_in = counts.messages_in,
