@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::floor::{self, Driver};
 use crate::report::Run;
-use crate::{abuse, churn, compare, control, echo, fanout, idle, page};
+use crate::{abuse, churn, compare, control, echo, fanout, idle, page, suite};
 
 /// Load generator for WebSocket servers, and raw TCP floors to compare them with.
 #[derive(Debug, Parser)]
@@ -43,6 +43,19 @@ enum Command {
     /// Makes one page of HTML with pictures of the JSON lines of many runs: `report a.jsonl >
     /// report.html`.
     Report(page::Plan),
+    /// Everything that BENCHMARKS.md tells, beside other servers; `scripts/bench.sh` builds and
+    /// installs them and calls it. Runs in the root of the repository.
+    Suite(Box<suite::Args>),
+    /// Makes BENCHMARKS.md and docs/benchmarks.html of the figures that are kept, and measures
+    /// nothing.
+    Pages {
+        /// What `suite` wrote.
+        #[arg(default_value = suite::PUBLISHED)]
+        book: PathBuf,
+        /// The root of the repository.
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -57,6 +70,11 @@ struct Floor {
 }
 
 impl Cli {
+    /// Whether others are to be started that are measured.
+    pub fn starts_servers(&self) -> bool {
+        matches!(self.command, Command::Suite(_))
+    }
+
     /// Runs the chosen command.
     pub fn run(self) -> Result<()> {
         match self.command {
@@ -73,6 +91,8 @@ impl Cli {
             Command::Floor(floor) => floor::run(floor.listen, floor.driver, floor.buffers),
             Command::Compare { file } => compare::run(&file),
             Command::Report(plan) => page::run(&plan),
+            Command::Suite(args) => suite::run(*args),
+            Command::Pages { book, root } => suite::republish(&book, &root),
         }
     }
 }

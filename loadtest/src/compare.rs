@@ -1,62 +1,27 @@
 //! Many runs in one table: medians, spreads, ratios to the better floor.
 //!
-//! `main` calls [`run`] on a file of JSON lines that the scenarios wrote with `--json`. It
-//! judges nothing: overlapping spreads are for the reader to see.
+//! `main` calls [`run`] on a file of JSON lines that the scenarios wrote with `--json`, `suite`
+//! shows [`text`] at its end. It judges nothing: overlapping spreads are for the reader to see.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::figure::{Figure, Unit, median, place, spread};
+use crate::figures::book::{Book, Row};
+use crate::figures::measures::{Family, Measure};
+use crate::figures::series::Series;
 use crate::report::Line;
-
-/// The values of one contender in one scenario.
-#[derive(Default)]
-struct Series {
-    values: Vec<f64>,
-    rates: Vec<f64>,
-    /// Runs in which the generator was never idle but the server was.
-    generator_bound: usize,
-    /// Runs in which an offered rate did not get through.
-    missed_rate: usize,
-    /// The values of runs in which nobody else used the cores.
-    quiet: Vec<f64>,
-}
-
-/// Scenario, then contender; both in the order in which they first appeared.
-#[derive(Default)]
-struct Table {
-    scenarios: Vec<String>,
-    contenders: Vec<String>,
-    cells: BTreeMap<(usize, usize), Series>,
-}
 
 /// Prints the table of a file.
 pub fn run(file: &Path) -> Result<()> {
-    let mut tables = Unit::ALL.map(|_| Table::default());
-    let mut skipped = 0;
-    for line in read(file)? {
-        match Figure::of(&line) {
-            Some(figure) => tables[figure.unit as usize].add(figure),
-            None => skipped += 1,
-        }
-    }
+    let text = text(&Book::of(&read(file)?));
     ensure!(
-        tables.iter().any(|table| !table.cells.is_empty()),
+        !text.is_empty(),
         "{}: no run of echo, fanout, churn, control or idle with --server-pid",
         file.display()
     );
-    let mut text: String = Unit::ALL
-        .iter()
-        .zip(&tables)
-        .map(|(unit, table)| table.text(unit.value(), unit.rate()))
-        .collect();
-    if skipped > 0 {
-        text += &format!("{skipped} runs have no figure of the server and are not in the tables\n");
-    }
     show(&text)
 }
 
@@ -79,115 +44,54 @@ pub fn read(file: &Path) -> Result<Vec<Line>> {
         .collect()
 }
 
-impl Table {
-    fn add(&mut self, figure: Figure) {
-        let series = self.series(&figure.scenario, &figure.contender);
-        series.values.push(figure.value);
-        series.rates.push(figure.rate);
-        if figure.quiet {
-            series.quiet.push(figure.value);
+/// The costs of everybody in all scenarios.
+pub fn text(book: &Book) -> String {
+    let mut text = String::new();
+    for family in Family::ALL {
+        let (measure, unit) = family.cost();
+        let rows = book.rows(family, measure);
+        if rows.is_empty() {
+            continue;
         }
-        series.generator_bound += usize::from(figure.generator_bound);
-        series.missed_rate += usize::from(figure.missed_rate);
+        let rate = family.rate();
+        text += &format!("{unit}: median [min-max], ratio to the better floor; {rate}\n");
+        text += &rows.iter().map(|one| row(book, one, measure)).collect::<String>();
     }
+    text
+}
 
-    fn series(&mut self, scenario: &str, contender: &str) -> &mut Series {
-        let row = place(&mut self.scenarios, scenario);
-        let column = place(&mut self.contenders, contender);
-        self.cells.entry((row, column)).or_default()
-    }
-
-    fn text(&self, what: &str, rate: &str) -> String {
-        if self.cells.is_empty() {
-            return String::new();
-        }
-        let mut text = format!(
-            "{what}: median [min-max], ratio to the better floor (median over the rounds); {rate}\n"
+fn row(book: &Book, row: &Row<'_>, measure: Measure) -> String {
+    let mut text = format!("{}\n", row.scenario);
+    let floor = row.better_floor().map(|floor| floor.0);
+    for (name, series) in &row.cells {
+        let (low, high) = series.spread();
+        let ratio = floor.and_then(|floor| book.ratio(row.scenario, measure, name, floor));
+        let rate = book.series(row.scenario, name, Measure::Rate).map_or(0.0, Series::median);
+        text += &format!(
+            "  {name:<16}{:>10.0} [{low:.0}-{high:.0}] {:>7} {rate:>12.0}/s{}{}\n",
+            series.median(),
+            ratio.map_or("-".to_owned(), |ratio| format!("{:.2}x", ratio.quotient)),
+            series.runs().map_or(String::new(), |runs| format!("  n={runs}")),
+            remarks(book, row.scenario, name),
         );
-        for (row, scenario) in self.scenarios.iter().enumerate() {
-            text += &format!("{scenario}\n");
-            let floor = self.better_floor(row);
-            for (column, contender) in self.contenders.iter().enumerate() {
-                let Some(series) = self.cells.get(&(row, column)) else { continue };
-                let (low, high) = spread(&series.values);
-                let ratio = floor.and_then(|floor| ratio(&series.values, &floor.values));
-                text += &format!(
-                    "  {contender:<16}{:>10.0} [{low:.0}-{high:.0}] {:>7} {:>12.0}/s  n={}{}\n",
-                    median(&series.values),
-                    ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}x")),
-                    median(&series.rates),
-                    series.values.len(),
-                    series.remarks(),
-                );
-            }
-        }
-        text
     }
-
-    /// The floor with the lower median.
-    fn better_floor(&self, row: usize) -> Option<&Series> {
-        let names = self.contenders.iter().enumerate();
-        names
-            .filter(|(_, name)| name.starts_with("floor"))
-            .filter_map(|(column, _)| self.cells.get(&(row, column)))
-            .min_by(|one, other| median(&one.values).total_cmp(&median(&other.values)))
-    }
+    text
 }
 
-impl Series {
-    fn remarks(&self) -> String {
-        let mut remarks = String::new();
-        let disturbed = self.values.len() - self.quiet.len();
-        if disturbed > 0 {
-            remarks += &format!(", {disturbed} disturbed");
+fn remarks(book: &Book, scenario: &str, name: &str) -> String {
+    let Some(doubt) = book.doubt_of(scenario, name) else { return String::new() };
+    let mut remarks = String::new();
+    if doubt.disturbed > 0 {
+        remarks += &format!(", {} disturbed", doubt.disturbed);
+        if let Some(quiet) = book.series(scenario, name, Measure::QuietCpu) {
+            remarks += &format!(" (median of the others {:.0})", quiet.median());
         }
-        if disturbed > 0 && !self.quiet.is_empty() {
-            remarks += &format!(" (median of the others {:.0})", median(&self.quiet));
-        }
-        if self.generator_bound > 0 {
-            remarks += &format!(", generator the bottleneck in {}", self.generator_bound);
-        }
-        if self.missed_rate > 0 {
-            remarks += &format!(", rate not reached in {}", self.missed_rate);
-        }
-        remarks
     }
-}
-
-/// Round against round if both have all of them, so that a noisy minute weighs on both; median
-/// against median otherwise.
-fn ratio(values: &[f64], floor: &[f64]) -> Option<f64> {
-    if floor.iter().any(|value| *value <= 0.0) {
-        return None;
+    if doubt.bound > 0 {
+        remarks += &format!(", generator the bottleneck in {}", doubt.bound);
     }
-    if values.len() != floor.len() {
-        return Some(median(values) / median(floor));
+    if doubt.missed > 0 {
+        remarks += &format!(", rate not reached in {}", doubt.missed);
     }
-    let pairs: Vec<f64> = values.iter().zip(floor).map(|(value, floor)| value / floor).collect();
-    Some(median(&pairs))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_better_floor_is_the_lower_median() {
-        let mut table = Table::default();
-        for (contender, value) in
-            [("floor-epoll", 10.0), ("floor-uring", 8.0), ("engine", 5.0), ("floor-uring", 9.0)]
-        {
-            table.series("one", contender).values.push(value);
-        }
-        table.series("two", "engine").values.push(1.0);
-        assert_eq!(table.better_floor(0).map(|floor| median(&floor.values)), Some(8.5));
-        assert!(table.better_floor(1).is_none());
-    }
-
-    #[test]
-    fn ratios_pair_the_rounds() {
-        assert_eq!(ratio(&[2.0, 40.0, 6.0], &[1.0, 20.0, 2.0]), Some(2.0));
-        assert_eq!(ratio(&[4.0], &[1.0, 3.0]), Some(2.0));
-        assert_eq!(ratio(&[4.0], &[0.0]), None);
-    }
+    remarks
 }

@@ -1,19 +1,20 @@
 //! Ctrl-C during a run that has something to tell: the first ends it early and in order, the second
 //! at once.
 //!
-//! `idle` catches it; whoever waits on its behalf asks whether it came.
+//! `idle` catches it; whoever waits on its behalf asks whether it came. `suite` hears it, and ends
+//! what it has started.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// What a shell makes of an end by SIGINT.
-const EXIT_INTERRUPTED: i32 = 130;
+pub const EXIT_INTERRUPTED: i32 = 130;
 
 /// Keeps the first SIGINT from ending the process.
 pub fn catch() -> Result<()> {
@@ -22,6 +23,16 @@ pub fn catch() -> Result<()> {
     flag::register_conditional_shutdown(SIGINT, EXIT_INTERRUPTED, Arc::clone(asked))
         .and_then(|_| flag::register(SIGINT, Arc::clone(asked)))
         .context("cannot catch SIGINT")?;
+    Ok(())
+}
+
+/// Keeps SIGINT, SIGTERM and SIGHUP from ending the process, however many come: whoever hears them
+/// has children to end.
+pub fn hear() -> Result<()> {
+    let asked = ASKED.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register(signal, Arc::clone(asked)).context("cannot catch signals")?;
+    }
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 //!
 //! `cli` names the commands; `echo`, `churn`, `fanout`, `idle`, `control` and `abuse` run against a server
 //! (`connect`, `handshake`, `client`, `workload`, `frames`, `schedule`, `bystander`, `interrupt`), `floor` is a
-//! server, `ring` holds all unsafe code, `subject`, `server_cpu`, `system_memory`, `report`,
-//! `figure`, `compare` and `page` do the accounts.
+//! server, `ring` holds all unsafe code, `subject`, `server_cpu`, `system_memory` and `report`
+//! do the accounts of a run, `figures`, `compare` and `page` those of many, and `suite` makes many.
 
 mod abuse;
 mod bystander;
@@ -16,7 +16,7 @@ mod connect;
 mod control;
 mod echo;
 mod fanout;
-mod figure;
+mod figures;
 mod floor;
 mod frame_check;
 mod frames;
@@ -31,6 +31,7 @@ mod ring;
 mod schedule;
 mod server_cpu;
 mod subject;
+mod suite;
 mod system_memory;
 mod workload;
 
@@ -40,10 +41,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // The default of 50 us would make every timed message late, see PR_SET_TIMERSLACK(2const).
-    // Threads inherit it. Without permission the lateness shows in the report.
-    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    match cli::Cli::parse().run() {
+    let cli = cli::Cli::parse();
+    if !cli.starts_servers() {
+        // The default of 50 us would make every timed message late, see PR_SET_TIMERSLACK(2const).
+        // Threads inherit it, and children would, too: servers are to have what a shell would give
+        // them. Without permission the lateness shows in the report.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    }
+    match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ringwire-loadtest: {error:#}");

@@ -14,6 +14,11 @@ pub fn timer(total: Duration, quiet: bool) -> ProgressBar {
     styled(total.as_millis() as u64, "measuring {bar:40} {elapsed} {msg}", quiet)
 }
 
+/// A bar of all that is to be done, whose message says what is done now.
+pub fn share(total: u64) -> ProgressBar {
+    styled(total, "{bar:30} {msg}", false)
+}
+
 fn styled(total: u64, template: &str, quiet: bool) -> ProgressBar {
     // Standard error, and hidden by the crate unless that is a terminal.
     let target =

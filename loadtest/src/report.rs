@@ -1,6 +1,6 @@
 //! The results of runs: the figures, the verdict, how people and programs read them.
 //!
-//! The scenarios fill it in, `compare` and `page` read its JSON. It measures nothing.
+//! The scenarios fill it in, `figures` takes what it needs of its JSON. It measures nothing.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub struct Line {
     /// What the scenario is called, if it was given a name.
     #[serde(default)]
     pub title: Option<String>,
+    /// Which round of a suite it was; runs of one round are compared with each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<u32>,
     #[serde(flatten)]
     pub run: Run,
 }
@@ -53,7 +56,8 @@ impl Run {
     /// Prints for people, or as a line of JSON.
     pub fn show(self, subject: &Subject) -> anyhow::Result<()> {
         if subject.json {
-            let line = Line { schema: SCHEMA, title: subject.title.clone(), run: self };
+            let title = subject.title.clone();
+            let line = Line { schema: SCHEMA, title, round: None, run: self };
             println!("{}", serde_json::to_string(&line)?);
             return Ok(());
         }

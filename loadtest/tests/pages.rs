@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use support::{Floor, complaint, echo, load};
 
@@ -67,6 +67,25 @@ fn runs_become_a_table_and_a_page() {
     assert!(!page.contains("<script") && !page.contains("http"), "the page needs nothing else");
     assert!(!page.contains("NaN") && !page.contains("inf "), "every place is a number");
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+}
+
+#[test]
+fn the_published_pages_are_made_of_the_published_figures() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let copy = std::env::temp_dir().join(format!("published-{}", std::process::id()));
+    fs::create_dir_all(copy.join("docs")).expect("a temporary folder");
+    let report = fs::read_to_string(root.join("BENCHMARKS.md")).expect("the report");
+    fs::write(copy.join("BENCHMARKS.md"), &report).expect("a copy");
+    let figures = root.join("benches/results/published.json");
+    let folder = ["--root", copy.to_str().expect("text")];
+    let made = load(&[&["pages", figures.to_str().expect("text")][..], &folder].concat());
+    assert!(made.status.success(), "{made:?}");
+    for name in ["BENCHMARKS.md", "docs/benchmarks.html"] {
+        let (wanted, found) = (fs::read(copy.join(name)), fs::read(root.join(name)));
+        assert!(wanted.expect(name) == found.expect(name), "run `ringwire-loadtest pages`: {name}");
+    }
+    assert!(report.lines().count() <= 120, "the report is for reading, tables are on the page");
+    fs::remove_dir_all(&copy).expect("it was ours");
 }
 
 #[test]

@@ -3,16 +3,18 @@
 //! `sections` fills in the figures, `svg` draws. A colour class belongs to a contender.
 
 use super::svg::{Anchor, Svg};
-use crate::figure::{median, spread};
+use crate::figures::series::{Series, number, spread};
 
 const WIDTH: f64 = 560.0;
 const ROW: f64 = 26.0;
+/// What the class of ours ends with: it is drawn bold and above the others.
+pub const OWN: &str = " own";
 
 /// One row of a bar chart.
-pub struct Bar {
-    pub name: String,
+pub struct Bar<'a> {
+    pub name: &'a str,
     pub class: String,
-    pub values: Vec<f64>,
+    pub series: &'a Series,
     /// The column behind the value.
     pub beside: String,
     /// Shown behind the name: a reason to doubt.
@@ -20,36 +22,37 @@ pub struct Bar {
 }
 
 /// Bars from zero: the median, with a whisker from the lowest to the highest run.
-pub fn bars(title: &str, unit: &str, beside: &str, rows: &[Bar]) -> String {
+pub fn bars(title: &str, unit: &str, beside: &str, rows: &[Bar<'_>]) -> String {
     const LEFT: f64 = 150.0;
     const RIGHT: f64 = 380.0;
     let mut svg = Svg::new(WIDTH, 24.0 + ROW * rows.len() as f64 + 6.0);
-    let highest = rows.iter().map(|row| spread(&row.values).1).fold(0.0, f64::max).max(1e-9);
+    let highest = rows.iter().map(|row| row.series.spread().1).fold(0.0, f64::max).max(1e-9);
     let place = |value: f64| LEFT + (RIGHT - LEFT) * (value.max(0.0) / highest);
     svg.text((462.0, 13.0), Anchor::End, "axis", unit);
     svg.text((WIDTH, 13.0), Anchor::End, "axis", beside);
-    for (number, row) in rows.iter().enumerate() {
-        let y = 24.0 + ROW * number as f64;
-        let (middle, (low, high)) = (median(&row.values), spread(&row.values));
-        let runs = row.values.len();
+    for (place_of_row, row) in rows.iter().enumerate() {
+        let y = 24.0 + ROW * place_of_row as f64;
+        let (middle, (low, high)) = (row.series.median(), row.series.spread());
+        let runs = row.series.runs().map_or(String::new(), |runs| format!(" of {runs} runs"));
         let tip = format!(
-            "{}: median {} of {runs} runs, {} to {}",
+            "{}: median {}{runs}, {} to {}",
             row.name,
-            number_of(middle),
-            number_of(low),
-            number_of(high)
+            number(middle),
+            number(low),
+            number(high)
         );
         let name = format!("{}{}", row.name, row.mark);
-        svg.text((LEFT - 10.0, y + 15.0), Anchor::End, "name", &name);
+        let own = if row.class.ends_with(OWN) { "name own" } else { "name" };
+        svg.text((LEFT - 10.0, y + 15.0), Anchor::End, own, &name);
         svg.bar(LEFT, y + 4.0, (place(middle) - LEFT).max(1.0), 14.0, &row.class, &tip);
-        if runs > 1 {
+        if low < high {
             let centre = y + 11.0;
             svg.line((place(low), centre), (place(high), centre), "whisker");
             for end in [low, high] {
                 svg.line((place(end), centre - 4.0), (place(end), centre + 4.0), "whisker");
             }
         }
-        svg.text((462.0, y + 15.0), Anchor::End, "value", &number_of(middle));
+        svg.text((462.0, y + 15.0), Anchor::End, "value", &number(middle));
         svg.text((WIDTH, y + 15.0), Anchor::End, "beside", &row.beside);
     }
     svg.line((LEFT, 20.0), (LEFT, 24.0 + ROW * rows.len() as f64), "base");
@@ -97,7 +100,7 @@ impl Axis {
         decades
             .flat_map(|decade| steps.iter().map(move |step| decade * step))
             .filter(|value| (low * 0.999..=high * 1.001).contains(value))
-            .map(|value| (value, number_of(value)))
+            .map(|value| (value, number(value)))
             .collect()
     }
 }
@@ -125,7 +128,7 @@ pub fn curves(title: &str, across: Axis, names: (&str, &str), curves: &[Curve]) 
     let mut marks = across.marks(ends_x.0, ends_x.1);
     if across == Axis::Decades {
         // The places of the runs say more than round numbers.
-        marks = all().map(|point| (point.0, number_of(point.0))).collect();
+        marks = all().map(|point| (point.0, number(point.0))).collect();
         marks.sort_by(|one, other| one.0.total_cmp(&other.0));
         marks.dedup_by(|one, other| one.0 == other.0);
     }
@@ -136,13 +139,14 @@ pub fn curves(title: &str, across: Axis, names: (&str, &str), curves: &[Curve]) 
     svg.line((left, bottom), (right, bottom), "base");
     svg.text((right, 270.0), Anchor::End, "axis", names.0);
     svg.text((4.0, 10.0), Anchor::Start, "axis", names.1);
-    for curve in curves {
+    let (own, others): (Vec<_>, Vec<_>) =
+        curves.iter().partition(|curve| curve.class.ends_with(OWN));
+    for curve in others.into_iter().chain(own) {
         let points: Vec<(f64, f64)> = curve.points.iter().map(|at| (x(at.0), y(at.1))).collect();
         svg.curve(&points, &curve.class, &curve.name);
         if across == Axis::Decades {
             for (at, value) in points.iter().zip(&curve.points) {
-                let tip =
-                    format!("{}: {} at {}", curve.name, number_of(value.1), number_of(value.0));
+                let tip = format!("{}: {} at {}", curve.name, number(value.1), number(value.0));
                 svg.dot(*at, &curve.class, &tip);
             }
         }
@@ -150,44 +154,9 @@ pub fn curves(title: &str, across: Axis, names: (&str, &str), curves: &[Curve]) 
     svg.finish(title)
 }
 
-/// A number for people: three figures, thousands apart.
-pub fn number_of(value: f64) -> String {
-    let size = value.abs();
-    if size >= 1e6 {
-        return format!("{:.2} M", value / 1e6);
-    }
-    if size < 100.0 && value.fract() != 0.0 {
-        return if size < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") };
-    }
-    let digits = format!("{:.0}", size);
-    let mut out = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    if value < 0.0 { format!("-{out}") } else { out }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_readable() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.123, "0.12"),
-            (45.67, "45.7"),
-            (999.4, "999"),
-            (12_345.0, "12,345"),
-            (-1_000.0, "-1,000"),
-            (2_345_678.0, "2.35 M"),
-        ] {
-            assert_eq!(number_of(value), text);
-        }
-    }
 
     #[test]
     fn nines_are_equally_long() {
@@ -201,19 +170,21 @@ mod tests {
 
     #[test]
     fn the_longest_bar_ends_at_the_frame() {
-        let bar = |name: &str, values: &[f64]| Bar {
-            name: name.to_owned(),
+        let rounds = |values: &[f64]| Series::Rounds((1..).zip(values.iter().copied()).collect());
+        let (one, two, both) = (rounds(&[50.0]), rounds(&[100.0]), rounds(&[1.0, 2.0]));
+        let bar = |name, series| Bar {
+            name,
             class: "c0".to_owned(),
-            values: values.to_vec(),
+            series,
             beside: String::new(),
             mark: String::new(),
         };
-        let picture = bars("t", "ns", "", &[bar("one", &[50.0]), bar("two", &[100.0])]);
+        let picture = bars("t", "ns", "", &[bar("one", &one), bar("two", &two)]);
         assert!(
             picture.contains("width='115.0'") && picture.contains("width='230.0'"),
             "{picture}"
         );
         assert!(!picture.contains("whisker"), "one run has no spread");
-        assert!(bars("t", "ns", "", &[bar("one", &[1.0, 2.0])]).contains("whisker"));
+        assert!(bars("t", "ns", "", &[bar("one", &both)]).contains("whisker"));
     }
 }

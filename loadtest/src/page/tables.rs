@@ -1,137 +1,154 @@
-//! The sections of the page that are tables: memory by slab, other clients, every figure.
-//!
-//! `page` calls each function with all runs; a section without runs is empty.
+//! The sections of the page that are tables: memory by slab, other clients, every figure, doubts,
+//! commands. A section without figures is empty.
 
-use super::chart::number_of;
-use super::sections::{Group, Runs, group, mark, middle, name, section};
+use super::section;
+use super::sections::mark;
 use super::svg::escape;
-use crate::figure::{Unit, median, place, scenario, spread};
-use crate::report::{Latency, Run};
-use crate::system_memory::Growth;
+use crate::figures::book::{Book, Row};
+use crate::figures::measures::{Family, METRICS, Measure, Metric};
+use crate::figures::series::{Series, number};
 
-/// Memory of the whole machine, per connection, by slab; medians over the runs.
-pub fn machine(runs: &Runs) -> String {
-    let idle = runs.all.iter().filter_map(|line| match &line.run {
-        Run::Idle(idle) => Some((scenario(line), name(&line.run).to_owned(), &idle.system)),
-        _ => None,
-    });
+/// Memory of the whole machine, per connection, by slab.
+pub fn machine(book: &Book) -> String {
     let mut rows = Vec::new();
-    for Group { scenario, rows: contenders } in group(idle) {
-        for (contender, growths) in contenders {
+    for row in book.rows(Family::Idle, Measure::Used) {
+        for (name, used) in row.cells {
+            let of_it = |one: &&crate::figures::book::Slabs| {
+                one.scenario == row.scenario && one.contender == name
+            };
+            let slabs = book.slabs.iter().find(of_it).map_or(&[][..], |one| &one.slabs);
+            let slabs: Vec<String> =
+                slabs.iter().map(|(name, bytes)| format!("{name} {}", number(*bytes))).collect();
+            let all = book.series(row.scenario, name, Measure::Slabs);
             rows.push([
-                scenario.clone(),
-                contender,
-                number_of(middle(&growths, |growth| growth.used_bytes_per_connection)),
-                number_of(middle(&growths, |growth| growth.slab_bytes_per_connection)),
-                slabs(&growths),
+                row.scenario.to_owned(),
+                name.to_owned(),
+                number(used.median()),
+                all.map_or(String::new(), |all| number(all.median())),
+                slabs.join(", "),
             ]);
         }
     }
     let head = ["scenario", "contender", "all, B/connection", "slabs", "the largest slabs"];
     let words = "By MemFree of the machine, so both ends of every connection and whatever else \
-                 ran are in it; medians over the runs.";
+                 ran are in it; medians over the rounds.";
     section("Memory of the machine", words, &table(&head, &rows))
 }
 
-/// The slabs that grew most, by the median; one that is missing in a run did not grow in it.
-fn slabs(growths: &[&Growth]) -> String {
-    let mut names = Vec::new();
-    for slab in growths.iter().flat_map(|growth| &growth.slabs) {
-        place(&mut names, &slab.name);
-    }
-    let of = |growth: &Growth, name: &str| {
-        let slab = growth.slabs.iter().find(|slab| slab.name == name);
-        slab.map_or(0.0, |slab| slab.bytes_per_connection)
-    };
-    let mut sizes: Vec<(f64, &String)> =
-        names.iter().map(|name| (middle(growths, |growth| of(growth, name)), name)).collect();
-    sizes.retain(|size| size.0 > 0.0);
-    sizes.sort_by(|one, other| other.0.total_cmp(&one.0));
-    let words = sizes.iter().take(7).map(|(bytes, name)| format!("{name} {}", number_of(*bytes)));
-    words.collect::<Vec<String>>().join(", ")
-}
-
-/// Fan-out and abuse: what other clients felt.
-pub fn others(runs: &Runs) -> String {
-    let mut rows = fanouts(runs);
-    for line in &runs.all {
-        let Run::Abuse(abuse) = &line.run else { continue };
-        rows.extend(abuse.kinds.iter().map(|kind| {
-            [
-                format!("{} x {}", kind.clients_of(abuse.attackers), kind.abuse.name()),
-                name(&line.run).to_owned(),
-                felt(&[&kind.echo_before_us]),
-                felt(&[&kind.echo_meanwhile_us]),
-                format!("{} acts, {} refused", number_of(kind.acts as f64), kind.refused),
-            ]
-        }));
+/// Fan-out and busy clients: what others felt.
+pub fn others(book: &Book) -> String {
+    let mut rows = Vec::new();
+    for family in [Family::Fanout, Family::Busy] {
+        for row in book.rows(family, Measure::MeanwhileP99) {
+            for (name, _) in row.cells {
+                let of = |measure| book.series(row.scenario, name, measure);
+                let both = |p50, p99| {
+                    let shown = |one: Option<&Series>| {
+                        one.map_or("–".to_owned(), |one| number(one.median()))
+                    };
+                    format!("{} / {}", shown(of(p50)), shown(of(p99)))
+                };
+                let rate = of(Measure::Rate).map_or(String::new(), |rate| {
+                    format!("{} {}", number(rate.median().round()), family.rate())
+                });
+                let before = both(Measure::BeforeP50, Measure::BeforeP99);
+                let meanwhile = both(Measure::MeanwhileP50, Measure::MeanwhileP99);
+                rows.push([row.scenario.to_owned(), name.to_owned(), before, meanwhile, rate]);
+            }
+        }
     }
     let head = ["load", "contender", "echo alone p50 / p99, µs", "meanwhile", "what was done"];
     let words = "A few good clients echo at a low fixed rate before the load and beside it.";
     section("Others meanwhile", words, &table(&head, &rows))
 }
 
-/// Medians over the runs.
-fn fanouts(runs: &Runs) -> Vec<[String; 5]> {
-    let items = runs.all.iter().filter_map(|line| match &line.run {
-        Run::Fanout(fanout) => Some((scenario(line), name(&line.run).to_owned(), fanout)),
-        _ => None,
-    });
-    let mut rows = Vec::new();
-    for Group { scenario, rows: contenders } in group(items) {
-        for (contender, runs) in contenders {
-            let before: Vec<_> = runs.iter().filter_map(|r| r.echo_before_us.as_ref()).collect();
-            let then: Vec<_> = runs.iter().filter_map(|r| r.echo_meanwhile_us.as_ref()).collect();
-            let rate = number_of(middle(&runs, |run| run.deliveries_per_second));
-            let done = format!("{rate} deliveries/s");
-            rows.push([scenario.clone(), contender, felt(&before), felt(&then), done]);
-        }
-    }
-    rows
+/// Every figure: medians with the lowest and the highest round.
+pub fn everything(book: &Book) -> String {
+    let tables: String = METRICS.iter().map(|metric| metric_table(book, metric)).collect();
+    let words = "Medians over the rounds, with the lowest and the highest below them; of server CPU \
+                 also the multiple of the better floor in that row, over the rounds that both have.";
+    section("All figures", words, &tables)
 }
 
-fn felt(latencies: &[&Latency]) -> String {
-    if latencies.is_empty() {
-        return "–".to_owned();
+fn metric_table(book: &Book, metric: &Metric) -> String {
+    let rows = book.rows(metric.family, metric.measure);
+    if rows.is_empty() {
+        return String::new();
     }
-    let (p50, p99) = (middle(latencies, |one| one.p50), middle(latencies, |one| one.p99));
-    format!("{} / {}", number_of(p50), number_of(p99))
+    let takes_part = |name: &&String| rows.iter().any(|row| row.of(name).is_some());
+    let names: Vec<&String> = book.contenders.iter().filter(takes_part).collect();
+    let head: String = names.iter().map(|name| head_cell(book, name)).collect();
+    let body: String = rows
+        .iter()
+        .map(|row| {
+            let cells: String = names.iter().map(|name| cell(book, metric, row, name)).collect();
+            format!("<tr><th>{}</th>{cells}</tr>\n", escape(row.scenario))
+        })
+        .collect();
+    format!(
+        "<div class='table'><h3>{}</h3><table class='figures'><thead><tr><th></th>{head}</tr></thead>\
+         \n<tbody>{body}</tbody></table></div>\n",
+        escape(metric.heading)
+    )
 }
 
-/// Facts about the machine and the programs, by name.
-pub fn facts(facts: &[(String, String)]) -> String {
-    let rows: Vec<[String; 2]> = facts.iter().map(|one| [one.0.clone(), one.1.clone()]).collect();
-    section("Setting", "", &table(&["", ""], &rows))
+fn head_cell(book: &Book, name: &str) -> String {
+    let class = if book.ours.iter().any(|own| own == name) { " class='own'" } else { "" };
+    format!("<th{class}>{}</th>", escape(name))
 }
 
-/// Every figure in words.
-pub fn everything(runs: &Runs) -> String {
-    let mut rows = Vec::new();
-    for unit in Unit::ALL {
-        let figures = runs.figures(unit).into_iter();
-        let groups = group(figures.map(|one| (one.scenario.clone(), one.contender.clone(), one)));
-        for Group { scenario, rows: contenders } in groups {
-            for (contender, figures) in contenders {
-                let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
-                let (low, high) = spread(&values);
-                rows.push([
-                    scenario.clone(),
-                    format!("{contender}{}", mark(&figures)),
-                    format!("{} {}", number_of(median(&values)), unit.value()),
-                    format!("{} to {}, n={}", number_of(low), number_of(high), values.len()),
-                    format!("{} {}", number_of(middle(&figures, |one| one.rate)), unit.rate()),
-                ]);
-            }
-        }
+fn cell(book: &Book, metric: &Metric, row: &Row<'_>, name: &str) -> String {
+    let Some(series) = row.of(name) else { return "<td></td>".to_owned() };
+    let (low, high) = series.spread();
+    let floor = row.better_floor().filter(|_| metric.measure == Measure::Cpu);
+    let ratio = floor.and_then(|(floor, _)| book.ratio(row.scenario, metric.measure, name, floor));
+    let spread = (low < high).then(|| format!("{} – {}", number(low), number(high)));
+    let ratio = ratio.map(|ratio| format!("{:.2} ×", ratio.quotient));
+    let most = row.cells.iter().filter_map(|cell| cell.1.runs()).max();
+    let fewer = series.runs().filter(|runs| Some(*runs) < most).map(|runs| format!("n={runs}"));
+    let below = [spread, ratio, fewer].into_iter().flatten();
+    let below: String = below.map(|words| format!("<small>{words}</small>")).collect();
+    let marks = mark(book.doubt_of(row.scenario, name));
+    let class = if book.ours.iter().any(|own| own == name) { " class='own'" } else { "" };
+    format!("<td{class}>{}{marks}{below}</td>", number(series.median()))
+}
+
+/// Where the generator was the bottleneck, and what did not work.
+pub fn doubts(book: &Book) -> String {
+    let bound: Vec<[String; 3]> = book
+        .doubts
+        .iter()
+        .filter(|doubt| doubt.bound > 0)
+        .map(|doubt| {
+            let runs = format!("{} of {} runs", doubt.bound, doubt.runs);
+            [doubt.scenario.clone(), doubt.contender.clone(), runs]
+        })
+        .collect();
+    let words = "The server had time left, so messages per second say nothing about it there; its \
+                 CPU per message still does. At a fixed rate the server has time left by intention; \
+                 what stands here then are runs in which the generator, for want of CPU, sent less \
+                 than that.";
+    let bound = table(&["scenario", "contender", ""], &bound);
+    let bound = section("Where the generator was the bottleneck", words, &bound);
+    let failures: Vec<[String; 2]> =
+        book.failures.iter().map(|(line, count)| [line.clone(), format!("{count} ×")]).collect();
+    bound + &section("What did not work", "", &table(&["", ""], &failures))
+}
+
+/// How a single run of each scenario was started.
+pub fn commands(book: &Book) -> String {
+    let lines: String = book
+        .commands
+        .iter()
+        .map(|(scenario, command)| format!("# {}\n{}\n", escape(scenario), escape(command)))
+        .collect();
+    if lines.is_empty() {
+        return lines;
     }
-    let head = ["scenario", "contender", "median", "spread", "rate"];
-    let table = table(&head, &rows);
-    if table.is_empty() {
-        return table;
-    }
-    let folded =
-        format!("<details><summary>Show all {} of them</summary>{table}</details>", rows.len());
-    section("All figures", "The same as the bars above.", &folded)
+    let words = "scripts/bench.sh runs all of it. A single run of each scenario; PID is the server, \
+                 and --echo-url has the same server.";
+    let folded = format!("<details><summary>Show</summary><pre>{lines}</pre></details>");
+    section("Commands", words, &folded)
 }
 
 pub(super) fn table<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String {
@@ -150,4 +167,30 @@ pub(super) fn table<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> S
         line(&head),
         body.collect::<String>()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_has_its_spread_and_its_ratio_to_the_floor() {
+        let mut book = Book { ours: vec!["ringwire".to_owned()], ..Book::default() };
+        book.name_scenario("echo: one", Family::Echo, None);
+        for (name, values) in [("floor-epoll", &[100.0, 200.0, 150.0][..]), ("ringwire", &[165.0])]
+        {
+            for (round, value) in (1..).zip(values) {
+                book.add("echo: one", name, Measure::Cpu, (round, *value));
+            }
+        }
+        let page = everything(&book);
+        assert!(
+            page.contains("<td>150<small>100 – 200</small><small>1.00 ×</small></td>"),
+            "{page}"
+        );
+        assert!(
+            page.contains("<td class='own'>165<small>1.65 ×</small><small>n=1</small></td>"),
+            "{page}"
+        );
+    }
 }
