@@ -20,7 +20,6 @@ mod refusals;
 mod remains;
 #[path = "control/stand.rs"]
 mod stand;
-mod support;
 #[path = "control/verbs.rs"]
 mod verbs;
 #[path = "control/wrong.rs"]

@@ -2,10 +2,10 @@
 
 use super::http::{Answer, Connection};
 use super::stand::Stand;
-use super::support::{Client, close_of, eventually, quick, text};
 use ringwire::RouteOptions;
 use std::thread;
 use std::time::{Duration, Instant};
+use support::{Client, close_of, eventually, quick, text};
 use tungstenite::Message;
 
 pub fn say(client: &mut Client, text: &str) {

@@ -16,8 +16,6 @@ mod control;
 mod drains;
 mod ends;
 mod fairness;
-#[path = "../support/frames.rs"]
-mod frames;
 mod handler;
 mod rests;
 mod run;
@@ -26,6 +24,7 @@ mod wire;
 
 use std::panic;
 use std::sync::Mutex;
+use support::frames;
 
 /// Failures after which a search ends.
 const FAILURES_MAX: usize = 5;

@@ -1,10 +1,10 @@
 //! What connections hold beyond their limits, and that nobody takes it from the others.
 
-use crate::support::raw::{BINARY, FIN, PING, PONG, Raw, TEXT, frame, header};
-use crate::support::{LONG, Server, close_of, connect, echo, eventually, quick, told};
 use ringwire::{Error, ReadError, Settings, WebSocket};
 use std::net::Shutdown;
 use std::sync::mpsc::channel;
+use support::raw::{BINARY, FIN, PING, PONG, Raw, TEXT, frame, header};
+use support::{LONG, Server, close_of, connect, echo, eventually, quick, told};
 use tungstenite::Message;
 
 fn growing(bytes: usize) -> Settings {
@@ -128,7 +128,7 @@ fn a_fin_behind_more_than_an_inbox_holds_is_seen_behind_it() {
     raw.send(&frame(FIN | BINARY, &[7; 1_000]).repeat(180));
     raw.stream.shutdown(Shutdown::Write).unwrap();
     eventually("it has come", || {
-        let status = crate::support::visitor::wait(server.handle().status());
+        let status = support::visitor::wait(server.handle().status());
         status.totals.bytes_in >= 180 * 1_008
     });
     go.send(()).unwrap();
