@@ -8,8 +8,6 @@ mod draining;
 mod events;
 #[path = "control/hostile.rs"]
 mod hostile;
-#[path = "control/http.rs"]
-mod http;
 #[path = "control/lists.rs"]
 mod lists;
 #[path = "control/program.rs"]

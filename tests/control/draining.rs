@@ -1,8 +1,8 @@
 //! What the control plane says while the server is being drained.
 
-use super::http::Connection;
 use super::stand::Stand;
 use std::time::{Duration, Instant};
+use support::http::Connection;
 use support::{connect, eventually, quick};
 use tungstenite::Message;
 

@@ -1,10 +1,10 @@
 //! The stream of events: what is told, and how a client goes on after a break.
 
-use super::http::Connection;
 use super::stand::Stand;
 use serde_json::Value;
 use std::collections::VecDeque;
 use support::close_of;
+use support::http::Connection;
 use tungstenite::Message;
 
 /// A client of the stream.

@@ -1,10 +1,10 @@
 //! Lists, status and metrics.
 
-use super::http::Connection;
 use super::stand::Stand;
 use ringwire::{Error, RouteOptions, WebSocket, WebSocketServer};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
+use support::http::Connection;
 use support::{Client, Shared, echo, eventually, on, quick, text};
 use tungstenite::Message;
 

@@ -1,12 +1,12 @@
 //! The program from outside: where its control plane is, who gets in, and what a file declares.
 
-use super::http::Connection;
 use super::stand::path_of_its_own;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use support::http::Connection;
 use support::{connect, eventually, program::Program, text};
 use tungstenite::Message;
 

@@ -1,10 +1,10 @@
 //! What is refused: wrong input, foreign ids, sockets that do not take it. Nothing is changed by it.
 
-use super::http::Connection;
 use super::stand::Stand;
 use super::verbs::say;
 use ringwire::RouteOptions;
 use std::time::{Duration, Instant};
+use support::http::Connection;
 use support::{close_of, eventually, quick, text};
 
 #[test]

@@ -2,6 +2,7 @@
 //! child, and clients that know nothing of this crate.
 
 pub mod frames;
+pub mod http;
 pub mod load;
 pub mod program;
 pub mod raw;

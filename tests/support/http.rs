@@ -1,11 +1,11 @@
 //! An HTTP/1.1 client of a few lines, which can be as wrong as a test wants.
 
+use super::PATIENCE;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use support::PATIENCE;
 
 /// A stream that can be spoken over.
 pub trait Wire: Read + Write + Send {}
