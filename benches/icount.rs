@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::{RingAlone, SCENARIOS, Scenario, Session};
+use crate::support::{RingAlone, SCENARIOS, Scenario, Session};
 
 /// As the server has it, because what it costs is counted as well.
 #[global_allocator]

@@ -1,8 +1,6 @@
 //! What the server must withstand: a list of attacks and faults, run against a real ring on
 //! loopback. `bar_NN_` is the number in that list.
 
-mod support;
-
 #[path = "bars/blocked.rs"]
 mod blocked;
 #[path = "bars/crowds.rs"]

@@ -8,8 +8,6 @@ mod draining;
 mod events;
 #[path = "control/hostile.rs"]
 mod hostile;
-#[path = "control/http.rs"]
-mod http;
 #[path = "control/lists.rs"]
 mod lists;
 #[path = "control/memory.rs"]
@@ -22,7 +20,6 @@ mod refusals;
 mod remains;
 #[path = "control/stand.rs"]
 mod stand;
-mod support;
 #[path = "control/verbs.rs"]
 mod verbs;
 #[path = "control/wrong.rs"]

@@ -15,7 +15,6 @@ mod racing;
 mod shell;
 #[path = "control_races/stand.rs"]
 mod stand;
-mod support;
 #[path = "control_races/trouble.rs"]
 mod trouble;
 #[path = "control_races/turns.rs"]

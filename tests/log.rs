@@ -1,8 +1,6 @@
 //! The log of the program where nobody reads it: gone, stuck, full, closed. Whatever becomes of its
 //! lines, everybody is served, the control plane answers, and the process ends when it is asked to.
 
-mod support;
-
 use ringwire::{Engine, Error, LogQueue, WebSocket, WebSocketServer};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};

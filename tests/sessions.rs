@@ -2,8 +2,6 @@
 //! the WebSockets of a browser, rotated, revoked, bounded; with the store in memory and with stores
 //! that fail.
 
-mod support;
-
 #[path = "sessions/bounds.rs"]
 mod bounds;
 #[path = "sessions/clocks.rs"]

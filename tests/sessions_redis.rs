@@ -1,8 +1,6 @@
 //! Sessions in a real Redis: the contract, two engines that share it, a web application in Python
 //! that logs in and out, `redis-cli` that revokes, and a server that goes away and comes back.
 
-mod support;
-
 #[path = "sessions_redis/server.rs"]
 mod server;
 

@@ -1,8 +1,6 @@
 //! Shared sockets on a real ring: they outlive their handlers, whoever knows the id reads and
 //! writes them, and nothing is lost, doubled or owned twice.
 
-mod support;
-
 #[path = "shared/holding.rs"]
 mod holding;
 #[path = "shared/listing.rs"]
@@ -16,7 +14,6 @@ mod timing;
 #[path = "shared/verbs.rs"]
 mod verbs;
 
-use crate::support::{Client, Server, connect, quick};
 use ringwire::{
     Closing, Error, MailboxPolicy, Opening, Refusal, RouteOptions, Settings, WebSocket,
     WebSocketServer,
@@ -27,6 +24,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
+use support::{Client, Server, connect, quick};
 
 /// Waits for a future on this thread, without any runtime: nothing may need one.
 fn wait<F: Future>(future: F) -> F::Output {
@@ -41,7 +39,7 @@ fn wait<F: Future>(future: F) -> F::Output {
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park_timeout(crate::support::PATIENCE),
+            Poll::Pending => thread::park_timeout(support::PATIENCE),
         }
     }
 }

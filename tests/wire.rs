@@ -1,8 +1,6 @@
 //! The engine on a real ring, on loopback, with clients nobody here wrote: what the verbs, the
 //! callbacks and the handshake promise.
 
-mod support;
-
 #[path = "wire/broadcasting.rs"]
 mod broadcasting;
 #[path = "wire/closing.rs"]

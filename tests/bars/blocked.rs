@@ -2,11 +2,11 @@
 //! names cause and remedy, with exit code 78. `blocked.py` makes such a host of any other.
 
 use crate::hosts::{BLOCKED, PROGRAM, Reachable, uid};
-use crate::support::eventually;
 use ringwire::ring::probe::memlock_needed_bytes;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use support::eventually;
 
 /// Entries of a default ring of buffers: classic ones, of which there are most.
 const BUFFERS: u16 = 512;

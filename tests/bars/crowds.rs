@@ -1,17 +1,17 @@
 //! Who gets a place when there are many: among all, among those of one address, among the shards;
 //! and storms of those who come and vanish.
 
-use crate::support::load::{Descriptors, in_threads};
-use crate::support::program::Program;
-use crate::support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
-use crate::support::visitor::wait;
-use crate::support::{PATIENCE, Server, echo, eventually, quick};
 use ringwire::{EngineHandle, ListenAddress, Settings};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
+use support::load::{Descriptors, in_threads};
+use support::program::Program;
+use support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
+use support::visitor::wait;
+use support::{PATIENCE, Server, echo, eventually, quick};
 
 const THREADS: usize = 4;
 

@@ -1,12 +1,12 @@
 //! Peers that vanish, handlers that fail, descriptors that run out: nothing may be left behind.
 
-use crate::support::load::{Descriptors, Random, in_threads};
-use crate::support::program::Program;
-use crate::support::raw::{BINARY, CLOSE, FIN, Raw, TEXT, frame, upgrade};
-use crate::support::{LONG, ON_PURPOSE, PATIENCE, Server, echo, eventually, on, quick};
 use ringwire::{Error, WebSocket};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::load::{Descriptors, Random, in_threads};
+use support::program::Program;
+use support::raw::{BINARY, CLOSE, FIN, Raw, TEXT, frame, upgrade};
+use support::{LONG, ON_PURPOSE, PATIENCE, Server, echo, eventually, on, quick};
 
 const THREADS: usize = 4;
 
@@ -65,7 +65,9 @@ fn bar_21_ten_thousand_peers_that_vanish_at_any_byte_leave_nothing() {
     const PEERS: usize = 10_000;
     const WARM_UP: usize = 2_000;
     let every_line = "limits.log_lines_per_second_max=0";
-    let arguments = ["--shards=1", "--connections-max=256", "--set", every_line];
+    // Those that vanish before the first byte are told at debug.
+    let log = "--log=info,ringwire::access=debug";
+    let arguments = ["--shards=1", "--connections-max=256", log, "--set", every_line];
     let mut program = Program::serve(&arguments);
     vanish(&program, WARM_UP, 1);
     eventually("they are gone", || program.lines_with("ringwire::access") == WARM_UP);
@@ -143,7 +145,7 @@ fn bar_28_ten_thousand_handlers_panic_and_nobody_else_notices() {
 /// What belongs to the connection that said `name`, and to no other.
 pub fn content(name: &[u8], number: usize) -> Vec<u8> {
     let mut random = Random::new(name.iter().fold(7, |seed, byte| seed * 31 + u64::from(*byte)));
-    let start = random.next();
+    let start = random.bits();
     (0..64 + 600 * number as u64).map(|at| (start.wrapping_add(at * 13) >> 3) as u8).collect()
 }
 

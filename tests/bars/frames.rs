@@ -1,14 +1,14 @@
 //! Frames that lie, break the rules, or come in pieces.
 
-use crate::support::load::{Descriptors, Random, in_threads};
-use crate::support::program::Program;
-use crate::support::raw::{
-    BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, Raw, TEXT, close_payload, frame, header, upgrade,
-};
-use crate::support::{Server, echo, quick};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::thread;
 use std::time::Duration;
+use support::load::{Descriptors, Random, in_threads};
+use support::program::Program;
+use support::raw::{
+    BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, Raw, TEXT, close_payload, frame, header, upgrade,
+};
+use support::{Server, echo, quick};
 
 #[test]
 fn bar_02_a_gibibyte_that_is_only_declared_costs_nothing() {

@@ -1,15 +1,15 @@
 //! Hosts that give little: no ring at all, tiny ones, no privileges.
 
-use crate::support::load::in_threads;
-use crate::support::program::Program;
-use crate::support::raw::{FIN, Raw, TEXT, frame, upgrade};
-use crate::support::visitor::wait;
-use crate::support::{Server, echo, eventually, on, quick};
 use ringwire::{ReceiveBuffers, WebSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
+use support::load::in_threads;
+use support::program::Program;
+use support::raw::{FIN, Raw, TEXT, frame, upgrade};
+use support::visitor::wait;
+use support::{Server, echo, eventually, on, quick};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ringwire");
 

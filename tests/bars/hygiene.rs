@@ -1,11 +1,11 @@
 //! What peers say stays out of the log, the metrics and the status.
 
-use super::support::frames::{CLOSE, FIN, TEXT, close_payload, frame};
-use super::support::raw::{Raw, upgrade};
-use super::support::{eventually, program::Program};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use support::frames::{CLOSE, FIN, TEXT, close_payload, frame};
+use support::raw::{Raw, upgrade};
+use support::{eventually, program::Program};
 
 const SECRET: &str = "5ec2e7-0f-a-pee2";
 

@@ -1,12 +1,12 @@
 //! Memory: what the process may have of it, and that it comes back.
 
-use crate::support::load::Descriptors;
-use crate::support::program::Program;
-use crate::support::raw::{BINARY, FIN, Raw, TEXT, frame};
 use std::io::Write;
 use std::net::Shutdown;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use support::load::Descriptors;
+use support::program::Program;
+use support::raw::{BINARY, FIN, Raw, TEXT, frame};
 
 const MIB: u64 = 1 << 20;
 
@@ -28,7 +28,7 @@ struct Greedy {
 impl Greedy {
     fn start(program: &Program, messages: &[u8]) -> Option<Self> {
         let mut raw = Raw::connect(program.address);
-        if !raw.try_send(crate::support::raw::upgrade("/echo", "").as_bytes()) {
+        if !raw.try_send(support::raw::upgrade("/echo", "").as_bytes()) {
             return None;
         }
         let mut sender = raw.stream.try_clone().unwrap();
@@ -103,7 +103,7 @@ fn bar_23_a_crowd_that_reads_nothing_is_shed_before_memory_is_gone() {
     for number in 0..CROWD {
         let mut raw = Raw::connect(program.address);
         raw.stream.set_nonblocking(true).unwrap();
-        raw.try_send(crate::support::raw::upgrade("/echo", "").as_bytes());
+        raw.try_send(support::raw::upgrade("/echo", "").as_bytes());
         crowd.push((raw, 0));
         if number % 30 == 0 {
             most = most.max(program.rss_bytes());

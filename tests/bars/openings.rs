@@ -1,9 +1,5 @@
 //! Requests that are wrong, slow, too many, or too long.
 
-use crate::support::load::{Descriptors, in_threads};
-use crate::support::program::Program;
-use crate::support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
-use crate::support::{PATIENCE, Server, echo, eventually, on, quick};
 use ringwire::{Settings, WebSocket};
 use rustix::net::{RecvFlags, recv};
 use std::collections::BTreeSet;
@@ -12,6 +8,10 @@ use std::net::TcpStream;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
+use support::load::{Descriptors, in_threads};
+use support::program::Program;
+use support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
+use support::{PATIENCE, Server, echo, eventually, on, quick};
 
 /// Requests, and the statuses that are right for each.
 #[derive(Default)]

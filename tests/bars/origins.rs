@@ -1,8 +1,8 @@
 //! Which pages may connect.
 
-use crate::support::raw::{Raw, upgrade};
-use crate::support::{Server, echo, on, quick};
 use ringwire::{EngineBuilder, RouteOptions, Settings};
+use support::raw::{Raw, upgrade};
+use support::{Server, echo, on, quick};
 
 /// Another site, that may connect.
 const LISTED: &str = "https://app.example";

@@ -1,17 +1,17 @@
 //! A server that was stopped for a while, as by a debugger or a snapshot of its machine.
 
-use crate::support::program::Program;
-use crate::support::raw::{FIN, PING, PONG, Raw, TEXT, frame};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use support::program::Program;
+use support::raw::{FIN, PING, PONG, Raw, TEXT, frame};
 
 /// Answers Pings until it is told to end. Says whether it was cut before.
 fn answers(mut raw: Raw, end: &AtomicBool) -> bool {
     while !end.load(Ordering::Relaxed) {
         match raw.read_frame() {
             Some(frame) if frame.first == FIN | PING => {
-                raw.try_send(&crate::support::raw::frame(FIN | PONG, &frame.payload));
+                raw.try_send(&support::raw::frame(FIN | PONG, &frame.payload));
             }
             Some(_) => {}
             None => return true,

@@ -2,12 +2,12 @@
 //! what is under way.
 
 use crate::ends::content;
-use crate::support::frames::{BINARY, CLOSE, FIN, TEXT, frame, server_frame};
-use crate::support::raw::upgrade;
-use crate::support::{LONG, echo, on};
 use ringwire::ring::sim::{Dice, Faults, PeerId, PeerRate, PeerState, SimNet, SimOptions, SimRing};
 use ringwire::{Engine, Error, Settings, WebSocket};
 use std::collections::VecDeque;
+use support::frames::{BINARY, CLOSE, FIN, TEXT, frame, server_frame};
+use support::raw::upgrade;
+use support::{LONG, echo, on};
 
 /// Batches that nothing here needs.
 const TURNS_MAX: u32 = 3_000_000;

@@ -1,17 +1,17 @@
 //! Peers that take nothing, and peers that are not there any more: they are found, and nobody waits
 //! for them.
 
-use crate::support::load::Descriptors;
-use crate::support::program::Program;
-use crate::support::raw::{BINARY, FIN, PING, Raw, TEXT, frame, upgrade};
-use crate::support::visitor::wait;
-use crate::support::{PATIENCE, Server, echo, eventually, on, quick};
 use ringwire::{Error, WebSocket};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use support::load::Descriptors;
+use support::program::Program;
+use support::raw::{BINARY, FIN, PING, Raw, TEXT, frame, upgrade};
+use support::visitor::wait;
+use support::{PATIENCE, Server, echo, eventually, on, quick};
 
 const MIB: u64 = 1 << 20;
 

@@ -1,10 +1,5 @@
 //! What is kept while nobody looks: detached sockets, sessions, ages.
 
-use crate::support::load::{Descriptors, in_threads};
-use crate::support::raw::{FIN, PING, PONG, Raw, TEXT, frame};
-use crate::support::stores::Clocked;
-use crate::support::visitor::{Browser, ask, serve, wait};
-use crate::support::{PATIENCE, Server, close_of, quick};
 use ringwire::proto::limits::{INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
 use ringwire::{
     EngineHandle, Error, Event, EventFilter, EventKind, EventStream, MailboxPolicy, MemoryStore,
@@ -16,6 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::load::{Descriptors, in_threads};
+use support::raw::{FIN, PING, PONG, Raw, TEXT, frame};
+use support::stores::Clocked;
+use support::visitor::{Browser, ask, serve, wait};
+use support::{PATIENCE, Server, close_of, quick};
 
 const THREADS: usize = 4;
 

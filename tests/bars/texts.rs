@@ -1,8 +1,8 @@
 //! UTF-8 and close codes, exhaustively.
 
-use crate::support::load::{Random, in_threads};
-use crate::support::raw::{CLOSE, CONTINUATION, FIN, Raw, TEXT, close_payload, frame};
-use crate::support::{Server, echo, quick};
+use support::load::{Random, in_threads};
+use support::raw::{CLOSE, CONTINUATION, FIN, Raw, TEXT, close_payload, frame};
+use support::{Server, echo, quick};
 
 const THREADS: usize = 4;
 const STRINGS: usize = 10_000;
@@ -43,7 +43,7 @@ fn invalid(random: &mut Random) -> Vec<u8> {
     match random.below(4) {
         0 => {
             let at = random.below(bytes.len());
-            bytes[at] = random.next() as u8;
+            bytes[at] = random.bits() as u8;
         }
         1 => bytes.truncate(random.below(bytes.len())),
         _ => bytes.extend(IMPOSSIBLE[random.below(IMPOSSIBLE.len())]),

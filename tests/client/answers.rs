@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
+use url::form_urlencoded;
 
 pub type Body = BoxBody<Bytes, io::Error>;
 
@@ -23,8 +24,7 @@ pub enum Fault {
 }
 
 pub fn query_of(query: &str) -> HashMap<String, String> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name.into(), value.replace("%20", " "))).collect()
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
 pub fn full(bytes: impl Into<Bytes>) -> Body {
@@ -32,8 +32,12 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 pub fn plain(status: u16, body: Value) -> Response<Body> {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    Response::builder().status(status).body(full(body)).expect("valid")
+    let answer = Response::builder().status(status);
+    let answer = match body {
+        Value::Null => answer.body(full("")),
+        body => answer.header("content-type", "application/json").body(full(body.to_string())),
+    };
+    answer.expect("valid")
 }
 
 pub fn refused(status: u16, code: &str, mut error: Value) -> Response<Body> {

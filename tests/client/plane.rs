@@ -9,6 +9,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use ringwire::READ_LEN_DEFAULT;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -20,6 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+
+/// What opens it; who sends none is let in as well.
+pub const TOKEN: &str = "operator-token-of-tests";
 
 #[derive(Default)]
 pub struct Socket {
@@ -145,7 +149,7 @@ impl Plane {
             Some(Fault::After) | None => {}
         }
         let token = request.headers().get("authorization").map(|value| value.as_bytes().to_vec());
-        if token.is_some_and(|token| token != b"Bearer secret") {
+        if token.is_some_and(|token| token != format!("Bearer {TOKEN}").as_bytes()) {
             return Ok(refused(401, "unauthorized", json!({})));
         }
         let answer = self.route(request, &path, &verb).await;
@@ -163,12 +167,13 @@ impl Plane {
             (&Method::GET, ["v1", "events"]) => self.events(&query),
             (&Method::GET, ["v1", "status"]) => plain(200, json!({"version": "0", "extra": 1})),
             (&Method::GET, ["v1", "websockets"]) => self.list(&query),
+            (&Method::GET, ["v1", "websockets", id]) => self.on(id, |_| plain(200, info(id))),
             (&Method::DELETE, ["v1", "websockets", id]) => {
                 let code = query.get("code").and_then(|code| code.parse().ok()).unwrap_or(1000);
                 let reason = query.get("reason").cloned().unwrap_or_default();
                 self.on(id, |socket| {
                     socket.closed = Some((code, reason));
-                    plain(202, json!({}))
+                    plain(204, Value::Null)
                 })
             }
             (&Method::POST, ["v1", "websockets", id, "read"]) => self.read(id, &query).await,
@@ -200,7 +205,7 @@ impl Plane {
     async fn read(&self, id: &str, query: &HashMap<String, String>) -> Response<Body> {
         let number = |name: &str| query.get(name).and_then(|text| text.parse::<u64>().ok());
         let wait = Duration::from_millis(number("timeout").expect("a timeout"));
-        let len = usize::try_from(number("len").expect("a length")).expect("64 bits");
+        let len = number("len").map_or(READ_LEN_DEFAULT, |len| len as usize);
         let looking = async {
             loop {
                 // Registered at once by `notify_waiters`, also before it is awaited.
@@ -212,9 +217,8 @@ impl Plane {
                     if number("fence") != Some(socket.fence) || !socket.is_held {
                         return Some(refused(412, "fenced", json!({})));
                     }
-                    if number("ack") == socket.handed.as_ref().map(|handed| handed.0) {
-                        socket.handed = None;
-                    }
+                    let acknowledged = number("ack");
+                    socket.handed.take_if(|h| acknowledged.is_none_or(|number| number == h.0));
                     let numbers = &mut state.numbers;
                     socket.hand_out(len, numbers).or_else(|| {
                         let (code, reason) = socket.closed.as_ref()?;

@@ -1,12 +1,12 @@
 //! Who may ask, and what a request must look like.
 
-use super::http::Connection;
 use super::stand::Stand;
-use super::support::PATIENCE;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::time::Duration;
+use support::PATIENCE;
+use support::http::Connection;
 
 /// Every path that needs a token, with a method it has.
 const CLOSED: [(&str, &str); 14] = [

@@ -1,9 +1,9 @@
 //! What the control plane says while the server is being drained.
 
-use super::http::Connection;
 use super::stand::Stand;
-use super::support::{connect, eventually, quick};
 use std::time::{Duration, Instant};
+use support::http::Connection;
+use support::{connect, eventually, quick};
 use tungstenite::Message;
 
 #[test]
@@ -12,14 +12,13 @@ fn a_drain_is_alive_and_not_ready_until_it_is_over() {
     settings.shards = 2;
     settings.timeouts.drain = Duration::from_secs(3);
     settings.timeouts.close = Duration::from_secs(60);
-    let stand = Stand::start(settings, |builder| {
-        builder.route("/echo", super::support::on(super::support::echo))
-    });
+    let stand =
+        Stand::start(settings, |builder| builder.route("/echo", support::on(support::echo)));
     // It never answers the Close frame, so that its shard is there until the end; the other ends at
     // once.
     let mut stubborn = connect(stand.server.address, "/echo");
     stubborn.send(Message::text("x")).expect("open");
-    assert_eq!(super::support::text(&mut stubborn), "x");
+    assert_eq!(support::text(&mut stubborn), "x");
     let mut unix = Connection::unix(&stand.socket);
     let mut operator = stand.operator();
     assert_eq!((unix.get("/healthz").status, unix.get("/readyz").status), (200, 200));

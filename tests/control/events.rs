@@ -1,10 +1,10 @@
 //! The stream of events: what is told, and how a client goes on after a break.
 
-use super::http::Connection;
 use super::stand::Stand;
-use super::support::close_of;
 use serde_json::Value;
 use std::collections::VecDeque;
+use support::close_of;
+use support::http::Connection;
 use tungstenite::Message;
 
 /// A client of the stream.
@@ -181,7 +181,7 @@ fn a_wrong_wish_is_told_and_streams_are_limited() {
     assert_eq!(busy.error(503), "busy");
     assert!(busy.header("retry-after").is_some());
     drop(followers);
-    super::support::eventually("there is room again", || {
+    support::eventually("there is room again", || {
         let mut connection = stand.operator();
         connection.send("GET", "/v1/events", &[], b"");
         connection.head().0 == 200

@@ -1,13 +1,13 @@
 //! Peers without a token: that take nothing of what they asked for, and that come in crowds.
 
-use super::http::Connection;
 use super::stand::Stand;
-use super::support::program::Program;
-use super::support::{PATIENCE, eventually};
 use h2::Reason;
 use hyper::Request;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use support::http::Connection;
+use support::program::Program;
+use support::{PATIENCE, eventually};
 use tokio::time::timeout;
 
 /// Streams that a peer opens; the server allows as many.

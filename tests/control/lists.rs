@@ -1,11 +1,11 @@
 //! Lists, status and metrics.
 
-use super::http::Connection;
 use super::stand::Stand;
-use super::support::{Client, Shared, echo, eventually, on, quick, text};
 use ringwire::{Error, RouteOptions, WebSocket, WebSocketServer};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
+use support::http::Connection;
+use support::{Client, Shared, echo, eventually, on, quick, text};
 use tungstenite::Message;
 
 fn ids(page: &Value) -> Vec<String> {
@@ -213,7 +213,7 @@ fn metrics_are_described_and_bounded_in_number() {
 
 #[test]
 fn a_route_that_is_given_twice_is_counted_once() {
-    let stand = Stand::start(super::support::quick(), |builder| {
+    let stand = Stand::start(support::quick(), |builder| {
         builder.route("/twice", || Stay).route("/twice/*", || Stay).route("/twice", || Stay)
     });
     let samples = metrics(stand.reader().get("/metrics").text());

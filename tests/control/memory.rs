@@ -1,12 +1,12 @@
 //! What memory is used for, as the status and the metrics tell it.
 
-use super::http::Connection;
 use super::lists::metrics;
 use super::stand::{OPERATOR, Stand, path_of_its_own};
-use super::support::program::Program;
-use super::support::{eventually, quick};
 use ringwire::RouteOptions;
 use std::collections::BTreeMap;
+use support::http::Connection;
+use support::program::Program;
+use support::{eventually, quick};
 use tungstenite::Message;
 
 const CLASSES: [&str; 6] = ["inboxes", "outboxes", "buffers", "pools", "log", "control"];

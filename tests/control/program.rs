@@ -1,13 +1,13 @@
 //! The program from outside: where its control plane is, who gets in, and what a file declares.
 
-use super::http::Connection;
 use super::stand::path_of_its_own;
-use super::support::{connect, eventually, program::Program, text};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use support::http::Connection;
+use support::{connect, eventually, program::Program, text};
 use tungstenite::Message;
 
 fn output_of(arguments: &[&str]) -> Output {
@@ -155,7 +155,7 @@ fn a_file_declares_routes_for_programs_in_any_language() {
     assert_eq!(answer.status, 204);
     assert_eq!(text(&mut client), "pong");
     let origin = [("origin", "https://example.org")];
-    let (_room, response) = super::support::connect_with(program.address, "/rooms/7", &origin);
+    let (_room, response) = support::connect_with(program.address, "/rooms/7", &origin);
     assert_eq!(response.status(), 101);
     eventually("the room is open", || {
         operator.get("/v1/websockets?route=/rooms/*").json()["total"] == 1

@@ -1,11 +1,11 @@
 //! What is refused: wrong input, foreign ids, sockets that do not take it. Nothing is changed by it.
 
-use super::http::Connection;
 use super::stand::Stand;
-use super::support::{close_of, eventually, quick, text};
 use super::verbs::say;
 use ringwire::RouteOptions;
 use std::time::{Duration, Instant};
+use support::http::Connection;
+use support::{close_of, eventually, quick, text};
 
 #[test]
 fn a_dedicated_socket_is_closed_or_cut_and_nothing_else() {

@@ -1,9 +1,9 @@
 //! What sockets that are gone have left to be read.
 
 use super::stand::Stand;
-use super::support::eventually;
 use super::verbs::{fence_of, say, sequence_of};
 use std::time::Duration;
+use support::eventually;
 
 #[test]
 fn last_words_are_opened_and_described_before_they_are_read() {

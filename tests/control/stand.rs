@@ -1,12 +1,12 @@
 //! An engine with a control plane, and clients for both.
 
-use super::http::Connection;
-use super::support::{self, Client, Server, Shared, connect, connect_with};
 use ringwire::control::{self, Control};
 use ringwire::{EngineBuilder, ListenAddress, RouteOptions, Settings};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use support::http::Connection;
+use support::{self, Client, Server, Shared, connect, connect_with};
 
 pub const OPERATOR: &str = "operator-token-of-tests";
 pub const READER: &str = "read-only-token-of-tests";

@@ -1,11 +1,11 @@
 //! The verbs on one WebSocket, as a program in another language sees them.
 
-use super::http::{Answer, Connection};
 use super::stand::Stand;
-use super::support::{Client, close_of, eventually, quick, text};
 use ringwire::RouteOptions;
 use std::thread;
 use std::time::{Duration, Instant};
+use support::http::{Answer, Connection};
+use support::{Client, close_of, eventually, quick, text};
 use tungstenite::Message;
 
 pub fn say(client: &mut Client, text: &str) {

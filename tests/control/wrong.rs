@@ -2,9 +2,9 @@
 //! nothing is changed.
 
 use super::stand::Stand;
-use super::support::eventually;
 use super::verbs::say;
 use serde_json::Value;
+use support::eventually;
 
 const BAD: (u16, &str) = (400, "bad_request");
 const MEDIA: (u16, &str) = (415, "unsupported_media_type");

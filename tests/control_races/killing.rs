@@ -3,14 +3,14 @@
 
 use super::size;
 use super::stand::{ROUTE, Running, Stand, ids_of};
-use super::support::load::Random;
-use super::support::raw::{FIN, Frame, Raw, TEXT, frame};
-use super::support::{LONG, quick};
 use ringwire::client::{Client, OpenOptions, ReadError, RemoteSocket, WriteError};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::load::Random;
+use support::raw::{FIN, Frame, Raw, TEXT, frame};
+use support::{LONG, quick};
 
 /// An answer has so many bytes: more than one system call takes, so that a kill falls into it.
 const ANSWER_BYTES: usize = 300_000;

@@ -2,12 +2,12 @@
 
 use super::size;
 use super::stand::{ROUTE, Stand, ids_of};
-use super::support::load::Descriptors;
-use super::support::raw::Raw;
-use super::support::{PATIENCE, quick};
 use ringwire::client::{Client, OpenError, OpenOptions, RemoteSocket};
 use std::sync::Arc;
 use std::time::Duration;
+use support::load::Descriptors;
+use support::raw::Raw;
+use support::{PATIENCE, quick};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;

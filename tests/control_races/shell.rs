@@ -1,10 +1,10 @@
 //! The subcommands for the shell, against a real server.
 
 use super::stand::{ROUTE, Running, Stand, ids_of};
-use super::support::{connect, eventually, quick, text};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
+use support::{connect, eventually, quick, text};
 use tungstenite::Message;
 
 struct Shell<'a>(&'a Stand);

@@ -1,6 +1,5 @@
 //! An engine with one shared route and its control plane on a Unix socket, and programs beside it.
 
-use super::support::{self, Server, Shared, eventually};
 use ringwire::Settings;
 use ringwire::client::{Client, SocketQuery};
 use ringwire::control::{self, Control};
@@ -8,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use support::{self, Server, Shared, eventually};
 
 pub const ROUTE: &str = "/feed";
 

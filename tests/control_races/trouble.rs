@@ -2,13 +2,13 @@
 //! left, peers that take nothing. Whatever passes ends no worker.
 
 use super::stand::{ROUTE, Running, Stand};
-use super::support::{PATIENCE, connect, quick, text};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::{PATIENCE, connect, quick, text};
 use tungstenite::Message;
 
 /// Sockets of the fake, by what happens to whoever serves them. The last one is well.

@@ -2,12 +2,12 @@
 //! the server.
 
 use super::stand::{ROUTE, Running, Stand, ids_of, path_of_its_own};
-use super::support::{LONG, PATIENCE, connect, eventually, program::Program, quick, text, told};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
+use support::{LONG, PATIENCE, connect, eventually, program::Program, quick, text, told};
 use tokio::time::timeout;
 use tungstenite::Message;
 

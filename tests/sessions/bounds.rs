@@ -1,10 +1,10 @@
 //! How many: WebSockets of a session, sessions in memory, and what a flood does.
 
-use crate::support::eventually;
-use crate::support::visitor::{Browser, ask, serve};
 use ringwire::{MemoryStore, SessionSettings, SessionStore};
 use std::sync::Arc;
 use std::time::Duration;
+use support::eventually;
+use support::visitor::{Browser, ask, serve};
 
 #[test]
 fn a_session_has_so_many_websockets_and_those_that_left_do_not_count() {
@@ -80,7 +80,7 @@ fn in_a_full_store_there_is_no_room_for_values_and_nothing_else_is_lost() {
     assert_eq!(Browser::default().refused(server.address, "/?login").0, 500);
     // There is room again.
     clients[3].send(tungstenite::Message::text("revoke")).expect("it listens");
-    assert_eq!(crate::support::close_of(&mut clients.remove(3)).0, 1008);
+    assert_eq!(support::close_of(&mut clients.remove(3)).0, 1008);
     users.remove(3);
     assert_eq!(ask(&mut client, "set user eve"), "-");
     for user in users.iter_mut().chain([&mut stranger]) {

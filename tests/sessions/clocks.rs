@@ -1,12 +1,12 @@
 //! Clocks that are wrong, and clocks that are set.
 
-use crate::support::stores::Clocked;
-use crate::support::visitor::{Browser, ask, serve, wait};
-use crate::support::{Client, close_of};
 use ringwire::{SessionId, SessionSettings, SessionStore};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use support::stores::Clocked;
+use support::visitor::{Browser, ask, serve, wait};
+use support::{Client, close_of};
 
 const NOW_S: u64 = 1_800_000_000;
 const DAY_S: u64 = 86_400;

@@ -1,10 +1,10 @@
 //! The cookie: what it looks like, whose word counts, and how it is changed.
 
-use crate::support::visitor::{Browser, ask, serve, wait};
-use crate::support::{close_of, connect_with, eventually};
 use ringwire::{MemoryStore, RevokeError, SameSite, SessionSettings};
 use std::sync::Arc;
 use std::time::Duration;
+use support::visitor::{Browser, ask, serve, wait};
+use support::{close_of, connect_with, eventually};
 
 #[test]
 fn a_handshake_makes_a_session_and_the_cookie_brings_it_back() {
@@ -82,7 +82,7 @@ fn an_unknown_cookie_is_never_adopted() {
     server.finish();
 }
 
-fn ask_to_revoke(client: &mut crate::support::Client) {
+fn ask_to_revoke(client: &mut support::Client) {
     client.send(tungstenite::Message::text("revoke")).expect("it listens");
     assert_eq!(close_of(client), (1008, "the session was revoked".into()));
 }

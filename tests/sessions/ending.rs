@@ -1,12 +1,12 @@
 //! The end of a session: revoked, expired, removed by somebody else; and that an open WebSocket
 //! keeps it.
 
-use crate::support::visitor::{Browser, ask, serve, wait};
-use crate::support::{Client, close_of, texts_and_close};
 use ringwire::{MemoryStore, RevokeError, SessionId, SessionSettings, SessionStore};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use support::visitor::{Browser, ask, serve, wait};
+use support::{Client, close_of, texts_and_close};
 
 /// What a revoked session's sockets may take to be closed, in another process as well.
 const SOON: Duration = Duration::from_secs(2);

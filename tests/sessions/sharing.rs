@@ -1,12 +1,12 @@
 //! Sessions and shared mode: the id is known everywhere, the values are in nobody's hands, and a
 //! revocation reaches sockets that nobody attends to.
 
-use crate::support::visitor::{Browser, serve, wait};
-use crate::support::{close_of, eventually, text};
 use ringwire::{
     Error, Opening, Refusal, RouteOptions, SessionSettings, SocketQuery, WebSocket, WebSocketServer,
 };
 use std::time::{Duration, Instant};
+use support::visitor::{Browser, serve, wait};
+use support::{close_of, eventually, text};
 use tungstenite::Message;
 
 /// Says which session it is in, and leaves the socket open.
@@ -109,7 +109,7 @@ fn lists_name_the_session_of_dedicated_sockets() {
     let mut browser = Browser::default();
     let (mut client, _) = browser.connect(server.address, "/");
     let (_plain, _) = browser.connect(server.address, "/plain");
-    let id = crate::support::visitor::ask(&mut client, "id");
+    let id = support::visitor::ask(&mut client, "id");
     let text = Some(id.clone());
     let query = SocketQuery { limit: 10, text, ..SocketQuery::default() };
     let found = wait(server.handle().sockets(&query));

@@ -1,8 +1,5 @@
 //! Stores: the contract, and one that fails in every way.
 
-use crate::support::stores::{id, keep_the_contract, record};
-use crate::support::visitor::{Browser, ask, serve, wait};
-use crate::support::{PATIENCE, close_of, eventually};
 use ringwire::{
     MemoryStore, Replaced, SessionId, SessionRecord, SessionSettings, SessionStore, StoreCall,
     StoreError,
@@ -10,6 +7,9 @@ use ringwire::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use support::stores::{id, keep_the_contract, record};
+use support::visitor::{Browser, ask, serve, wait};
+use support::{PATIENCE, close_of, eventually};
 
 #[test]
 fn the_store_in_memory_keeps_the_contract() {
@@ -76,7 +76,7 @@ impl Failing {
             match how {
                 REFUSING => Err(StoreError::new("on purpose")),
                 SILENT => std::future::pending().await,
-                PANICKING => std::panic::panic_any(crate::support::ON_PURPOSE),
+                PANICKING => std::panic::panic_any(support::ON_PURPOSE),
                 _ => {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                     call.await
@@ -250,11 +250,11 @@ fn a_first_value_does_not_outlive_a_revocation() {
         client.send(tungstenite::Message::text("set user ada")).expect("it listens");
         std::thread::sleep(Duration::from_millis(pause_ms));
         assert_eq!(wait(server.handle().revoke_session(&id)), Ok(1));
-        let (_, close) = crate::support::texts_and_close(&mut client);
+        let (_, close) = support::texts_and_close(&mut client);
         assert_eq!(close, (1008, "the session was revoked".into()));
         let id: SessionId = id.parse().expect("an id");
         // What was under way when it was ended comes to nothing.
-        crate::support::eventually("it is gone", || {
+        support::eventually("it is gone", || {
             std::thread::sleep(Duration::from_millis(1_200));
             wait(store.kept.missing(vec![id])) == Ok(vec![id])
         });

@@ -1,9 +1,9 @@
 //! The values: shared by all WebSockets of a session, changed by one at a time, bounded.
 
-use crate::support::visitor::{Browser, ask, serve};
-use crate::support::{close_of, connect_with};
 use ringwire::SessionSettings;
 use std::thread;
+use support::visitor::{Browser, ask, serve};
+use support::{close_of, connect_with};
 use tungstenite::Message;
 
 #[test]
@@ -39,7 +39,7 @@ fn changes_from_all_shards_at_once_are_all_made() {
         client.send(Message::text("add 500")).expect("it listens");
     }
     for client in &mut clients {
-        assert_eq!(crate::support::text(client), "ok");
+        assert_eq!(support::text(client), "ok");
     }
     assert_eq!(ask(&mut clients[0], "get count"), "4000");
     server.finish();

@@ -1,13 +1,13 @@
 //! A Redis of one's own, the web application of the documentation, and its pages.
 
-use crate::support::PATIENCE;
-use crate::support::visitor::Browser;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::PATIENCE;
+use support::visitor::Browser;
 
 const DOCUMENTATION: &str = include_str!("../../docs/sessions.md");
 

@@ -1,6 +1,5 @@
 //! Leases: one holder at a time, whatever happens to it.
 
-use crate::support::{LONG, PATIENCE, close_of, connect, eventually, quick, text, told};
 use crate::{Shared, is_gone, options, wait};
 use ringwire::{
     EngineHandle, Error, MailboxPolicy, OpenError, OpenOptions, Opening, ReadError, Refusal,
@@ -9,6 +8,7 @@ use ringwire::{
 use std::sync::Barrier;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
+use support::{LONG, PATIENCE, close_of, connect, eventually, quick, text, told};
 use tungstenite::Message;
 
 const STEAL: OpenOptions = OpenOptions { steal: true, lease: None, fence: None, key: None };
@@ -270,7 +270,7 @@ impl WebSocketServer for Stays {
 #[test]
 fn a_running_server_holds_its_socket_until_it_leaves_or_is_robbed() {
     let (sender, said) = channel();
-    let server = crate::support::Server::start(quick(), |builder| {
+    let server = support::Server::start(quick(), |builder| {
         builder.route_with("/", options(MailboxPolicy::StopReading), move || Stays(sender.clone()))
     });
     let handle = server.handle();
@@ -314,7 +314,7 @@ fn a_session_expires_after_its_time_and_what_happens_extends_it() {
         last = Instant::now();
         client.send(Message::text("alive")).unwrap();
     }
-    assert_eq!(crate::support::close_of(&mut client), (1001, "the session has timed out".into()));
+    assert_eq!(support::close_of(&mut client), (1001, "the session has timed out".into()));
     // The engine knows whole milliseconds.
     let elapsed = last.elapsed() + Duration::from_millis(1);
     assert!(elapsed >= session_timeout, "{elapsed:?}");

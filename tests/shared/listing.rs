@@ -1,14 +1,14 @@
 //! What an operator sees.
 
-use crate::support::connect;
 use crate::{Shared, wait};
 use ringwire::{SocketOrder, SocketQuery, SocketStatus};
 use std::collections::BTreeSet;
+use support::connect;
 use tungstenite::Message;
 
 #[test]
 fn pages_show_every_socket_once_and_filters_and_orders_hold() {
-    let mut settings = crate::support::quick();
+    let mut settings = support::quick();
     settings.shards = 2;
     let shared = Shared::start(settings, crate::options(Default::default()));
     let handle = shared.server.handle();
@@ -25,7 +25,7 @@ fn pages_show_every_socket_once_and_filters_and_orders_hold() {
         }
     }
     let held = wait(handle.open_server(&clients[0].1)).unwrap();
-    crate::support::eventually("all have come", || {
+    support::eventually("all have come", || {
         wait(handle.status()).totals.messages_in == (0..100).map(|index| index % 10).sum::<u64>()
     });
     let mut seen = BTreeSet::new();
@@ -84,8 +84,8 @@ fn status_adds_up() {
     let dedicated = connect(shared.server.address, "/dedicated");
     client.send(Message::text("four")).unwrap();
     wait(handle.write_to(&id, "answer")).unwrap();
-    assert_eq!(crate::support::text(&mut client), "answer");
-    let mut raw = crate::support::raw::Raw::connect(shared.server.address);
+    assert_eq!(support::text(&mut client), "answer");
+    let mut raw = support::raw::Raw::connect(shared.server.address);
     raw.send(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(raw.reply().status, 404);
     let status = wait(handle.status());
@@ -105,7 +105,7 @@ fn status_adds_up() {
     client.close(None).unwrap();
     while client.read().is_ok() {}
     drop(dedicated);
-    crate::support::eventually("both are gone", || wait(handle.status()).connections == 0);
+    support::eventually("both are gone", || wait(handle.status()).connections == 0);
     let status = wait(handle.status());
     assert!(status.closes.contains(&("1005", 1)) && status.closes.contains(&("1006", 1)));
     assert_eq!(

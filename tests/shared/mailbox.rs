@@ -1,7 +1,5 @@
 //! What arrives while nobody holds the socket.
 
-use crate::support::raw::{BINARY, FIN, Raw, TEXT, frame, is_timeout};
-use crate::support::{LONG, close_of, eventually, quick, text};
 use crate::{Shared, is_gone, options, wait};
 use ringwire::{
     EngineHandle, EventFilter, EventKind, EventStream, MailboxPolicy, OpenError, OpenOptions,
@@ -9,6 +7,8 @@ use ringwire::{
 };
 use std::io::Write;
 use std::time::Duration;
+use support::raw::{BINARY, FIN, Raw, TEXT, frame, is_timeout};
+use support::{LONG, close_of, eventually, quick, text};
 use tungstenite::Message;
 
 fn waiting(handle: &EngineHandle, id: &str) -> (usize, usize, u64) {

@@ -1,13 +1,13 @@
 //! Many at once.
 
-use crate::support::load::in_threads;
-use crate::support::raw::{CLOSE, FIN, Raw, TEXT, frame};
-use crate::support::{LONG, eventually};
 use crate::{Shared, wait};
 use ringwire::{EventFilter, EventKind, OpenError, RouteOptions};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
+use support::load::in_threads;
+use support::raw::{CLOSE, FIN, Raw, TEXT, frame};
+use support::{LONG, eventually};
 
 const THREADS: usize = 4;
 
@@ -59,7 +59,7 @@ fn the_last_word_of_each_of_a_crowd_can_be_read() {
 #[test]
 fn last_words_that_are_too_many_are_told_as_lost() {
     let (count, word) = (4_000, vec![b'x'; 30_000]);
-    let settings = ringwire::Settings { shards: 1, ..crate::support::quick() };
+    let settings = ringwire::Settings { shards: 1, ..support::quick() };
     let shared = Shared::start(settings, crate::options(ringwire::MailboxPolicy::StopReading));
     let handle = shared.server.handle();
     let mut events = handle.events(EventFilter::default(), None);
@@ -131,7 +131,7 @@ fn a_hundred_thousand_guesses_hit_nothing() {
 fn ten_thousand_sessions_expire_in_their_time() {
     let count = 10_000;
     let session_timeout = Duration::from_secs(2);
-    let mut settings = crate::support::quick();
+    let mut settings = support::quick();
     // The kernel does not share them out evenly.
     settings.connections_max = Some(2 * count);
     settings.shards = 2;
@@ -141,7 +141,7 @@ fn ten_thousand_sessions_expire_in_their_time() {
     let mut events = handle.events(EventFilter::default(), None);
     let address = shared.server.address;
     let clients = std::thread::spawn(move || {
-        let open = || crate::support::raw::Raw::open(address, "/");
+        let open = || support::raw::Raw::open(address, "/");
         (0..count).map(|_| open()).collect::<Vec<_>>()
     });
     let mut opened = HashMap::new();

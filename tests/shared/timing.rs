@@ -74,7 +74,7 @@ impl Still {
 
     fn open(&mut self) -> (PeerId, String) {
         let peer = self.net.connect(0);
-        self.net.peer_write(peer, crate::support::raw::upgrade("/", "").as_bytes());
+        self.net.peer_write(peer, support::raw::upgrade("/", "").as_bytes());
         loop {
             self.turn();
             if let Ok(id) = self.ids.try_recv() {

@@ -1,6 +1,5 @@
 //! What a holder's verbs promise: the same as a handler's.
 
-use crate::support::{LONG, close_of, connect, eventually, text, told};
 use crate::{Shared, wait};
 use ringwire::{
     CloseCode, Data, EngineHandle, MessageKind, OpenError, OpenOptions, OpenOrWriteError,
@@ -10,6 +9,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use support::{LONG, close_of, connect, eventually, text, told};
 use tungstenite::Message;
 
 fn is_text(data: Result<Data, ReadError>, text: &str) {
@@ -67,12 +67,12 @@ fn a_read_takes_len_characters_times_out_and_loses_nothing_when_dropped() {
     is_text(wait(socket.read(3, LONG)), "ü€😀");
     assert!(socket.at_end());
     // Half a message is given as soon as `len` is there, and kept until then.
-    let mut half = crate::support::raw::frame(crate::support::raw::BINARY, &[1; 1_000]);
+    let mut half = support::raw::frame(support::raw::BINARY, &[1; 1_000]);
     std::io::Write::write_all(client.get_mut(), &half).unwrap();
     assert_eq!(wait(socket.read(5_000, timeout)).err(), Some(ReadError::Timeout));
     assert_eq!(wait(socket.read(400, LONG)).unwrap().len(), 400);
     assert!(!socket.at_end());
-    half = crate::support::raw::frame(crate::support::raw::FIN, &[2; 10]);
+    half = support::raw::frame(support::raw::FIN, &[2; 10]);
     std::io::Write::write_all(client.get_mut(), &half).unwrap();
     assert_eq!(wait(socket.read(5_000, LONG)).unwrap().len(), 610);
     assert!(socket.at_end());
@@ -85,7 +85,7 @@ fn a_glance_takes_what_is_here_of_a_message_that_is_not_complete() {
     let shared = Shared::quick();
     let (mut client, id) = shared.client();
     let handle = shared.server.handle();
-    let begun = crate::support::raw::frame(crate::support::raw::BINARY, &[1; 50_000]);
+    let begun = support::raw::frame(support::raw::BINARY, &[1; 50_000]);
     std::io::Write::write_all(client.get_mut(), &begun).unwrap();
     eventually("it has come", || wait(handle.socket(&id)).unwrap().inbox_bytes >= 50_000);
     let mut socket = wait(handle.open_server(&id)).unwrap();

@@ -17,8 +17,6 @@ mod drains;
 mod ends;
 mod fairness;
 mod floods;
-#[path = "../support/frames.rs"]
-mod frames;
 mod handler;
 mod rests;
 mod run;
@@ -27,6 +25,7 @@ mod wire;
 
 use std::panic;
 use std::sync::Mutex;
+use support::frames;
 
 /// Failures after which a search ends.
 const FAILURES_MAX: usize = 5;

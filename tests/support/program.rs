@@ -4,10 +4,17 @@ use super::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+/// Where the built program is: beside the folder of the test that runs.
+fn path() -> PathBuf {
+    let test = std::env::current_exe().expect("a test is a program");
+    test.ancestors().nth(2).expect("a folder of what was built").join("ringwire")
+}
 
 /// `ringwire serve` on a port of its own. Killed when dropped.
 pub struct Program {
@@ -20,7 +27,7 @@ pub struct Program {
 impl Program {
     /// Serves with these arguments.
     pub fn serve(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringwire"));
+        let mut command = Command::new(path());
         command.arg("serve").args(arguments);
         Self::run(command)
     }
@@ -29,7 +36,7 @@ impl Program {
     pub fn limited(limit: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
         let script = format!("{limit}; exec \"$0\" serve \"$@\"");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_ringwire")]).args(arguments);
+        command.args(["-c", &script]).arg(path()).args(arguments);
         Self::run(command)
     }
 

@@ -1,9 +1,9 @@
 //! `/broadcast` of `ringwire serve`: who hears what, in which order, and who is too slow for it.
 
-use crate::support::raw::{BINARY, CLOSE, CONTINUATION, FIN, Raw, TEXT, close_payload, frame};
-use crate::support::{Server, quick};
 use ringwire::{Settings, serve};
 use std::time::Duration;
+use support::raw::{BINARY, CLOSE, CONTINUATION, FIN, Raw, TEXT, close_payload, frame};
+use support::{Server, quick};
 
 const PATH: &str = "/broadcast";
 

@@ -1,13 +1,13 @@
 //! How conversations end, and that `on_post_server` hears of each end once.
 
-use crate::support::raw::{CLOSE, FIN, Raw, TEXT, close_payload, frame, upgrade};
-use crate::support::{LONG, PATIENCE, Server, close_of, connect, quick, told};
 use ringwire::{
     CloseCode, Closer, Closing, EngineBuilder, Error, Opening, ReadError, Refusal, WebSocket,
     WebSocketServer,
 };
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
+use support::raw::{CLOSE, FIN, Raw, TEXT, close_payload, frame, upgrade};
+use support::{LONG, PATIENCE, Server, close_of, connect, quick, told};
 
 /// Does what the query of its path says, and tells how it ended.
 struct Ending {
@@ -149,7 +149,7 @@ fn ended_by_a_violation() {
 #[test]
 fn a_refused_request_has_no_end_to_hear_of() {
     let (server, closings) = start();
-    let reply = crate::support::raw::http(server.address, upgrade("/?refuse", "").as_bytes());
+    let reply = support::raw::http(server.address, upgrade("/?refuse", "").as_bytes());
     assert_eq!(reply.status, 403);
     finish(server, closings);
 }
@@ -181,7 +181,7 @@ fn a_code_that_must_not_be_sent_is_an_error_and_the_socket_lives() {
         ws.close(CloseCode(3000), &"ä".repeat(100)).await
     });
     let mut client = connect(server.address, "/");
-    assert_eq!(crate::support::text(&mut client), "alive");
+    assert_eq!(support::text(&mut client), "alive");
     assert_eq!(close_of(&mut client), (3000, "ä".repeat(61)));
     server.finish();
 }

@@ -1,16 +1,16 @@
 //! Handlers that fail, handlers that use the rest of the world, and the end of the engine.
 
-use crate::support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
-use crate::support::visitor::wait;
-use crate::support::{
-    LONG, ON_PURPOSE, PATIENCE, Server, close_of, connect, echo, eventually, on, quick, text, told,
-};
 use ringwire::{Closing, Error, Opening, Refusal, WebSocket, WebSocketServer};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
+use support::visitor::wait;
+use support::{
+    LONG, ON_PURPOSE, PATIENCE, Server, close_of, connect, echo, eventually, on, quick, text, told,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tungstenite::Message;
 

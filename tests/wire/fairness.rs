@@ -1,12 +1,12 @@
 //! Nobody is silenced by somebody busy, on a real ring with few buffers.
 
-use crate::support::raw::{BINARY, FIN, PONG, Raw, TEXT, frame};
-use crate::support::{Server, echo, quick};
 use ringwire::Settings;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use support::raw::{BINARY, FIN, PONG, Raw, TEXT, frame};
+use support::{Server, echo, quick};
 
 /// Echoes that the quiet one is to get.
 const ECHOES: usize = 50;

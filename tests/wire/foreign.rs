@@ -1,10 +1,5 @@
 //! Code of the application wherever the engine calls it: it panics, and costs one socket at most.
 
-use crate::support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
-use crate::support::visitor::wait;
-use crate::support::{
-    LONG, ON_PURPOSE, Server, Shared, close_of, connect, echo, eventually, on, quick, text, told,
-};
 use ringwire::{EngineHandle, Error, EventFilter, EventKind, WebSocket, WebSocketServer};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,6 +8,11 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use support::raw::{FIN, Raw, TEXT, frame, http, upgrade};
+use support::visitor::wait;
+use support::{
+    LONG, ON_PURPOSE, Server, Shared, close_of, connect, echo, eventually, on, quick, text, told,
+};
 use tungstenite::Message;
 
 /// What a panic carries that panics when it is dropped, and so does what that panic carries.
@@ -66,7 +66,7 @@ async fn under<F: Future>(waker: impl Fn() -> Strange, future: F) -> F::Output {
     .await
 }
 
-fn assert_serves(witness: &mut crate::support::Client) {
+fn assert_serves(witness: &mut support::Client) {
     witness.send(Message::text("still here")).unwrap();
     assert_eq!(text(witness), "still here");
 }

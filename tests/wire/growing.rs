@@ -1,15 +1,13 @@
 //! What connections hold beyond their limits, and that nobody takes it from the others.
 
-use crate::support::raw::{BINARY, FIN, PING, PONG, Raw, TEXT, frame, header};
-use crate::support::{
-    LONG, Server, close_of, connect, connect_from, echo, eventually, on, quick, told,
-};
 use ringwire::{Error, ReadError, Settings, WebSocket};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
+use support::raw::{BINARY, FIN, PING, PONG, Raw, TEXT, frame, header};
+use support::{LONG, Server, close_of, connect, connect_from, echo, eventually, on, quick, told};
 use tokio::sync::Semaphore;
 use tungstenite::Message;
 
@@ -76,7 +74,7 @@ fn knows_peers(server: &Server) -> bool {
     client.send(Message::text("who am I")).unwrap();
     client.read().unwrap();
     let query = ringwire::SocketQuery::default();
-    let page = crate::support::visitor::wait(server.handle().sockets(&query));
+    let page = support::visitor::wait(server.handle().sockets(&query));
     drop(client);
     page.sockets.first().is_some_and(|socket| socket.peer.is_some())
 }
@@ -141,7 +139,7 @@ impl Kept {
     }
 
     fn growth_bytes(&self) -> u64 {
-        let status = crate::support::visitor::wait(self.server.handle().status());
+        let status = support::visitor::wait(self.server.handle().status());
         status.shards[0].memory.growth_bytes
     }
 
@@ -242,7 +240,7 @@ fn a_fin_behind_more_than_an_inbox_holds_is_seen_behind_it() {
     raw.send(&frame(FIN | BINARY, &[7; 1_000]).repeat(180));
     raw.stream.shutdown(Shutdown::Write).unwrap();
     eventually("it has come", || {
-        let status = crate::support::visitor::wait(server.handle().status());
+        let status = support::visitor::wait(server.handle().status());
         status.totals.bytes_in >= 180 * 1_008
     });
     go.send(()).unwrap();

@@ -1,13 +1,13 @@
 //! Peers that say nothing, or whom nobody listens to.
 
-use crate::support::raw::{BINARY, FIN, PING, PONG, Raw, frame, is_timeout};
-use crate::support::visitor::wait;
-use crate::support::{LONG, Server, eventually, quick, told};
 use ringwire::{Closer, Closing, Error, ReadError, Settings, WebSocket, WebSocketServer};
 use std::io::Write;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::raw::{BINARY, FIN, PING, PONG, Raw, frame, is_timeout};
+use support::visitor::wait;
+use support::{LONG, Server, eventually, quick, told};
 
 fn pinging() -> Settings {
     let mut settings = quick();
@@ -21,7 +21,7 @@ fn silence_is_met_with_a_ping_and_an_answer_keeps_the_connection() {
     let mut settings = pinging();
     // There is one Ping until it is answered, so the next says that the answer counts.
     settings.timeouts.pong = Duration::from_secs(5);
-    let server = Server::with(settings, crate::support::echo);
+    let server = Server::with(settings, support::echo);
     let mut raw = Raw::open(server.address, "/");
     for _ in 0..4 {
         let ping = raw.read_frame().expect("a Ping");
@@ -143,7 +143,7 @@ fn the_reset_of_a_peer_is_noticed_while_nobody_reads() {
     let server = Server::start(settings, |builder| {
         builder.route("/", move || Deaf(sender.clone(), Instant::now())).route(
             "/deaf",
-            crate::support::on(async |_: &mut WebSocket| {
+            support::on(async |_: &mut WebSocket| {
                 std::future::pending::<()>().await;
                 Ok(())
             }),
@@ -167,7 +167,7 @@ fn the_reset_of_a_peer_is_noticed_while_nobody_reads() {
 fn a_peer_that_dribbles_its_request_has_the_time_of_a_head() {
     let mut settings = quick();
     settings.timeouts.request_head = Duration::from_millis(300);
-    let server = Server::with(settings, crate::support::echo);
+    let server = Server::with(settings, support::echo);
     let started = Instant::now();
     let mut raw = Raw::connect(server.address);
     let mut open = true;

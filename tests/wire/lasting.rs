@@ -1,9 +1,6 @@
 //! Ends that wait: what was said before the end is heard, and what was written before it is
 //! delivered, while the peer takes it.
 
-use crate::support::raw::{BINARY, CLOSE, FIN, Raw, TEXT, close_payload, frame, upgrade};
-use crate::support::visitor::wait;
-use crate::support::{LONG, Server, eventually, on, quick, told};
 use ringwire::{CloseCode, Closing, Error, ReadError, Settings, WebSocket, WebSocketServer};
 use rustix::net::sockopt;
 use std::io::Read;
@@ -13,6 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
+use support::raw::{BINARY, CLOSE, FIN, Raw, TEXT, close_payload, frame, upgrade};
+use support::visitor::wait;
+use support::{LONG, Server, eventually, on, quick, told};
 
 /// The loop of the README, counting what it has read; each message takes it a moment.
 struct Obvious {

@@ -1,7 +1,5 @@
 //! The handshake and what else is asked in HTTP.
 
-use crate::support::raw::{FIN, Raw, Reply, TEXT, close_payload, frame, http, upgrade};
-use crate::support::{Server, close_of, connect, connect_with, echo, on, quick, text, told};
 use ringwire::{Error, ListenAddress, NotOffered, Opening, Refusal, WebSocket, WebSocketServer};
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -10,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
+use support::raw::{FIN, Raw, Reply, TEXT, close_payload, frame, http, upgrade};
+use support::{Server, close_of, connect, connect_with, echo, on, quick, text, told};
 use tungstenite::Message;
 
 /// Tells what it sees of a request, decides by its query, and writes its first message.

@@ -1,9 +1,9 @@
 //! What the log tells whoever put a proxy or a load balancer in front, and what it does not.
 
-use crate::support::eventually;
-use crate::support::program::Program;
-use crate::support::raw::{Raw, http, upgrade};
 use std::net::TcpStream;
+use support::eventually;
+use support::program::Program;
+use support::raw::{Raw, http, upgrade};
 
 #[test]
 fn the_log_names_what_a_proxy_speaks_and_the_setting() {

@@ -1,7 +1,5 @@
 //! `read`: how much it takes, when it waits, and that it loses nothing.
 
-use crate::support::raw::{BINARY, CONTINUATION, FIN, Raw, TEXT, frame, header};
-use crate::support::{LONG, PATIENCE, Server, connect, quick, told};
 use ringwire::{MessageKind, ReadError, WebSocket};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -10,6 +8,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
+use support::raw::{BINARY, CONTINUATION, FIN, Raw, TEXT, frame, header};
+use support::{LONG, PATIENCE, Server, connect, quick, told};
 use tungstenite::Message;
 
 const SHORT: Duration = Duration::from_millis(60);
@@ -260,7 +260,7 @@ fn verbs_wake_a_combinator_through_its_own_waker() {
     assert_eq!(client.read().unwrap(), Message::text("after"));
     let (timed_out, wakes) = told(&done);
     assert!(timed_out && wakes >= 22, "{wakes}");
-    assert_eq!(crate::support::close_of(&mut client).0, 1000);
+    assert_eq!(support::close_of(&mut client).0, 1000);
     server.finish();
 }
 

@@ -1,13 +1,13 @@
 //! What the kernel still has of a connection when it ends, as the kernel tells it.
 
-use crate::support::raw::{CLOSE, FIN, Raw, close_payload, frame, upgrade};
-use crate::support::visitor::wait;
-use crate::support::{LONG, Server, quick, told};
 use ringwire::{Closing, Error, Settings, WebSocket, WebSocketServer};
 use rustix::net::sockopt;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
+use support::raw::{CLOSE, FIN, Raw, close_payload, frame, upgrade};
+use support::visitor::wait;
+use support::{LONG, Server, quick, told};
 
 /// More than a peer with a small buffer takes, and less than the kernel's.
 const BYTES: usize = 200_000;

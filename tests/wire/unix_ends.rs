@@ -1,7 +1,5 @@
 //! Ends over a Unix socket, where the kernel says less of what the peer does.
 
-use crate::support::raw::{BINARY, CLOSE, FIN, close_payload, frame, upgrade};
-use crate::support::{LONG, Server, quick, told};
 use ringwire::{CloseCode, Closing, Error, ListenAddress, WebSocket, WebSocketServer};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -9,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
+use support::raw::{BINARY, CLOSE, FIN, close_payload, frame, upgrade};
+use support::{LONG, Server, quick, told};
 
 /// Writes for ever.
 struct Told {

@@ -1,13 +1,13 @@
 //! HTTP as clients, proxies and load balancers speak it, and not as we would.
 
-use crate::support::program::Program;
-use crate::support::raw::{FIN, Raw, Reply, TEXT, frame, http, upgrade};
-use crate::support::{Server, echo, eventually, on, quick};
 use ringwire::{
     Engine, Error, Opening, OriginPolicy, Refusal, RouteOptions, Settings, StartError, WebSocket,
     WebSocketServer,
 };
 use std::time::Duration;
+use support::program::Program;
+use support::raw::{FIN, Raw, Reply, TEXT, frame, http, upgrade};
+use support::{Server, echo, eventually, on, quick};
 
 /// Writes what it saw of the request.
 #[derive(Default)]

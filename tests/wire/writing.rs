@@ -1,13 +1,13 @@
 //! `write` and `try_write`: backpressure, limits, kinds.
 
-use crate::support::raw::{BINARY, FIN, Raw, TEXT};
-use crate::support::{LONG, Server, connect, eventually, quick, text, told};
 use ringwire::{Error, MessageKind, WebSocket, WriteError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
+use support::raw::{BINARY, FIN, Raw, TEXT};
+use support::{LONG, Server, connect, eventually, quick, text, told};
 use tungstenite::Message;
 
 const MESSAGE_BYTES: usize = 10_000;
@@ -122,7 +122,7 @@ fn a_message_over_the_limit_is_not_written_and_the_socket_lives() {
     });
     let mut client = connect(server.address, "/");
     assert_eq!(text(&mut client).len(), 1_000);
-    assert_eq!(crate::support::close_of(&mut client).0, 1000);
+    assert_eq!(support::close_of(&mut client).0, 1000);
     server.finish();
 }
 
@@ -137,7 +137,7 @@ fn nothing_is_written_after_the_end() {
     let mut client = connect(server.address, "/");
     client.close(None).unwrap();
     assert_eq!(told(&results), (Err(WriteError::Closed), Err(WriteError::Closed)));
-    assert_eq!(crate::support::close_of(&mut client).0, 1005);
+    assert_eq!(support::close_of(&mut client).0, 1005);
     server.finish();
 }
 
@@ -184,7 +184,7 @@ fn kinds_on_the_wire_and_binary_data() {
 #[test]
 fn sizes_around_every_change_of_the_header_arrive_whole() {
     let sizes = [0, 1, 125, 126, 127, 4_095, 4_096, 4_097, 65_535, 65_536, 65_537, 3_000_000];
-    let server = Server::with(quick(), crate::support::echo);
+    let server = Server::with(quick(), support::echo);
     let mut client = connect(server.address, "/");
     for (index, size) in sizes.into_iter().enumerate() {
         let payload: Vec<u8> = (0..size).map(|at| (at * 31 + index) as u8).collect();
@@ -225,7 +225,7 @@ fn data_that_was_read_can_be_kept_sent_elsewhere_and_written_later() {
     });
     let mut raw = Raw::open(server.address, "/");
     for (kind, payload) in [(TEXT, vec![b'a'; 70_000]), (BINARY, vec![1]), (TEXT, b"c".to_vec())] {
-        raw.send(&crate::support::raw::frame(FIN | kind, &payload));
+        raw.send(&support::raw::frame(FIN | kind, &payload));
     }
     let lengths: Vec<_> = (0..4)
         .map(|_| raw.read_frame().expect("a message"))

@@ -1,6 +1,6 @@
 //! An HTTP/1.1 client of a few lines, which can be as wrong as a test wants.
 
-use super::support::PATIENCE;
+use super::PATIENCE;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,8 +1,8 @@
 //! What the tests on a real ring share: an engine on a port of its own, the built program as a
 //! child, and clients that know nothing of this crate.
-#![allow(dead_code, unused_imports, reason = "no test program uses all of it")]
 
 pub mod frames;
+pub mod http;
 pub mod load;
 pub mod program;
 pub mod raw;
