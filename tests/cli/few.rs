@@ -127,7 +127,9 @@ fn too_few_threads_are_one_line() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!text.contains("panicked"), "{threads}: {text}");
         if output.status.code() != Some(0) {
-            assert!(failure(&output, 71).contains("no thread can be started"), "{text}");
+            let line = failure(&output, 71);
+            assert!(line.contains("no thread can be started: "), "{text}");
+            assert!(line.contains("os error"), "the cause is told: {text}");
             assert_eq!(served, 0, "more threads are not fewer: {text}");
         }
         let _ = std::fs::remove_file(&socket);

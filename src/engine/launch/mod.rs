@@ -56,7 +56,7 @@ pub enum StartError {
     #[error(transparent)]
     Blocked(#[from] Blocked),
     /// The kernel refused a ring although it carries others.
-    #[error("0; see `ringwire doctor`, or start fewer shards")]
+    #[error("{0}; see `ringwire doctor`, or start fewer shards")]
     Ring(#[from] KernelRingError),
     /// Sessions cannot be kept as they were set.
     #[error("sessions: {0}")]
@@ -65,10 +65,10 @@ pub enum StartError {
     #[error("origins allowed: {0}")]
     Origin(#[from] OriginError),
     /// No descriptors for the rings, the listeners and the control runtime.
-    #[error("too few descriptors: 0; raise the limit of open files (ulimit -n)")]
+    #[error("too few descriptors: {0}; raise the limit of open files (ulimit -n)")]
     Descriptors(std::io::Error),
     /// No thread for a shard or for the control runtime.
-    #[error("no thread can be started: 0; raise the limit of processes (ulimit -u)")]
+    #[error("no thread can be started: {0}; raise the limit of processes (ulimit -u)")]
     Thread(std::io::Error),
 }
 

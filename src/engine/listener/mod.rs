@@ -85,10 +85,10 @@ pub enum BindError {
     #[error("{0} exists and is not a socket; remove it, or listen on another path")]
     NotASocket(ListenAddress),
     /// The process has as many descriptors as it may.
-    #[error("{0} cannot be listened on: 1; raise the limit of open files (ulimit -n)")]
+    #[error("{0} cannot be listened on: {1}; raise the limit of open files (ulimit -n)")]
     Descriptors(ListenAddress, Errno),
     /// Anything else, with what the system says.
-    #[error("{0} cannot be listened on: 1; correct the address or the system")]
+    #[error("{0} cannot be listened on: {1}; correct the address or the system")]
     Other(ListenAddress, Errno),
 }
 
