@@ -101,7 +101,7 @@ pub struct MailboxReader(commands::mailbox::Batch);
 impl MailboxReader {
     /// Takes all commands that are there, and says how many those were.
     pub fn take(&mut self, mailbox: &Mailbox) -> usize {
-        mailbox.0.take(&mut self.0);
+        mailbox.0.take(&mut self.0, &mut Rung::default());
         self.0.commands.drain(..).count()
     }
 }
@@ -149,7 +149,8 @@ impl Seated {
     /// Takes what other threads have woken.
     pub(in crate::engine) fn take_remote(&mut self) {
         let core = &self.core;
-        core.bell.take(&mut self.rung, |id| core.wake(id));
+        core.bell.take(&mut self.rung);
+        self.rung.wake(|id| core.wake(id));
     }
 
     pub(in crate::engine) fn run(&mut self, ended: impl FnMut(SlotId, TaskEnd)) {

@@ -4,7 +4,7 @@
 //! done those that it took; a notice is on the list once.
 
 use crate::engine::commands::{Command, Notice};
-use crate::engine::model::bell::Bell;
+use crate::engine::model::bell::{Bell, Rung};
 use crate::engine::model::foreign;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
@@ -94,10 +94,15 @@ impl Mailbox {
         .await;
     }
 
-    /// Takes what came, in order. Commands stay while there are some in `batch`.
-    pub(in crate::engine) fn take(&self, batch: &mut Batch) {
+    /// Takes what came, of the bell as well; both at once, so that who nudges and asks then, or asks and
+    /// nudges then, finds both done in this order. Commands stay while there are some in `batch`.
+    /// `false`: nothing came.
+    pub(in crate::engine) fn take(&self, batch: &mut Batch, rung: &mut Rung) -> bool {
         let crowd = {
             let mut queue = self.queue();
+            if !self.bell.take(rung) {
+                return false;
+            }
             batch.notices.append(&mut queue.notices);
             if batch.commands.is_empty() {
                 std::mem::swap(&mut queue.commands, &mut batch.commands);
@@ -108,6 +113,7 @@ impl Mailbox {
             }
         };
         wake_all(crowd);
+        true
     }
 
     /// The shard has ended: nobody is to wait for it any more.
@@ -116,6 +122,7 @@ impl Mailbox {
         let dropped =
             std::mem::replace(&mut *self.queue(), Queue { closed: true, ..Queue::default() });
         let Queue { crowd, commands, .. } = dropped;
+        self.bell.clear();
         wake_all(crowd);
         for command in commands {
             let _ = foreign::call(|| drop(command));
@@ -192,12 +199,12 @@ mod tests {
         let (mut given, mut done) = (0, 0);
         for _ in 0..100 {
             given += fill(&mailbox);
-            mailbox.take(&mut batch);
+            mailbox.take(&mut batch, &mut Rung::default());
             done += batch.commands.drain(..batch.commands.len().min(1_000)).count();
         }
         while !batch.is_empty() || !mailbox.queue().commands.is_empty() {
             assert!(mailbox.bell.has_something(), "the shard would sleep");
-            mailbox.take(&mut batch);
+            mailbox.take(&mut batch, &mut Rung::default());
             done += batch.commands.drain(..).count();
         }
         assert_eq!(given, done);
@@ -211,9 +218,9 @@ mod tests {
         for notice in told.into_iter().cycle().take(4_000) {
             mailbox.notify(notice);
         }
-        mailbox.take(&mut batch);
+        mailbox.take(&mut batch, &mut Rung::default());
         mailbox.notify(Notice::Memory);
-        mailbox.take(&mut batch);
+        mailbox.take(&mut batch, &mut Rung::default());
         assert_eq!(batch.notices, told.into());
     }
 
@@ -232,8 +239,35 @@ mod tests {
         assert_eq!(mailbox.queue().crowd.len(), 3);
         waiting.pop();
         assert_eq!(mailbox.queue().crowd.len(), 2);
-        mailbox.take(&mut Batch::default());
+        mailbox.take(&mut Batch::default(), &mut Rung::default());
         assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
         assert!(waiting.iter_mut().all(|one| one.as_mut().poll(&mut context).is_ready()));
+    }
+
+    /// A holder nudges and then asks by id, again and again: no command comes before its nudge.
+    #[test]
+    fn a_command_does_not_overtake_the_nudge_before_it() {
+        const ROUNDS: u32 = 20_000;
+        let mailbox = Arc::new(Mailbox::default());
+        let of_holder = Arc::clone(&mailbox);
+        let holder = std::thread::spawn(move || {
+            let mut context = Context::from_waker(Waker::noop());
+            for slot in 0..ROUNDS {
+                of_holder.bell().nudge(SlotId { slot, generation: 0 });
+                let mut asking = pin!(of_holder.submit(command()));
+                while asking.as_mut().poll(&mut context).is_pending() {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let (mut batch, mut rung) = (Batch::default(), Rung::default());
+        let (mut nudges, mut commands) = (0, 0);
+        while commands < ROUNDS as usize {
+            mailbox.take(&mut batch, &mut rung);
+            nudges += rung.nudges.drain(..).count();
+            commands += batch.commands.drain(..).count();
+            assert!(commands <= nudges, "{commands} commands, and {nudges} nudges");
+        }
+        holder.join().expect("it only asks");
     }
 }

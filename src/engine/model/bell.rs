@@ -42,6 +42,13 @@ pub(in crate::engine) struct Rung {
     pub(in crate::engine) panicked: BTreeSet<SlotId>,
 }
 
+impl Rung {
+    /// The tasks that were woken.
+    pub(in crate::engine) fn wake(&mut self, mut wake: impl FnMut(SlotId)) {
+        self.wakes.drain(..).for_each(|waker| wake(waker.take()));
+    }
+}
+
 impl Bell {
     /// How to wake the shard; told once, by the shard, when its ring exists.
     pub(in crate::engine) fn set_doorbell(&self, doorbell: Arc<dyn Doorbell>) {
@@ -115,15 +122,20 @@ impl Bell {
         self.pending.store(true, Ordering::SeqCst);
     }
 
-    /// Takes what came, in order: wakes go to `wake`, the rest is in `rung`. `false`: nothing did, to
-    /// the mailbox neither.
-    pub(in crate::engine) fn take(&self, rung: &mut Rung, mut wake: impl FnMut(SlotId)) -> bool {
-        if !self.pending.swap(false, Ordering::SeqCst) {
-            return false;
+    /// Takes what came, into empty lists. `false`: nothing did, to the mailbox neither.
+    pub(in crate::engine) fn take(&self, rung: &mut Rung) -> bool {
+        let came = self.pending.swap(false, Ordering::SeqCst);
+        if came {
+            std::mem::swap(&mut *self.lists(), rung);
         }
-        std::mem::swap(&mut *self.lists(), rung);
-        rung.wakes.drain(..).for_each(|waker| wake(waker.take()));
-        true
+        came
+    }
+
+    /// The shard has ended. A waker on the list holds the bell, which would hold the list.
+    pub(in crate::engine) fn clear(&self) {
+        // Dropped without the lock.
+        let dropped = std::mem::take(&mut *self.lists());
+        drop(dropped);
     }
 
     /// Something is on a list: wakes the shard if it sleeps.

@@ -22,10 +22,10 @@ const COMMANDS_PER_BATCH: usize = 256;
 impl<R: Ring> Shard<R> {
     /// Takes what other threads have handed over, and answers some of it.
     pub(in crate::engine) fn take_remote(&mut self) {
-        if !self.bell.take(&mut self.rung, |id| self.core.wake(id)) {
+        if !self.mailbox.take(&mut self.asked, &mut self.rung) {
             return;
         }
-        self.mailbox.take(&mut self.asked);
+        self.rung.wake(|id| self.core.wake(id));
         for index in 0..self.rung.nudges.len() {
             self.look_at(self.rung.nudges[index]);
         }
