@@ -176,10 +176,17 @@ impl Run {
         }
     }
 
+    /// What changes with whatever is done: a batch may have nothing to do but to take in what had to
+    /// wait for room.
+    fn progress(&self) -> (Moment, u64, u64) {
+        let totals = self.engine.totals();
+        (self.net.now(), totals.ring.completions, totals.messages_in)
+    }
+
     /// One batch; `false` once a drain is complete.
     fn turn(&mut self) -> bool {
         self.turns += 1;
-        let before = (self.net.now(), self.engine.totals().ring.completions);
+        let before = self.progress();
         assert!(self.turns < TURNS_MAX, "seed {}: does not end", self.seed);
         let goes_on = self.engine.turn().unwrap();
         let (accounted, held) = self.engine.growth_bytes();
@@ -191,8 +198,11 @@ impl Run {
         }
         self.control.step(self.net.now().as_millis());
         // A wait may end for nothing now and then, but not for ever.
-        let idle = before == (self.net.now(), self.engine.totals().ring.completions);
+        let idle = before == self.progress();
         self.idle_turns = if idle { self.idle_turns + 1 } else { 0 };
+        if self.idle_turns > IDLE_TURNS_MAX - 4 {
+            eprintln!("{}", self.engine.debug_sleep());
+        }
         assert!(self.idle_turns < IDLE_TURNS_MAX, "seed {}: spins", self.seed);
         goes_on
     }

@@ -49,7 +49,8 @@ impl Connection {
         let (now, timeouts) = (context.now.get(), &context.settings.timeouts);
         // Before this.
         let heard = if let Phase::Open(heard) = self.phase { heard.moment() } else { now };
-        let waiting = self.talk.inbox.has_whole();
+        // What is being sent may be what its handler waits for.
+        let waiting = self.talk.inbox.has_whole() || self.talk.outbox.is_flying();
         let until = if waiting { now } else { heard } + timeouts.close;
         // Who has never been told anything has nothing in hand.
         let in_hand = self.low(Counted::MessagesIn) > 0;
