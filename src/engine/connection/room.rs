@@ -92,7 +92,9 @@ impl Connection {
             Phase::Deciding => {
                 self.aside.as_ref().is_none_or(|a| a.early.len() < limits.inbox_bytes_max)
             }
-            Phase::Open(_) if self.flags.has(Flag::Shared) => self.wants_shared_receive(context),
+            Phase::Open(_) if self.flags.has(Flag::Shared) => {
+                self.wants_shared_receive(context) || self.listens()
+            }
             Phase::Open(_) => {
                 let binary_data = self.flags.has(Flag::BinaryData);
                 self.talk.inbox.has_room(Room::of(context))
