@@ -1,4 +1,7 @@
 //! Watches the memory of the process, and tells the shards how near it is to its limit.
+//!
+//! A task of the runtime beside the shards, started by the launch where there is a limit. Cuts nobody
+//! and gives nothing back: the shards do ([`governor`](crate::engine::shard::governor)).
 
 use crate::engine::commands::Notice;
 use crate::engine::commands::dispatch::Reach;

@@ -2,7 +2,7 @@
 //! When more may come, and what a full one does while nobody holds the socket.
 //!
 //! Called on the shard, where a connection is settled or takes frames in. Moves nothing to a
-//! holder: that is [`state`](crate::engine::shared::state).
+//! holder: that is [`exchange`](crate::engine::connection::exchange).
 
 use crate::engine::connection::Connection;
 use crate::engine::connection::context::Context;

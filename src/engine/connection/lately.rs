@@ -1,6 +1,7 @@
 //! Which connections were looked at lately, a bit for each: what is worth a question now and then,
-//! and no memory of its own in every connection. Owned by the shard's [`Core`](super::core::Core);
-//! knows slots and no connection.
+//! and no memory of its own in every connection. Asked by
+//! [`progress`](crate::engine::connection::progress) where a question costs a system call; knows slots
+//! and no connection.
 
 use crate::clock::Moment;
 use std::time::Duration;

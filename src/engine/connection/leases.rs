@@ -2,7 +2,8 @@
 //! time; each has a number higher than the one before.
 //!
 //! Called on the shard, by [`answer`](crate::engine::shard::answer) for who opens a socket and by a handler's verbs.
-//! What the holder does with its lease is in [`holder`](crate::engine::shared::holder), how it ends in [`state`](crate::engine::shared::state).
+//! What the holder does with its lease is in [`holder`](crate::engine::shared::holder), how it ends in
+//! [`exchange`](crate::engine::connection::exchange).
 
 use crate::clock::Moment;
 use crate::engine::connection::context::Context;

@@ -1,6 +1,7 @@
 //! A bounded history that any thread can follow: numbered items, the newest so many of which are kept.
 //!
-//! Whoever appends never waits for those who read: each cursor reads at its own pace, is told of a gap
+//! Whoever appends waits for no reader but for the look that one may be taking, which passes at most all
+//! items that are kept. Each cursor reads at its own pace, is told of a gap
 //! when something it should have had is gone, and can go on where another one has stopped. Items are
 //! handed out as clones.
 

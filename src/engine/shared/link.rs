@@ -2,7 +2,7 @@
 //! lock.
 //!
 //! The shard moves messages in and takes messages out whenever it settles the connection, in one
-//! go ([`crate::engine::shared::state`]); the holder, on any thread, reads and writes without asking the shard,
+//! go ([`exchange`](crate::engine::connection::exchange)); the holder, on any thread, reads and writes without asking the shard,
 //! and nudges it only when there is something for it to do. Neither waits while it has the lock,
 //! and no waker is called under it.
 

@@ -1,9 +1,8 @@
-//! What a shard keeps of its shared sockets beside the connection, and what it does whenever it
-//! settles one: messages go to the holder and come from it, leases begin and end, a mailbox keeps
-//! its bounds, time runs out.
+//! What a shard keeps of a shared socket beside its connection: who attends to it, its lease, what is in
+//! its link. A socket that nobody holds has one small box here and no link.
 //!
-//! A socket that nobody holds has one small box here and no link. Dedicated connections are never
-//! looked at.
+//! Owned by the table of the shard, and taken out of it while the connection is settled, which changes
+//! it ([`exchange`](crate::engine::connection::exchange)). Does nothing by itself.
 
 use crate::clock::Moment;
 use crate::engine::shared::link::{Link, Waiting};
