@@ -200,9 +200,6 @@ impl Run {
         // A wait may end for nothing now and then, but not for ever.
         let idle = before == self.progress();
         self.idle_turns = if idle { self.idle_turns + 1 } else { 0 };
-        if self.idle_turns > IDLE_TURNS_MAX - 4 {
-            eprintln!("{}", self.engine.debug_sleep());
-        }
         assert!(self.idle_turns < IDLE_TURNS_MAX, "seed {}: spins", self.seed);
         goes_on
     }
