@@ -92,7 +92,7 @@ fn hears_going_away(peer: &mut UnixStream) {
 #[test]
 fn every_signal_that_asks_for_the_end_drains() {
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP] {
-        let mut served = Served::start("signal.sock", Command::new(env!("CARGO_BIN_EXE_ringwire")));
+        let mut served = Served::start("signal.sock", with_usual_signals());
         let mut peer = served.peer();
         served.signal(signal);
         hears_going_away(&mut peer);
