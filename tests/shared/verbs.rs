@@ -167,6 +167,40 @@ fn a_slow_peer_holds_the_writer_up_and_nobody_else() {
     shared.server.finish();
 }
 
+#[test]
+fn what_a_holder_was_told_is_written_goes_before_a_close_from_elsewhere() {
+    let shared = Shared::quick();
+    let (mut client, id) = shared.client();
+    let handle = shared.server.handle();
+    let mut socket = wait(handle.open_server(&id)).unwrap();
+    let (mut written, mut refused_since) = (0, Instant::now());
+    while refused_since.elapsed() < Duration::from_millis(200) {
+        if socket.try_write(vec![5; 10_000]).is_ok() {
+            written += 1;
+            assert!(written < 100_000, "nothing stops the writer");
+            refused_since = Instant::now();
+        }
+    }
+    // More of it waits with the holder than its outbox takes.
+    assert!(buffered(&handle, &id) >= 64 * 1024);
+    wait(handle.close_socket(&id, CloseCode::POLICY, "enough")).unwrap();
+    assert_eq!(socket.try_write("late"), Err(WriteError::Closed));
+    let mut read = 0;
+    let close = loop {
+        match client.read().unwrap() {
+            Message::Binary(bytes) => {
+                assert_eq!(bytes.len(), 10_000);
+                read += 1;
+            }
+            Message::Close(close) => break close.expect("it has a code"),
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!((read, u16::from(close.code)), (written, 1008));
+    drop((client, socket));
+    shared.server.finish();
+}
+
 fn buffered(handle: &EngineHandle, id: &str) -> usize {
     wait(handle.socket(id)).unwrap().outbox_bytes
 }

@@ -48,6 +48,7 @@ impl Connection {
         if !self.flags.has(Flag::Dead) {
             self.flags.set(Flag::Dead);
             self.lose_rest();
+            self.lose_what_waits(context);
         }
         self.drop_outbox();
         self.mark_dirty(context);
@@ -75,7 +76,7 @@ impl Connection {
     /// Ends the conversation because of what the peer sent (RFC 6455 §7.1.7).
     pub(in crate::engine) fn fail(&mut self, code: CloseCode, reason: &str, context: &Context) {
         if matches!(self.phase, Phase::Open(_)) && !self.flags.has(Flag::Dead) {
-            self.say_close(code, reason);
+            self.say_close(code, reason, context);
         }
         self.linger(context.settings.timeouts.close, context);
         self.end(Ended { code, reason: reason.into(), by: Closer::Server }, context);
@@ -96,7 +97,7 @@ impl Connection {
         if self.flags.has(Flag::Ending) && self.act_on_verdict(context) {
             return;
         }
-        self.say_close(code, reason);
+        self.say_close(code, reason, context);
         self.limit_the_end(context);
         self.phase = Phase::Closing((context.now.get() + context.settings.timeouts.close).into());
         self.end(Ended { code, reason: reason.into(), by: Closer::Server }, context);
@@ -105,7 +106,13 @@ impl Connection {
     }
 
     /// Our Close frame, behind everything else.
-    pub(in crate::engine) fn say_close(&mut self, code: CloseCode, reason: &str) {
+    pub(in crate::engine) fn say_close(
+        &mut self,
+        code: CloseCode,
+        reason: &str,
+        context: &Context,
+    ) {
+        self.say_what_waits(context);
         let payload = proto::close::encode(code, reason);
         let payload = payload.as_bytes();
         // A header of two bytes, and 125 at most.

@@ -11,7 +11,7 @@ use crate::engine::model::ended::Ended;
 use crate::engine::model::events::{EventClose, EventKind};
 use crate::engine::model::settings::MailboxPolicy;
 use crate::engine::shared::link::{Facts, Link, LinkState, Purpose};
-use crate::engine::shared::open::Leaving;
+use crate::engine::shared::open::{Leaving, Outgoing};
 use crate::engine::shared::remains::Left;
 use crate::engine::shared::state::SharedState;
 use crate::proto::frame::Opcode;
@@ -42,6 +42,7 @@ impl Connection {
             let timeout = context.paths.session_timeout(self.route);
             if timeout.is_some_and(|timeout| state.activity + timeout <= context.now.get()) {
                 context.shared.borrow_mut().has_expired(self.id, self.nonce(context));
+                self.say_all(state.link.as_deref().map(take_outgoing), context);
                 self.start_close(CloseCode::GOING_AWAY, TIMED_OUT, context);
             } else if !state.is_attended() {
                 self.keep_bounds(&mut state, context);
@@ -60,7 +61,7 @@ impl Connection {
         shared.nudged = false;
         let close = shared.close.take();
         let full = !self.takes(shared.outgoing_bytes, context);
-        if !full || close.is_some() {
+        if !full || close.is_some() || !self.is_open() {
             std::mem::swap(&mut shared.outgoing, &mut outgoing);
             shared.outgoing_bytes = 0;
         }
@@ -122,7 +123,37 @@ impl Connection {
             self.talk.outbox.push_frame(opcode, payload);
             self.count_message_out();
             self.mark_dirty(context);
+        } else {
+            self.lose_message(payload.len());
         }
+    }
+
+    /// What a holder has written goes before our Close or FIN, whether there is room for it or not:
+    /// it was told that it is written. It writes no more.
+    pub(in crate::engine) fn say_what_waits(&mut self, context: &Context) {
+        let waiting = self.link(context).as_deref().map(take_outgoing);
+        self.say_all(waiting, context);
+    }
+
+    fn say_all(&mut self, messages: Option<Vec<Outgoing>>, context: &Context) {
+        for message in messages.into_iter().flatten() {
+            self.say(message.kind, Payload::Owned(message.payload), context);
+        }
+    }
+
+    /// The connection is lost, and nobody gets what its holder has written.
+    pub(in crate::engine) fn lose_what_waits(&mut self, context: &Context) {
+        let waiting = self.link(context).as_deref().map(take_outgoing);
+        for message in waiting.into_iter().flatten() {
+            self.lose_message(message.payload.len());
+        }
+    }
+
+    fn link(&self, context: &Context) -> Option<Arc<Link>> {
+        if !self.flags.has(Flag::Shared) {
+            return None;
+        }
+        context.shared.borrow().find(self.id.slot)?.link.clone()
     }
 
     /// Ends the lease of a holder that has left, or has not been heard of.
@@ -297,4 +328,12 @@ impl Connection {
         };
         Link::new(self.id, facts, Arc::clone(&context.bell), &context.settings.limits)
     }
+}
+
+/// What a holder has written and is not with the connection yet, which ends.
+fn take_outgoing(link: &Link) -> Vec<Outgoing> {
+    let mut shared = link.lock();
+    shared.shut = true;
+    shared.outgoing_bytes = 0;
+    std::mem::take(&mut shared.outgoing)
 }

@@ -168,12 +168,17 @@ impl Connection {
         if !self.talk.inbox.has_whole() {
             return Err(WriteFailure::Ended);
         }
+        self.lose_message(bytes);
+        Ok(())
+    }
+
+    /// A message was taken that nobody gets.
+    pub(in crate::engine) fn lose_message(&mut self, bytes: usize) {
         self.add_unsent(bytes as u64);
         if let Some(aside) = &mut self.aside {
             // It is not the Close alone that nobody gets.
             aside.close_bytes = 0;
         }
-        Ok(())
     }
 
     /// Acts on the verdict. `false`: there is none.
@@ -184,6 +189,7 @@ impl Connection {
             Verdict::Failed(error) => self.fail(error.close_code(), error.reason(), context),
             Verdict::Closed(code, reason) => self.handle_close(code, reason, context),
             Verdict::Finished => {
+                self.say_what_waits(context);
                 self.linger(context.settings.timeouts.close, context);
                 self.end(Ended::lost(), context);
             }
@@ -206,7 +212,7 @@ impl Connection {
     fn handle_close(&mut self, code: CloseCode, reason: Box<str>, context: &Context) {
         self.flags.set(Flag::CloseReceived);
         if matches!(self.phase, Phase::Open(_)) {
-            self.say_close(code, &reason);
+            self.say_close(code, &reason, context);
         }
         self.linger(context.settings.timeouts.close, context);
         self.end(Ended { code, reason, by: Closer::Peer }, context);
