@@ -97,6 +97,10 @@ impl Client {
             (_, None, End::Fin) if self.shut => true,
             // It may have been told something that it does not see.
             (None, None, End::Vanish) if self.mute => open_ms >= self.rules.linger_timeout_ms,
+            // The server counts from what it has read of it, which may be less than it wrote.
+            (Some(_), None, End::Vanish) if self.mute && state.unread_bytes > 0 => {
+                open_ms >= self.rules.silence_timeout_ms
+            }
             (Some(_), None, End::Vanish) if self.mute => silent_ms >= self.rules.silence_timeout_ms,
             (None, ..) if self.script.handshake.is_bad() => open_ms >= self.rules.linger_timeout_ms,
             // Told that the server is full, and cut before it could take that.
