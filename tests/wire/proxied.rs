@@ -56,7 +56,7 @@ fn a_server_without_a_place_left_says_so_once_and_names_the_key() {
         assert_eq!(http(program.address, upgrade("/echo", "").as_bytes()).status, 503);
     }
     eventually("the log says so", || program.lines_with("connections_max") > 0);
-    assert_eq!(program.lines_with("WARN ringwire::engine::places: there are as many"), 1);
+    assert_eq!(program.lines_with("WARN ringwire::places: there are as many"), 1);
 }
 
 #[test]

@@ -66,32 +66,36 @@ pub fn latencies(book: &Book) -> String {
     section("Latency", words, &cards)
 }
 
-/// What a picture of scaling is about, and its axis: what differs between its scenarios.
-type Axes = [(&'static str, fn(&str, &Load) -> String, fn(&Load) -> f64); 2];
+/// What differs between the scenarios of a picture of scaling.
+struct Along {
+    name: &'static str,
+    title: fn(&str, &Load) -> String,
+    place: fn(&Load) -> f64,
+}
 
-const AXES: Axes = [
-    (
-        "connections",
-        |family, load| {
+const ALONG: [Along; 2] = [
+    Along {
+        name: "connections",
+        title: |family, load| {
             let Load { depth, payload, kind, .. } = load;
             format!("{family} over connections: {depth} in flight, {payload} B {kind}")
         },
-        |load| f64::from(load.connections),
-    ),
-    (
-        "bytes",
-        |family, load| {
+        place: |load| f64::from(load.connections),
+    },
+    Along {
+        name: "bytes",
+        title: |family, load| {
             let Load { connections, depth, kind, .. } = load;
             format!("{family} over payload: {connections} connections x {depth}, {kind}")
         },
-        |load| load.bytes,
-    ),
+        place: |load| load.bytes,
+    },
 ];
 
 /// Cost over connections, and over payload, where there is more than one of them.
 pub fn scaling(book: &Book) -> String {
     let mut cards = String::new();
-    for (axis, title_of, place_of) in AXES {
+    for Along { name: axis, title: title_of, place: place_of } in ALONG {
         let mut pictures: Vec<(String, Vec<(f64, &str)>)> = Vec::new();
         for scenario in &book.scenarios {
             let Some(load) = &scenario.load else { continue };

@@ -139,6 +139,7 @@ impl Places {
     fn warn(&self, ip: IpAddr, now: Moment) {
         if self.crowded.is_due(now) {
             tracing::warn!(
+                target: "ringwire::places",
                 %ip,
                 most = self.address_max,
                 "one address has as many connections as it may; if it is a proxy, list it in \
@@ -152,6 +153,7 @@ impl Places {
     pub(in crate::engine) fn warn_full(&self, now: Moment) {
         if self.full.is_due(now) {
             tracing::warn!(
+                target: "ringwire::places",
                 most = self.max,
                 "there are as many connections as there may be, and newcomers are refused with 503; \
                  raise connections_max, or the limit of open files (ringwire doctor shows both)"

@@ -147,9 +147,7 @@ pub(crate) fn launch(
     let places = Arc::new(Places::new(connections_max, &settings));
     let (settings, routes) = (Arc::new(settings), Arc::new(routes));
     let ids = Ids::new();
-    // That of another run with one chance in four billion.
-    let epoch = RandomState::new().hash_one(0) as u32;
-    let events = Arc::new(Events::new(epoch, TimeOfDay::Host, shards));
+    let events = Arc::new(Events::new(new_epoch(), TimeOfDay::Host, shards));
     let memory = Arc::new(Memory::new(settings.limits.memory_max));
     let (ready, started) = channel();
     let mut shard_threads = Vec::new();
@@ -210,6 +208,11 @@ fn capacity(options: &KernelRingOptions, settings: &Settings, shards: usize) -> 
     let of_shard = options.slots - reserved;
     let of_shards = of_shard.saturating_mul(shards as u32);
     (of_shard, settings.connections_max.map_or(of_shards, |max| max.min(of_shards)))
+}
+
+/// Tells the events of this run from those of another one, but for one chance in four billion.
+fn new_epoch() -> u32 {
+    RandomState::new().hash_one(0) as u32
 }
 
 /// Origins in the form in which they are compared.
