@@ -145,28 +145,10 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use crate::engine::bench::Seated;
+    use crate::engine::model::foreign::tests::Fragile;
     use crate::engine::model::task::Task;
-
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Wake, Waker};
-
-    /// Panics when it is woken, and counts how often it was.
-    #[derive(Default)]
-    struct Fragile(AtomicUsize);
-
-    impl Wake for Fragile {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-            std::panic::panic_any("on purpose");
-        }
-    }
-
-    impl Fragile {
-        fn wakes(&self) -> usize {
-            self.0.load(Ordering::SeqCst)
-        }
-    }
+    use std::task::Waker;
 
     #[test]
     fn a_waker_is_called_when_nothing_is_borrowed_and_its_panic_ends_one_handler() {

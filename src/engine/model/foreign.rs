@@ -68,7 +68,7 @@ impl Drop for Guarded {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::engine) mod tests {
     use super::*;
     use std::cell::RefCell;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,7 +87,7 @@ mod tests {
 
     /// Panics when it is woken, and counts how often it was.
     #[derive(Default)]
-    struct Fragile(AtomicUsize);
+    pub(in crate::engine) struct Fragile(AtomicUsize);
 
     impl Wake for Fragile {
         fn wake(self: Arc<Self>) {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     impl Fragile {
-        fn wakes(&self) -> usize {
+        pub(in crate::engine) fn wakes(&self) -> usize {
             self.0.load(Ordering::SeqCst)
         }
     }
